@@ -1,0 +1,3 @@
+"""Align a language model with your own hands: collect, learn, measure."""
+
+__version__ = "0.1.0"
