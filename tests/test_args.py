@@ -1,0 +1,90 @@
+"""The methods' settings: limits, errors that name the flag, and defaults by the size of the model."""
+
+import json
+
+import pytest
+
+from workbench.learn import args as learn_args
+from workbench.learn.args import DPOArgs, SFTArgs, check, fields_of, parse, resolve
+
+
+def test_defaults_are_those_that_move_a_lora_on_the_sandbox():
+    sft, _ = resolve("sft", parse("sft", {}), 1_570_000)
+    dpo, _ = resolve("dpo", parse("dpo", {}), 1_570_000)
+    assert (sft.steps, sft.batch_size, sft.learning_rate, sft.lora_rank, sft.lora_alpha) == (40, 16, 2e-3, 16, 32)
+    assert (dpo.steps, dpo.batch_size, dpo.learning_rate, dpo.beta) == (60, 16, 3e-3, 0.1)
+
+
+def test_a_larger_model_gets_a_smaller_rate_and_the_reason_is_told():
+    rates = [learn_args.learning_rate("dpo", n).value for n in (1_500_000, 100_000_000, 1_000_000_000, 7_000_000_000)]
+    assert rates == sorted(rates, reverse=True) and len(set(rates)) == 4
+    assert "1.0B" in learn_args.learning_rate("dpo", 1_000_000_000).reason
+
+
+def test_what_was_set_stays_and_gives_no_reason():
+    args, reasons = resolve("sft", parse("sft", {"learning_rate": "5e-4"}), 1_570_000)
+    assert args.learning_rate == 5e-4
+    assert "learning_rate" not in reasons and "evaluate_every" in reasons
+
+
+@pytest.mark.parametrize("preset, steps", [("quick", 20), ("normal", 40), ("thorough", 120)])
+def test_presets_of_sft(preset, steps):
+    assert parse("sft", {}, preset).steps == steps
+
+
+def test_a_value_given_wins_over_the_preset():
+    assert parse("dpo", {"steps": 7}, "thorough").steps == 7
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"learning_rate": "fast"}, "--set learning_rate=fast: not a number"),
+        ({"steps": "1.5"}, "--set steps=1.5: must be a whole number"),
+        ({"steps": "0"}, "--set steps=0: must be at least 1"),
+        ({"steps": "nan"}, "--set steps=nan: not a finite number"),
+        ({"lora_dropout": 2}, "--set lora_dropout=2.0: must be at most 0.9"),
+        ({"schedule": "zigzag"}, "--set schedule=zigzag: must be one of linear, cosine, constant"),
+        ({"lr": "1"}, "--set lr: SFT has no such setting"),
+        ({"batch_size": 16, "micro_batch": 5}, "--set micro_batch=5: must divide batch_size"),
+    ],
+)
+def test_errors_name_the_flag(values, message):
+    with pytest.raises(ValueError) as error:
+        parse("sft", values)
+    assert str(error.value).startswith(message)
+
+
+def test_robust_needs_the_share_of_wrong_votes():
+    with pytest.raises(ValueError, match="label_smoothing"):
+        parse("dpo", {"loss": "robust"})
+    assert parse("dpo", {"loss": "robust", "label_smoothing": "0.1"}).label_smoothing == 0.1
+
+
+def test_an_unknown_method_or_preset_is_named():
+    with pytest.raises(ValueError, match="sft, dpo"):
+        parse("ppp", {})
+    with pytest.raises(ValueError, match="--preset"):
+        parse("sft", {}, "endless")
+
+
+def test_empty_fields_of_a_form_mean_the_default():
+    assert parse("sft", {"learning_rate": " ", "steps": None}) == SFTArgs()
+
+
+@pytest.mark.parametrize("name", list(learn_args.METHODS))
+def test_every_setting_is_explained_and_every_default_allowed(name):
+    rows = fields_of(name, 1_570_000)
+    json.dumps(rows, allow_nan=False)
+    assert all(len(row["doc"]) > 10 for row in rows)
+    check(learn_args.METHODS[name].args())
+    for preset in learn_args.PRESETS:
+        check(parse(name, {}, preset))
+
+
+def test_the_form_of_dpo_has_its_beta_and_its_choices():
+    by_name = {row["name"]: row for row in fields_of("dpo")}
+    assert by_name["beta"]["value"] == DPOArgs().beta
+    assert by_name["loss"]["type"] == "choice" and "ipo" in by_name["loss"]["choices"]
+    assert by_name["learning_rate"]["optional"]
+    assert by_name["steps"]["presets"] == {"quick": 30, "normal": 60, "thorough": 150}

@@ -1,0 +1,30 @@
+"""The curves' texts, as the page shows them."""
+
+import pytest
+
+from workbench.learn.args import METHODS
+from workbench.learn.progress import CURVES
+
+
+def test_every_method_has_its_curves():
+    assert set(CURVES) == set(METHODS)
+
+
+@pytest.mark.parametrize("curve", [c for curves in CURVES.values() for c in curves], ids=lambda c: c.name)
+def test_a_curve_is_explained_in_at_most_twenty_words(curve):
+    assert 5 <= len(curve.sentence.split()) <= 20
+    assert curve.title and curve.unit and curve.series
+
+
+def test_names_and_keys_of_a_method_are_distinct():
+    for curves in CURVES.values():
+        names = [c.name for c in curves]
+        keys = [s.key for c in curves for s in c.series]
+        assert len(set(names)) == len(names) and len(set(keys)) == len(keys)
+
+
+def test_a_coin_toss_is_the_loss_of_even_odds():
+    from math import log
+
+    loss = next(c for c in CURVES["dpo"] if c.name == "loss")
+    assert loss.lines[0].value == pytest.approx(log(2), abs=1e-4)

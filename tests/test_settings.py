@@ -1,0 +1,99 @@
+"""Where things are: arguments before environment before defaults, and what is known of a model without loading it."""
+
+import json
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from workbench import settings
+from workbench.intervals import mean_ci, wilson
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch):
+    for name in ("WORKBENCH_HOME", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_arguments_win_over_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("WORKBENCH_HOME", str(tmp_path / "env"))
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "7999")
+    assert settings.load().workspace == tmp_path / "env"
+    assert settings.load().port == 7999
+    assert settings.load(tmp_path / "arg", port=8001).workspace == tmp_path / "arg"
+    assert settings.load(tmp_path / "arg", port=8001).port == 8001
+
+
+def test_loading_creates_nothing(tmp_path):
+    settings.load(tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("port", ["zero", "0", "70000"])
+def test_a_wrong_port_is_named(port):
+    with pytest.raises(ValueError, match="--port"):
+        settings.load("x", port=port)
+
+
+def test_threads_follow_the_variable(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert settings.threads().value == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert 1 <= settings.threads().value <= 16
+
+
+def write_safetensors(file, shapes):
+    header = {name: {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]} for name, shape in shapes.items()}
+    text = json.dumps({"__metadata__": {"format": "pt"}, **header}).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text)
+
+
+def test_parameters_are_counted_from_the_headers(tmp_path):
+    write_safetensors(tmp_path / "model-00001.safetensors", {"a": [3, 4], "b": [5]})
+    write_safetensors(tmp_path / "model-00002.safetensors", {"c": [2, 2, 2]})
+    assert settings.parameters(str(tmp_path)) == 12 + 5 + 8
+    assert "25" in settings.describe(settings.load(tmp_path, model=str(tmp_path)))
+
+
+def test_a_missing_folder_is_named():
+    with pytest.raises(FileNotFoundError, match="/no/such/model"):
+        settings.model_path("/no/such/model")
+
+
+def test_a_hub_name_stays_a_name():
+    assert settings.model_path("gpt2") == "gpt2"
+    assert settings.model_path("org/name") == "org/name"
+
+
+@pytest.mark.parametrize("n, text", [(1_570_000, "1.6M"), (7_000_000_000, "7.0B"), (12, "12"), (1500, "1.5k")])
+def test_short_counts(n, text):
+    assert settings.short_count(n) == text
+
+
+def test_importing_jobs_and_args_imports_no_torch():
+    code = (
+        "import sys, workbench.settings, workbench.jobs, workbench.learn.args, workbench.learn.progress, workbench.cli;"
+        "print([m for m in ('torch', 'transformers', 'trl', 'gradio', 'datasets') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_wilson_by_hand():
+    # Wilson (1927) for 8 of 10 at 95 %: middle (0.8 + 1.92073/10) / 1.384146 = 0.71674, half width 0.22661
+    low, high = wilson(8, 10)
+    assert (low, high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
+    assert wilson(0, 0) == (0.0, 1.0)
+    with pytest.raises(ValueError):
+        wilson(3, 2)
+
+
+def test_mean_ci_by_hand():
+    # 1, 2, 3: mean 2, spread 1, half width 1.96 / sqrt(3) = 1.1316
+    mean, low, high = mean_ci([1.0, 2.0, 3.0])
+    assert mean == 2.0
+    assert high - mean == pytest.approx(1.1316, abs=1e-4) and mean - low == pytest.approx(1.1316, abs=1e-4)
+    with pytest.raises(ValueError):
+        mean_ci([])

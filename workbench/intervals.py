@@ -1,0 +1,38 @@
+"""Intervals for rates and means, so that no number is shown alone. Plain Python: used by training and measuring alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import sqrt
+
+Z95 = 1.959963984540054
+
+
+def wilson(k: float, n: float) -> tuple[float, float]:
+    """Wilson's 95 % interval of a rate of `k` in `n` (Wilson 1927); ties may make `k` a half. (0, 1) for n = 0.
+
+    Raises ValueError when `k` is not between 0 and `n`.
+    """
+    if n < 0 or not 0 <= k <= n:
+        raise ValueError(f"a rate needs 0 <= k <= n, got k = {k}, n = {n}")
+    if n == 0:
+        return 0.0, 1.0
+    p, z2 = k / n, Z95 * Z95
+    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 / (1 + z2 / n) * sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def mean_ci(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean with its 95 % interval by the normal approximation, in the values' unit.
+
+    One value alone has no spread to judge by: its interval is then infinite. Raises ValueError without values.
+    """
+    n = len(values)
+    if n == 0:
+        raise ValueError("a mean needs at least one value")
+    mean = sum(values) / n
+    if n == 1:
+        return mean, float("-inf"), float("inf")
+    half = Z95 * sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
+    return mean, mean - half, mean + half

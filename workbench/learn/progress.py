@@ -1,0 +1,126 @@
+"""What each curve of a training run means: the page draws these, and the sentence beside a curve explains it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Line:
+    """A dashed line to read a curve against."""
+
+    value: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart: `key` in a row of metrics.jsonl; `low` and `high` are the keys of its interval."""
+
+    key: str
+    label: str = ""
+    low: str = ""
+    high: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One chart over the steps. Values are as stored; with `percent` the page shows them times 100."""
+
+    name: str
+    title: str
+    unit: str
+    sentence: str
+    series: tuple[Series, ...]
+    lines: tuple[Line, ...] = ()
+    percent: bool = False
+    smooth: bool = False
+    """Noisy from step to step: draw a smoothed line over the raw one."""
+    n: str = ""
+    """Key of the number of examples behind a point."""
+    sandbox: bool = False
+    """Only the sandbox can be scored so."""
+    low: float | None = None
+    high: float | None = None
+
+
+GOLD = Curve(
+    name="gold",
+    title="Gold score on held-out prompts",
+    unit="score, 0 to 1",
+    sentence="How good its answers really are, on prompts it never trained on. Should rise and stay.",
+    series=(Series("gold", low="gold_low", high="gold_high"),),
+    n="gold_n",
+    sandbox=True,
+    low=0.0,
+    high=1.0,
+)
+KL = Curve(
+    name="kl",
+    title="Distance from the start (KL)",
+    unit="nats per answer",
+    sentence="How far it has moved from where it began; beyond 10, answers often turn odd.",
+    series=(Series("kl", low="kl_low", high="kl_high"),),
+    lines=(Line(10.0, "take care"),),
+    n="kl_n",
+    low=0.0,
+)
+
+CURVES: dict[str, tuple[Curve, ...]] = {
+    "sft": (
+        Curve(
+            name="loss",
+            title="Loss",
+            unit="nats per token",
+            sentence="Falls as your answers become likely. Near zero means it knows them by heart.",
+            series=(Series("loss"),),
+            smooth=True,
+            low=0.0,
+        ),
+        Curve(
+            name="heldout_loss",
+            title="Held-out loss",
+            unit="nats per token",
+            sentence="The same on answers it never saw. When it rises again, stop: it is memorising.",
+            series=(Series("heldout_loss", low="heldout_loss_low", high="heldout_loss_high"),),
+            n="heldout_n",
+            low=0.0,
+        ),
+        KL,
+        GOLD,
+    ),
+    "dpo": (
+        Curve(
+            name="loss",
+            title="Loss",
+            unit="nats per pair",
+            sentence="Falls as the model tells chosen from rejected answers apart; 0.69 is a coin toss.",
+            series=(Series("loss"),),
+            lines=(Line(0.6931, "coin toss"),),
+            smooth=True,
+            low=0.0,
+        ),
+        Curve(
+            name="accuracy",
+            title="Held-out pairs told apart",
+            unit="% of held-out pairs",
+            sentence="How often it prefers the answer you chose, on pairs it never trained on.",
+            series=(Series("accuracy", low="accuracy_low", high="accuracy_high"),),
+            lines=(Line(0.5, "guessing"),),
+            percent=True,
+            n="accuracy_n",
+            low=0.0,
+            high=1.0,
+        ),
+        Curve(
+            name="rewards",
+            title="Reward of chosen and rejected",
+            unit="reward, nats",
+            sentence="Both lines may fall; what counts is that the gap between them widens.",
+            series=(Series("rewards_chosen", "chosen"), Series("rewards_rejected", "rejected")),
+            smooth=True,
+        ),
+        KL,
+        GOLD,
+    ),
+}

@@ -1,0 +1,197 @@
+"""Where things are and what they run on. Every automatic choice carries its reason, for the page to show."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+SANDBOX = Path(__file__).parent / "sandbox" / "model"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one workbench is started with."""
+
+    workspace: Path
+    model: str = "sandbox"
+    host: str = "127.0.0.1"
+    port: int = 7860
+    share: bool = False
+
+    @property
+    def database(self) -> Path:
+        return self.workspace / "workbench.db"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An automatic choice and why it was made."""
+
+    value: Any
+    reason: str
+
+
+def load(workspace: str | Path | None = None, model: str | None = None, **over: Any) -> Settings:
+    """Settings from what was asked for, else from the environment, else the defaults. Creates nothing.
+
+    WORKBENCH_HOME is the workspace, GRADIO_SERVER_NAME and GRADIO_SERVER_PORT are the address.
+    Raises ValueError naming the setting that is wrong.
+    """
+    folder = workspace or os.environ.get("WORKBENCH_HOME") or Path.home() / ".alignment-workbench"
+    if "\0" in str(folder):
+        raise ValueError("--workspace: a folder's name cannot hold a NUL character")
+    given = {name: value for name, value in over.items() if value is not None}
+    unknown = set(given) - {"host", "port", "share"}
+    if unknown:
+        raise ValueError(f"unknown setting: {', '.join(sorted(unknown))}")
+    given.setdefault("host", os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1")
+    port = given.pop("port", None) or os.environ.get("GRADIO_SERVER_PORT") or 7860
+    try:
+        number = int(port)
+    except ValueError:
+        raise ValueError(f"--port (or GRADIO_SERVER_PORT): {port!r} is not a number") from None
+    if not 1 <= number <= 65535:
+        raise ValueError(f"--port (or GRADIO_SERVER_PORT): {number} is not between 1 and 65535")
+    return Settings(Path(folder).expanduser().absolute(), model or "sandbox", port=number, **given)
+
+
+def cores() -> int:
+    """Processor cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def threads() -> Choice:
+    """How many threads torch should compute with."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    if asked.isdigit() and int(asked) > 0:
+        return Choice(int(asked), "OMP_NUM_THREADS says so")
+    n = max(1, min(cores(), 16))
+    return Choice(n, f"{cores()} cores are free to use" if n == cores() else "more than 16 do not help small batches")
+
+
+def device() -> Choice:
+    """ "cuda", "mps" or "cpu", as torch finds it (imports torch)."""
+    import torch
+
+    if torch.cuda.is_available():
+        return Choice("cuda", f"found {torch.cuda.get_device_name(0)}")
+    if torch.backends.mps.is_available():
+        return Choice("mps", "found an Apple GPU")
+    return Choice("cpu", "found no GPU")
+
+
+def dtype(device: str) -> Choice:
+    """The frozen base's number format on `device`, as a torch dtype. Adapters are always trained in float32."""
+    import torch
+
+    if device == "cuda" and torch.cuda.is_bf16_supported():
+        return Choice(torch.bfloat16, "this GPU computes in bfloat16: half the memory")
+    if device == "cuda":
+        return Choice(torch.float16, "this GPU has no bfloat16")
+    return Choice(torch.float32, "bfloat16 brings no speed here and costs precision")
+
+
+@dataclass(frozen=True)
+class Graphics:
+    """A GPU as its driver reports it; memory in MB."""
+
+    name: str
+    total_mb: int
+    free_mb: int
+
+
+@lru_cache(maxsize=1)
+def graphics() -> Graphics | None:
+    """The first NVIDIA GPU, asked of its driver so that torch need not be imported. None without one."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return None
+    ask = [tool, "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(ask, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None  # a driver that does not answer is no GPU to compute on
+    name, total, free = (part.strip() for part in answer.splitlines()[0].rsplit(",", 2))
+    return Graphics(name, int(total), int(free))
+
+
+def model_path(name: str) -> Path | str:
+    """Folder of the bundled model or of a local one; any other name is one of the Hugging Face Hub.
+
+    Raises FileNotFoundError when `name` looks like a folder and is none.
+    """
+    if name == "sandbox":
+        return SANDBOX
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise FileNotFoundError(f"--model: there is no folder {name}. Give a model's folder or a Hugging Face name.")
+    return name
+
+
+def model_folder(name: str) -> Path | None:
+    """The model's files on this machine: its folder, or where the Hub's cache keeps it; None when not downloaded."""
+    path = model_path(name)
+    if isinstance(path, Path):
+        return path
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(path, "config.json")
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def model_config(name: str) -> dict[str, Any]:
+    """The model's config.json, {} when it is not on this machine."""
+    folder = model_folder(name)
+    file = folder / "config.json" if folder else None
+    return json.loads(file.read_text("utf-8")) if file and file.is_file() else {}
+
+
+def parameters(name: str) -> int | None:
+    """How many numbers the model's safetensors hold, read from their headers alone; None when they are not here."""
+    folder = model_folder(name)
+    files = sorted(folder.glob("*.safetensors")) if folder else []
+    return sum(_count(file) for file in files) or None
+
+
+def _count(file: Path) -> int:
+    # a safetensors file starts with its header's length (8 bytes, little endian) and the header as JSON
+    with file.open("rb") as f:
+        length = struct.unpack("<Q", f.read(8))[0]
+        if length > 100_000_000:
+            raise ValueError(f"{file.name} is no safetensors file")
+        header = json.loads(f.read(length))
+    total = 0
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            n = 1
+            for size in tensor["shape"]:
+                n *= size
+            total += n
+    return total
+
+
+def short_count(n: int) -> str:
+    """1_570_000 -> "1.6M"."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if n >= size:
+            return f"{n / size:.1f}{unit}"
+    return str(n)
+
+
+def describe(settings: Settings) -> str:
+    """Model and device in one line, such as "sandbox 1.6M · CPU, 2 cores". Imports no torch."""
+    name = "sandbox" if settings.model == "sandbox" else Path(settings.model).name
+    count = parameters(settings.model)
+    gpu = graphics()
+    where = gpu.name if gpu else f"CPU, {cores()} core{'s' if cores() != 1 else ''}"
+    return f"{name} {short_count(count)} · {where}" if count else f"{name} · {where}"
