@@ -1,0 +1,275 @@
+"""What one transaction does: functions over a connection, composed by Store and committed by the writer."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Any
+
+from sqlalchemy import Connection, Table, insert, select, update
+
+from workbench.records import Comparison, Demonstration, Prompt, Response
+from workbench.store import tables
+from workbench.store.database import StoreError
+
+LONGEST = 1_000_000  # characters; no field of a page or a file is meant to hold more
+CHUNK = 500  # values in one IN (...)
+
+
+class Conflict(StoreError):
+    """The item was changed or deleted since it was read; nothing was overwritten."""
+
+
+@dataclass(frozen=True)
+class Added:
+    """What `add_many` stored, and how many rows were there already."""
+
+    prompts: int = 0
+    demonstrations: int = 0
+    comparisons: int = 0
+    known: int = 0
+
+
+def clean(text: str, what: str, empty_ok: bool = False) -> str:
+    """The text as given. Raises ValueError for what a database or a tokenizer cannot hold, or for no text at all."""
+    if not isinstance(text, str):
+        raise ValueError(f"{what} must be text, not {type(text).__name__}")
+    if not empty_ok and not text.strip():
+        raise ValueError(f"{what} is empty")
+    if len(text) > LONGEST:
+        raise ValueError(f"{what} has {len(text):,} characters; at most {LONGEST:,} are kept")
+    if "\0" in text:
+        raise ValueError(f"{what} holds a NUL character; remove it")
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError(f"{what} holds half of a character (an unpaired surrogate); remove it")
+    return text
+
+
+def now() -> str:
+    """UTC, for people to read; nothing is ordered by it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def fingerprint(text: str) -> str:
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def chunks(values: Sequence, size: int = CHUNK) -> Iterable[Sequence]:
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def take_ids(connection: Connection, count: int) -> range:
+    """The next `count` ids. Holds the counter's row until the commit, so ids are also the order of commits."""
+    if count == 0:
+        return range(0)
+    counter = tables.counter
+    last = connection.execute(
+        update(counter).values(value=counter.c.value + count).returning(counter.c.value)
+    ).scalar_one()
+    return range(last - count + 1, last + 1)
+
+
+def add_prompts(connection: Connection, new: Sequence[Prompt]) -> tuple[list[Prompt], int]:
+    """One stored prompt per given one (the same text is stored once), and how many were new."""
+    for prompt in new:
+        clean(prompt.text, "The prompt")
+    wanted = {fingerprint(prompt.text): prompt for prompt in reversed(new)}
+    found = {}
+    for keys in chunks(list(wanted)):
+        query = select(tables.prompts).where(tables.prompts.c.fingerprint.in_(keys))
+        found |= {row["fingerprint"]: tables.to_prompt(row) for row in connection.execute(query).mappings()}
+    order = dict.fromkeys(fingerprint(prompt.text) for prompt in new)
+    missing = [key for key in order if key not in found]
+    rows = []
+    for id, key in zip(take_ids(connection, len(missing)), missing, strict=True):
+        prompt = wanted[key]
+        found[key] = replace(prompt, id=id, seq=id)
+        rows.append(
+            {
+                "id": id,
+                "text": prompt.text,
+                "fingerprint": key,
+                "source": prompt.source,
+                "kind": prompt.kind,
+                "created": now(),
+            }
+        )
+    if rows:
+        connection.execute(insert(tables.prompts), rows)
+    return [found[fingerprint(prompt.text)] for prompt in new], len(missing)
+
+
+def prompt_text(connection: Connection, prompt_id: int) -> str:
+    text = connection.execute(select(tables.prompts.c.text).where(tables.prompts.c.id == prompt_id)).scalar()
+    if text is None:
+        raise KeyError(f"There is no prompt {prompt_id}")
+    return text
+
+
+def add_responses(connection: Connection, new: Sequence[Response]) -> list[Response]:
+    for response in new:
+        clean(response.text, "The answer", empty_ok=True)
+    stored = [replace(row, id=id) for row, id in zip(new, take_ids(connection, len(new)), strict=True)]
+    if stored:
+        created = now()
+        rows = [tables.from_response(response, response.id, response.prompt_id, created) for response in stored]
+        connection.execute(insert(tables.responses), rows)
+    return stored
+
+
+def check_ranking(
+    ids: Sequence[int], groups: Sequence[Sequence[int]], shown: Sequence[int], acceptable: int | None
+) -> None:
+    """Raises ValueError unless `groups` and `shown` each hold every response once."""
+    if len(ids) < 2 or len(set(ids)) != len(ids):
+        raise ValueError(f"A comparison needs two or more different answers, not {list(ids)}")
+    if sorted(id for group in groups for id in group) != sorted(ids) or not all(groups):
+        raise ValueError(f"The ranking {groups} must hold each of the answers {list(ids)} once")
+    if sorted(shown) != sorted(ids):
+        raise ValueError(f"The order shown {shown} must hold each of the answers {list(ids)} once")
+    if acceptable is not None and not 0 <= acceptable <= len(groups):
+        raise ValueError(f"acceptable is {acceptable}, but there are {len(groups)} groups")
+
+
+def by_token(connection: Connection, table: Table, token: str | None) -> int | None:
+    if token is None:
+        return None
+    return connection.execute(select(table.c.id).where(table.c.token == token)).scalar()
+
+
+def add_act(connection: Connection, table: Table, values: dict[str, Any]) -> int:
+    """Insert one act of a rater; the id of the one that is there when its token was sent before."""
+    clean(values["rater"], "The rater's name")
+    known = by_token(connection, table, values.get("token"))
+    if known is not None:
+        return known
+    (id,) = take_ids(connection, 1)
+    connection.execute(insert(table).values(id=id, created=now(), deleted=False, **values))
+    return id
+
+
+def save_draft(connection: Connection, rater: str, prompt_id: int, text: str) -> None:
+    """The one draft of this rater for this prompt; an empty text removes it."""
+    drafts = tables.drafts
+    clean(text, "The draft", empty_ok=True)
+    connection.execute(drafts.delete().where(drafts.c.rater == rater, drafts.c.prompt_id == prompt_id))
+    if text:
+        connection.execute(insert(drafts).values(rater=rater, prompt_id=prompt_id, text=text))
+
+
+def set_deleted(connection: Connection, table: Table, id: int, deleted: bool) -> None:
+    changed = connection.execute(update(table).where(table.c.id == id).values(deleted=deleted)).rowcount
+    if not changed:
+        raise KeyError(f"There is nothing with the number {id} in {table.name}")
+    if table is tables.comparisons:  # "my own answer beats both" is one act: its demonstration shares the token
+        token = select(table.c.token).where(table.c.id == id).scalar_subquery()
+        own = tables.demonstrations
+        connection.execute(update(own).where(own.c.token == token).values(deleted=deleted))
+
+
+def change(connection: Connection, table: Table, id: int, version: int | None, values: dict[str, Any]) -> None:
+    """Change one row if it is still at `version` (None: whichever). Raises Conflict otherwise."""
+    row = connection.execute(select(table.c.version, table.c.deleted).where(table.c.id == id)).first()
+    if row is None:
+        raise KeyError(f"There is nothing with the number {id} in {table.name}")
+    if row.deleted:
+        raise Conflict("This was deleted in the meantime. Your change was not saved; restore it first, or add it anew.")
+    if version is not None and row.version != version:
+        raise Conflict("Somebody changed this in the meantime. Your change was not saved; look at theirs, then decide.")
+    connection.execute(update(table).where(table.c.id == id).values(version=row.version + 1, **values))
+
+
+def token_of(row: Demonstration | Comparison) -> str:
+    """The same imported row has the same token, so that importing a file twice stores it once."""
+    if isinstance(row, Demonstration):
+        content: list = ["demonstration", row.prompt, row.text, row.rater]
+    else:
+        texts = {response.id: [response.text, response.model] for response in row.responses}
+        content = ["comparison", row.prompt, row.rater, row.acceptable]
+        content += [[sorted(texts[id] for id in group) for group in row.groups]]
+    return "import:" + blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
+
+
+def add_many(connection: Connection, rows: Sequence[Prompt | Demonstration | Comparison]) -> Added:
+    """Store records read from a file, in few statements. Ids in them are local to each row and replaced.
+
+    A row that is there already is not stored again; if it had been deleted it is brought back.
+    """
+    as_prompts = [row if isinstance(row, Prompt) else Prompt(0, row.prompt, row.source) for row in rows]
+    stored, new_prompts = add_prompts(connection, as_prompts)
+    ids = {prompt.text: prompt.id for prompt in stored}
+    demonstrations = [row for row in rows if isinstance(row, Demonstration)]
+    comparisons = [row for row in rows if isinstance(row, Comparison)]
+    new_demonstrations = _add_new(connection, tables.demonstrations, demonstrations)
+    new_comparisons = _add_new(connection, tables.comparisons, comparisons)
+    _insert_demonstrations(connection, new_demonstrations, ids)
+    _insert_comparisons(connection, new_comparisons, ids)
+    known = len(demonstrations) + len(comparisons) - len(new_demonstrations) - len(new_comparisons)
+    if not demonstrations and not comparisons:
+        known = len(rows) - new_prompts
+    return Added(new_prompts, len(new_demonstrations), len(new_comparisons), known)
+
+
+def _add_new(connection: Connection, table: Table, rows: Sequence) -> dict[str, Any]:
+    """Those rows whose token is not in the table yet, by token; the ones that are, are undeleted."""
+    by_token = {token_of(row): row for row in rows}
+    for keys in chunks(list(by_token)):
+        there = connection.execute(select(table.c.token).where(table.c.token.in_(keys))).scalars().all()
+        connection.execute(update(table).where(table.c.token.in_(there)).values(deleted=False))
+        for token in there:
+            del by_token[token]
+    return by_token
+
+
+def _insert_demonstrations(connection: Connection, new: dict[str, Demonstration], prompt_ids: dict[str, int]) -> None:
+    created = now()
+    rows = [
+        {
+            "id": id,
+            "prompt_id": prompt_ids[row.prompt],
+            "text": clean(row.text, "The answer"),
+            "source": row.source,
+            "draft_of": None,
+            "version": row.version,
+            "rater": clean(row.rater, "The rater's name"),
+            "simulated": row.simulated,
+            "token": token,
+            "deleted": False,
+            "created": created,
+        }
+        for id, (token, row) in zip(take_ids(connection, len(new)), new.items(), strict=True)
+    ]
+    if rows:
+        connection.execute(insert(tables.demonstrations), rows)
+
+
+def _insert_comparisons(connection: Connection, new: dict[str, Comparison], prompt_ids: dict[str, int]) -> None:
+    local = [replace(response, prompt_id=prompt_ids[row.prompt]) for row in new.values() for response in row.responses]
+    stored = iter(add_responses(connection, local))
+    created = now()
+    rows = []
+    for id, (token, row) in zip(take_ids(connection, len(new)), new.items(), strict=True):
+        ids = {response.id: next(stored).id for response in row.responses}
+        check_ranking(list(ids), row.groups, row.shown, row.acceptable)
+        rows.append(
+            {
+                "id": id,
+                "prompt_id": prompt_ids[row.prompt],
+                "groups": [[ids[local_id] for local_id in group] for group in row.groups],
+                "shown": [ids[local_id] for local_id in row.shown],
+                "acceptable": row.acceptable,
+                "seconds": row.seconds,
+                "why": row.why,
+                "question": row.question,
+                "source": row.source,
+                "version": row.version,
+                "rater": clean(row.rater, "The rater's name"),
+                "simulated": row.simulated,
+                "token": token,
+                "deleted": False,
+                "created": created,
+            }
+        )
+    if rows:
+        connection.execute(insert(tables.comparisons), rows)
