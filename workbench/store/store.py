@@ -247,6 +247,20 @@ class Store:
             by_id = _responses(connection, tables.ids_in(rows))
         return [tables.to_comparison(row, by_id) for row in rows]
 
+    def judged(self, rater: str | None = None) -> dict[int, int]:
+        """prompt id -> how many comparisons and skips there are of it, by this rater or by all."""
+        counted: dict[int, int] = {}
+        for table in (tables.comparisons, tables.skips):
+            query = select(table.c.prompt_id, func.count().label("n")).where(table.c.deleted.is_(False))
+            query = query.group_by(table.c.prompt_id)
+            if table is tables.skips:
+                query = query.where(table.c.kind == "comparison")
+            if rater is not None:
+                query = query.where(table.c.rater == rater)
+            for row in self._all(query):
+                counted[row["prompt_id"]] = counted.get(row["prompt_id"], 0) + row["n"]
+        return counted
+
     # Skips and undo
 
     def skip(self, rater: str, prompt_id: int, kind: str = "comparison") -> int:
@@ -392,7 +406,7 @@ def _comparison(connection: Connection, id: int) -> Comparison:
 
 
 def _responses(connection: Connection, ids: Sequence[int]) -> dict[int, Response]:
-    found = {}
+    found: dict[int, Response] = {}
     for some in chunks(ids):
         rows = connection.execute(select(tables.responses).where(tables.responses.c.id.in_(some))).mappings()
         found |= {row["id"]: tables.to_response(row) for row in rows}

@@ -124,7 +124,7 @@ drafts = Table(
 
 Index("ix_skips_rater_kind", skips.c.rater, skips.c.kind)
 
-Row = Mapping[str, Any]
+Row = Mapping[Any, Any]
 
 
 def to_prompt(row: Row) -> Prompt:

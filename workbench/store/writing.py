@@ -75,7 +75,7 @@ def add_prompts(connection: Connection, new: Sequence[Prompt]) -> tuple[list[Pro
     for prompt in new:
         clean(prompt.text, "The prompt")
     wanted = {fingerprint(prompt.text): prompt for prompt in reversed(new)}
-    found = {}
+    found: dict[str, Prompt] = {}
     for keys in chunks(list(wanted)):
         query = select(tables.prompts).where(tables.prompts.c.fingerprint.in_(keys))
         found |= {row["fingerprint"]: tables.to_prompt(row) for row in connection.execute(query).mappings()}

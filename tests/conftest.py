@@ -1,0 +1,51 @@
+"""Every test gets an empty home of its own and no network, so that none touches anybody's answers or leaves the machine."""
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HERE = {"localhost", "127.0.0.1", "::1", "0.0.0.0", ""}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """WORKBENCH_HOME in a temporary folder; the model hub is off."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("WORKBENCH_HOME", str(folder))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection to any other host is an error; this machine's own addresses work."""
+    connect = socket.socket.connect
+
+    def checked(self: socket.socket, address, *rest):
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            host = str(address[0])
+            if host not in HERE and not ipaddress.ip_address(host).is_loopback:
+                raise RuntimeError(f"a test tried to reach {host}")
+        return connect(self, address, *rest)
+
+    monkeypatch.setattr(socket.socket, "connect", checked)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator:
+    from workbench.store import Store
+
+    with Store(tmp_path / "workbench.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def settings(home: Path):
+    """Settings for the temporary home and the bundled model."""
+    from workbench.settings import load
+
+    return load()

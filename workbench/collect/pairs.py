@@ -1,0 +1,173 @@
+"""Pairs to rank, written before anybody asks: while one pair is judged, the next ones are generated."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from workbench.collect.prompts import next_to_rank
+from workbench.records import Prompt, Response
+from workbench.store import Store
+
+Written = tuple[Prompt, Response, Response]
+WriteTwo = Callable[[list[Prompt]], list[tuple[Response, Response]]]
+BATCH = 4  # prompts per call of write_two: small enough that the first pair is there soon
+TRIES = 3  # how often two identical answers are asked for again before the prompt is passed over
+BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+LOOK_SECONDS = 1.0  # how often to look whether prompts have come when there were none
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two stored answers to one prompt, on the sides they are shown on."""
+
+    prompt: Prompt
+    left: Response
+    right: Response
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """The response ids in the order shown, as Store.add_comparison wants them."""
+        return self.left.id, self.right.id
+
+
+class PairQueue:
+    """Keeps `ahead` pairs ready, written by `write_two` in a thread of its own.
+
+    `write_two(prompts)` gives two answers (not stored yet, or stored) to each prompt, in order. When it
+    raises, the message stays in `state()` until it works again; it is tried anew after 1, 2, 4 ... 30 s.
+    """
+
+    def __init__(self, store: Store, write_two: WriteTwo, ahead: int = 8, seed: int | None = None):
+        self._store = store
+        self._write_two = write_two
+        self._ahead = ahead
+        self._sides = random.Random(seed)
+        self._changed = threading.Condition()
+        self._ready: list[Written] = []
+        self._given: Counter[int] = Counter()  # prompt id -> pairs written in this life, so that prompts take turns
+        self._rater: str | None = None
+        self._closed = self._writing = self._retry = False
+        self._era = 0  # counts clear(): what was begun before one is thrown away
+        self._error: str | None = None
+        self._failures = self._done = 0
+        self._thread = threading.Thread(target=self._loop, name="pairs", daemon=True)
+        self._thread.start()
+
+    def take(self, rater: str, n: int = 1, timeout: float = 0.0) -> list[Pair]:
+        """Up to n ready pairs, sides drawn at random; those whose prompt this rater has judged least come first.
+
+        Returns at once with what there is; with `timeout` it waits that many seconds for a first pair.
+        """
+        mine = self._store.judged(rater)
+        with self._changed:
+            self._rater = rater
+            if timeout > 0:
+                self._changed.wait_for(lambda: self._ready or self._closed, timeout)
+            self._ready.sort(key=lambda item: mine.get(item[0].id, 0))  # stable: the oldest of equals first
+            taken, self._ready = self._ready[:n], self._ready[n:]
+            self._changed.notify_all()
+            return [Pair(prompt, *self._sides.sample(answers, 2)) for prompt, *answers in taken]
+
+    def state(self) -> dict:
+        """ready: pairs waiting; target: how many are kept waiting; done: written so far; writing; error (or None)."""
+        with self._changed:
+            return {
+                "ready": len(self._ready),
+                "writing": self._writing,
+                "error": self._error,
+                "target": self._ahead,
+                "done": self._done,
+            }
+
+    def retry(self) -> None:
+        """Try again now, without waiting for the back-off to pass."""
+        with self._changed:
+            self._retry = True
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Throw away what is ready and under way, because another model is to write from here on."""
+        with self._changed:
+            self._era += 1
+            self._ready = []
+            self._retry = True
+            self._changed.notify_all()
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Stop after the call under way; waits up to `timeout` seconds for it."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(timeout)
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or len(self._ready) < self._ahead)
+                if self._closed:
+                    return
+                want, era, rater = min(BATCH, self._ahead - len(self._ready)), self._era, self._rater
+                waiting = Counter(prompt.id for prompt, *_ in self._ready)
+                self._retry = False
+            try:
+                found = self._write(self._choose(rater, want, waiting))
+            except Exception as error:  # whatever the model raises is shown on the page, and tried again
+                self._rest(error)
+                continue
+            with self._changed:
+                self._failures, self._error, self._writing = 0, None, False
+                if era == self._era:
+                    self._ready += found
+                    self._done += len(found)
+                self._changed.notify_all()
+                if not found:
+                    self._changed.wait_for(lambda: self._closed or self._retry, LOOK_SECONDS)
+
+    def _rest(self, error: Exception) -> None:
+        with self._changed:
+            pause = BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS) - 1)]
+            self._failures += 1
+            self._error = str(error) or type(error).__name__
+            self._writing = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._closed or self._retry, pause)
+
+    def _choose(self, rater: str | None, n: int, waiting: Counter[int]) -> list[Prompt]:
+        """n prompts, no more pairs waiting for one than for another, those judged least first."""
+        order = next_to_rank(self._store, rater, n=10**9)
+        mine = self._store.judged(rater) if rater is not None else {}
+        return sorted(
+            order, key=lambda prompt: (waiting[prompt.id], max(mine.get(prompt.id, 0), self._given[prompt.id]))
+        )[:n]
+
+    def _write(self, prompts: list[Prompt]) -> list[Written]:
+        """Stored pairs for these prompts. Two answers with the same words are no pair and are asked for again."""
+        found: list[Written] = []
+        left = prompts
+        for _ in range(TRIES):
+            if not left or self._closed:
+                break
+            with self._changed:
+                self._writing = True
+            answers = self._write_two(left)
+            if len(answers) != len(left):
+                raise RuntimeError(f"The model was asked for {len(left)} pairs of answers and gave {len(answers)}.")
+            same = [first.text.strip() == second.text.strip() for first, second in answers]
+            found += self._stored(
+                [(prompt, *two) for prompt, two, no in zip(left, answers, same, strict=True) if not no]
+            )
+            left = [prompt for prompt, no in zip(left, same, strict=True) if no]
+        for prompt in prompts:
+            self._given[prompt.id] += 1
+        return found
+
+    def _stored(self, pairs: list[Written]) -> list[Written]:
+        new = [replace(answer, prompt_id=prompt.id) for prompt, *two in pairs for answer in two if not answer.id]
+        saved = iter(self._store.add_responses(new))
+
+        def kept(answer: Response) -> Response:
+            return answer if answer.id else next(saved)
+
+        return [(prompt, kept(first), kept(second)) for prompt, first, second in pairs]

@@ -1,0 +1,27 @@
+"""Which prompts there are to begin with, and which one comes next."""
+
+from workbench.records import Prompt
+from workbench.store import Store
+
+
+def starter(n: int = 30) -> list[str]:
+    """The first prompts for an empty workspace, of every kind the sandbox knows."""
+    from workbench.sandbox import world
+
+    return [prompt if isinstance(prompt, str) else prompt.text for prompt in world.starter(n)]
+
+
+def next_to_write(store: Store, rater: str) -> Prompt | None:
+    """The oldest prompt nobody has answered; those this rater skipped come last. None when all are answered."""
+    answered = {demonstration.prompt_id for demonstration in store.demonstrations()}
+    skipped = set(store.skips(rater, "demonstration"))
+    open_ = [prompt for prompt in store.prompts() if prompt.id not in answered]
+    return min(open_, key=lambda prompt: (prompt.id in skipped, prompt.id), default=None)
+
+
+def next_to_rank(store: Store, rater: str | None, n: int) -> list[Prompt]:
+    """Up to n prompts, those this rater has judged or skipped least first, then those anybody has."""
+    mine = store.judged(rater) if rater is not None else {}
+    all_ = store.judged()
+    order = sorted(store.prompts(), key=lambda prompt: (mine.get(prompt.id, 0), all_.get(prompt.id, 0), prompt.id))
+    return order[:n]
