@@ -1,0 +1,307 @@
+import threading
+from math import log
+
+import numpy as np
+import pytest
+import torch
+
+from tests import tiny_model
+from workbench import decoders, models
+from workbench.generate import answer_ids, generate, logprobs, nucleus, pick, uniforms
+from workbench.models import ModelError
+from workbench.records import Sampling
+
+PROMPTS = ["hello", "who are you?", "x", "name a bird that swims", "2 + 2", "why?", "a longer question than the others"]
+GREEDY = Sampling(temperature=0, max_new_tokens=20)
+WARM = Sampling(temperature=0.8, max_new_tokens=20, seed=3)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    base = tiny_model.base(folder / "base", num_key_value_heads=2)
+    one = tiny_model.adapter(base, folder / "one", seed=1)
+    two = tiny_model.adapter(base, folder / "two", seed=2, targets=["q_proj", "down_proj"])
+    return base, one, two
+
+
+@pytest.fixture(scope="module")
+def model(folders):
+    loaded = models.load(str(folders[0]), device="cpu")
+    assert [loaded.attach(f) for f in folders[1:]] == ["one", "two"]
+    # a twentieth of the vocabulary ends an answer, so that rows end at different steps
+    loaded.hf.generation_config.eos_token_id = [1, *range(10, 22)]
+    return loaded
+
+
+@pytest.fixture(params=["hand-written", "transformers"])
+def either(request, monkeypatch):
+    """Every promise holds for both decoders."""
+    if request.param == "transformers":
+        monkeypatch.setattr(decoders, "why_not_llama", lambda model: "asked for by the test")
+        monkeypatch.setattr("workbench.generate.why_not_llama", lambda model: "asked for by the test")
+    return request.param
+
+
+def texts(answers):
+    return [(a.tokens, a.ended) for a in answers]
+
+
+# known values
+
+
+def test_pick_is_the_inverse_of_the_cumulative_distribution():
+    logits = torch.tensor([[log(0.5), log(0.3), log(0.2)]]).repeat(6, 1)
+    noise = torch.tensor([0.0, 0.49, 0.51, 0.79, 0.81, 0.9999], dtype=torch.float64)
+    token, logprob = pick(logits, noise, temperature=1, top_p=1)
+    assert token.tolist() == [0, 0, 1, 1, 2, 2]
+    assert logprob.exp().tolist() == pytest.approx([0.5, 0.5, 0.3, 0.3, 0.2, 0.2])
+
+
+def test_temperature_divides_the_logits():
+    # squared and made to sum to one: .25, .09, .04 of .38
+    logits = torch.tensor([[log(0.5), log(0.3), log(0.2)]]).repeat(2, 1)
+    token, logprob = pick(logits, torch.tensor([0.65, 0.66], dtype=torch.float64), temperature=0.5, top_p=1)
+    assert token.tolist() == [0, 1]
+    assert logprob.exp().tolist() == pytest.approx([25 / 38, 9 / 38])
+
+
+def test_greedy_ignores_the_noise_and_scores_at_temperature_one():
+    logits = torch.tensor([[log(0.2), log(0.5), log(0.3)]])
+    token, logprob = pick(logits, torch.tensor([0.99], dtype=torch.float64), temperature=0, top_p=0.1)
+    assert token.tolist() == [1]
+    assert logprob.exp().tolist() == pytest.approx([0.5])
+
+
+def test_nucleus_keeps_the_smallest_set_that_reaches_top_p():
+    probs = torch.tensor([[0.2, 0.5, 0.3]])
+    assert nucleus(probs, 0.4).tolist() == [[0, 0.5, 0]]
+    assert nucleus(probs, 0.6)[0].tolist() == pytest.approx([0, 0.5, 0.3])
+    assert nucleus(probs, 0.01).tolist() == [[0, 0.5, 0]]
+
+
+def test_top_p_scales_what_is_left():
+    # .5 and .3 are left: the first ends at .5 / .8 = .625; the log-probability is the uncut one
+    logits = torch.tensor([[log(0.5), log(0.3), log(0.2)]]).repeat(3, 1)
+    token, logprob = pick(logits, torch.tensor([0.62, 0.63, 0.9999], dtype=torch.float64), temperature=1, top_p=0.6)
+    assert token.tolist() == [0, 1, 1]
+    assert logprob.exp().tolist() == pytest.approx([0.5, 0.3, 0.3])
+
+
+def test_a_token_of_probability_zero_is_never_taken():
+    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]]).repeat(4, 1)
+    noise = torch.tensor([0.0, 0.5, 0.499999, 1 - 1e-16], dtype=torch.float64)
+    assert pick(logits, noise, 1, 1)[0].tolist() == [1, 3, 1, 3]
+
+
+def test_tokens_come_as_often_as_they_should():
+    p = torch.tensor([0.5, 0.25, 0.125, 0.125])
+    noise = torch.from_numpy(np.random.default_rng(0).random(20_000))
+    token, _ = pick(p.log().repeat(20_000, 1), noise, 1, 1)
+    seen = torch.bincount(token, minlength=4) / 20_000
+    assert (seen - p).abs().max() < 0.01  # three standard errors of the largest
+
+
+def test_rows_draw_from_their_seed_and_their_prompt():
+    assert (uniforms(1, "a", 5) == uniforms(1, "a", 9)[:5]).all()
+    assert (uniforms(1, "a", 5) != uniforms(2, "a", 5)).all()
+    assert (uniforms(1, "a", 5) != uniforms(1, "b", 5)).all()
+
+
+# against transformers
+
+
+def hf_greedy(model, prompt, new):
+    ids = torch.tensor([model.prompt_ids(prompt)])
+    out = model.hf.generate(
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=new, pad_token_id=0
+    )
+    return out[0, ids.shape[1] :].tolist()
+
+
+def test_greedy_equals_transformers_generate_on_every_row(model, either):
+    answers = generate(model, PROMPTS, GREEDY)
+    assert [a.tokens for a in answers] == [hf_greedy(model, p, 20) for p in PROMPTS]
+    assert {a.ended for a in answers} == {True, False}, "the rows should differ in where they end"
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+@pytest.mark.parametrize("strength", [1.0, 1.5])
+def test_greedy_equals_peft_at_every_strength(model, folders, either, name, strength):
+    from peft import PeftModel
+    from peft.helpers import rescale_adapter_scale
+
+    answers = generate(model, PROMPTS, GREEDY, [name] * len(PROMPTS), strength)
+    other = models.load(str(folders[0]), device="cpu")
+    peft = PeftModel.from_pretrained(other.hf, str(folders[0].parent / name)).eval()
+    other.hf.generation_config.eos_token_id = model.hf.generation_config.eos_token_id
+    with rescale_adapter_scale(peft, strength):
+        assert [a.tokens for a in answers] == [hf_greedy(other, p, 20) for p in PROMPTS]
+
+
+@pytest.mark.parametrize(
+    "rope", [{"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}, {"rope_type": "default", "rope_theta": 500.0}]
+)
+def test_scaled_positions_and_tied_embeddings_equal_transformers(tmp_path, rope):
+    base = tiny_model.base(tmp_path, rope_parameters=rope, tie_word_embeddings=True, head_dim=16)
+    model = models.load(str(base), device="cpu")
+    assert decoders.why_not_llama(model) is None
+    assert [a.tokens for a in generate(model, PROMPTS, GREEDY)] == [hf_greedy(model, p, 20) for p in PROMPTS]
+
+
+def test_other_architectures_run_through_transformers(tmp_path):
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    words = tiny_model.tokenizer()
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = Qwen2Config(vocab_size=len(words), num_key_value_heads=2, initializer_range=0.4, eos_token_id=1, **shape)
+    Qwen2ForCausalLM(config).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    model = models.load(str(tmp_path), device="cpu")
+    assert "Qwen2ForCausalLM" in decoders.why_not_llama(model)
+    assert [a.tokens for a in generate(model, PROMPTS, GREEDY)] == [hf_greedy(model, p, 20) for p in PROMPTS]
+
+
+# invariants
+
+
+def test_an_answer_is_the_same_alone_and_in_any_batch(model, either):
+    voices = ["one", None, "two", "one", None, "two", "one"]
+    together = generate(model, PROMPTS, WARM, voices)
+    alone = [generate(model, [p], WARM, [v])[0] for p, v in zip(PROMPTS, voices, strict=True)]
+    small = generate(model, PROMPTS, WARM, voices, batch_size=2)
+    assert texts(together) == texts(alone) == texts(small)
+    for a, b in zip(together, alone, strict=True):
+        assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+
+
+def test_strength_zero_is_the_base(model, either):
+    base = generate(model, PROMPTS, WARM)
+    assert texts(generate(model, PROMPTS, WARM, ["one"] * 7, strength=0)) == texts(base)
+    assert texts(generate(model, PROMPTS, WARM, ["one"] * 7)) != texts(base)
+
+
+def test_one_batch_holds_rows_of_different_strength(model, either):
+    prompts, strengths = ["hello"] * 4, [0, 0.5, 1, 1.5]
+    together = generate(model, prompts, WARM, ["one"] * 4, strengths)
+    assert texts(together) == [texts(generate(model, ["hello"], WARM, ["one"], s))[0] for s in strengths]
+    assert len({tuple(a.tokens) for a in together}) == 4
+
+
+def test_seeds_tell_answers_to_one_prompt_apart(model):
+    answers = generate(model, ["hello"] * 3, WARM, seeds=[1, 2, 1])
+    assert answers[0].tokens == answers[2].tokens != answers[1].tokens
+
+
+def test_the_base_stays_the_base_with_adapters_attached(model, folders):
+    fresh = models.load(str(folders[0]), device="cpu")
+    ids = torch.tensor([model.prompt_ids("hello")])
+    with torch.inference_mode():
+        assert torch.equal(model.hf(ids).logits, fresh.hf(ids).logits)
+
+
+def test_logprobs_are_those_of_sampling(model, either):
+    for name, strength in [(None, 1.0), ("one", 1.0), ("two", 1.5)]:
+        answers = generate(model, PROMPTS, WARM, [name] * 7, strength)
+        scored = logprobs(model, PROMPTS, [a.tokens for a in answers], name, strength, temperature=0.8)
+        for answer, values in zip(answers, scored, strict=True):
+            assert answer.logprobs == pytest.approx(values, abs=1e-4)
+            assert answer.logprob == pytest.approx(sum(values), abs=1e-3)
+
+
+def test_logprobs_of_text_include_the_end_token(model):
+    values = logprobs(model, ["hello", "hi"], ["abc", ""], batch_size=2)
+    assert [len(v) for v in values] == [4, 1]
+    assert values[0] == pytest.approx(logprobs(model, ["hello"], [answer_ids(model, "abc")])[0], abs=1e-5)
+
+
+def test_end_token_is_kept_in_tokens_and_left_out_of_text(model):
+    for answer in generate(model, PROMPTS, GREEDY):
+        assert (answer.tokens[-1] in model.end_ids) == answer.ended
+        assert not any(t in model.end_ids for t in answer.tokens[:-1])
+        assert answer.text == model.tokenizer.decode(answer.tokens[: len(answer.tokens) - answer.ended])
+
+
+def test_streaming_ends_with_the_whole_text(model, monkeypatch):
+    monkeypatch.setattr("workbench.generate.STREAM_EVERY", 0)
+    told = {}
+    answers = generate(model, PROMPTS, GREEDY, on_text=lambda row, text: told.setdefault(row, []).append(text))
+    for row, answer in enumerate(answers):
+        assert told[row][-1] == answer.text.rstrip("\ufffd")
+        assert len(told[row]) == len(answer.tokens)
+
+
+def test_stopping_keeps_what_was_written(model, either):
+    steps = iter(range(100))
+    answers = generate(model, PROMPTS, WARM, should_stop=lambda: next(steps) == 4)
+    whole = generate(model, PROMPTS, WARM)
+    assert max(len(a.tokens) for a in answers) == 5
+    assert all(a.tokens == b.tokens[: len(a.tokens)] for a, b in zip(answers, whole, strict=True))
+
+
+def test_out_of_memory_halves_the_batch_and_keeps_the_rows(model, monkeypatch):
+    whole, sizes, start = generate(model, PROMPTS, WARM), [], decoders.LlamaDecoder.start
+
+    def small(self, ids, mask):
+        sizes.append(len(ids))
+        if len(ids) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return start(self, ids, mask)
+
+    monkeypatch.setattr(decoders.LlamaDecoder, "start", small)
+    assert texts(generate(model, PROMPTS, WARM)) == texts(whole)
+    assert sizes == [7, 4, 2, 2, 2, 1]
+    monkeypatch.setattr(decoders.LlamaDecoder, "start", lambda *a: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(MemoryError, match="not even one answer fits"):
+        generate(model, PROMPTS, WARM)
+
+
+def test_other_errors_are_not_taken_for_memory(model, monkeypatch):
+    monkeypatch.setattr(
+        decoders.LlamaDecoder, "start", lambda *a: (_ for _ in ()).throw(RuntimeError("shape mismatch"))
+    )
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        generate(model, PROMPTS, WARM)
+
+
+def test_two_threads_at_once_get_their_own_answers(model, either):
+    want = {name: texts(generate(model, PROMPTS, WARM, [name] * 7)) for name in (None, "one", "two")}
+    got = {}
+
+    def ask(name):
+        got[name] = texts(generate(model, PROMPTS, WARM, [name] * 7))
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in want]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == want
+
+
+def test_no_prompts_give_no_answers(model):
+    assert generate(model, [], WARM) == []
+    assert logprobs(model, [], []) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"adapters": ["nobody"]}, "no adapter nobody is attached; attached: one, two"),
+        ({"adapters": [None, None]}, "1 prompts, but 2 adapters"),
+        ({"strength": [1.0, 2.0]}, "2 strengths"),
+        ({"seeds": [1, 2]}, "1 prompts, but 2 seeds"),
+        ({"sampling": Sampling(max_new_tokens=0)}, "at least 1"),
+        ({"sampling": Sampling(temperature=-1)}, "temperature"),
+        ({"sampling": Sampling(top_p=0)}, "top_p"),
+    ],
+)
+def test_wrong_arguments_are_named(model, change, words):
+    with pytest.raises(ValueError, match=words):
+        generate(model, ["hello"], **({"sampling": WARM} | change))
+
+
+def test_a_prompt_too_long_for_the_model_says_so(model):
+    with pytest.raises(ModelError, match="302 tokens and 20 new ones do not fit into the 256"):
+        generate(model, ["x" * 300], WARM)

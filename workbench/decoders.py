@@ -1,0 +1,262 @@
+"""Two ways to run a batch token by token: a hand-written Llama, and transformers' own forward for everything else.
+
+On a small model transformers spends most of a step in Python: building masks, checking caches, hooks of the adapters.
+`LlamaDecoder` does the same arithmetic in about 25 tensor operations a layer and is used wherever it applies; which of
+the two runs, and why, is in `choose(...).reason`. Both hold the same state and answer the same three calls:
+
+    logits = decoder.start(ids, mask)      # [rows, prompt], 0 in mask = padding on the left -> [rows, vocabulary]
+    logits = decoder.step(tokens)          # [rows] -> [rows, vocabulary]
+    decoder.keep(index)                    # only these rows go on
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from workbench.models import Model
+
+# A row's model: an adapter's name (None = base) and its strength (0 = base, 1 = as trained). The base is (None, 0.0).
+Voice = tuple[str | None, float]
+BASE: Voice = (None, 0.0)
+MERGE_BELOW = 32_000_000  # weights; a merged copy of a small model costs little and saves two products a layer
+ROPES = ("default", "linear", "llama3", "yarn")  # positions that do not depend on the length seen so far
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def choose(model: Model, voices: list[Voice], room: int) -> LlamaDecoder | TransformersDecoder:
+    """The decoder for a batch whose rows speak with `voices`; `room` is the most tokens a row can reach."""
+    reason = why_not_llama(model)
+    if reason is None:
+        return LlamaDecoder(model, voices, room)
+    return TransformersDecoder(model, voices, reason)
+
+
+def why_not_llama(model: Model) -> str | None:
+    """Why the hand-written decoder does not apply to this model and its adapters; None when it does."""
+    hf, config = model.hf, model.hf.config
+    if type(hf).__name__ != "LlamaForCausalLM":
+        return f"{type(hf).__name__} is run by transformers: the hand-written decoder is Llama's"
+    if config.rope_parameters["rope_type"] not in ROPES or config.hidden_act != "silu":
+        return f"rope {config.rope_parameters['rope_type']}, activation {config.hidden_act}: run by transformers"
+    layer = hf.model.layers[0]
+    linears = [_base(getattr(part, n)) for part in (layer.self_attn, layer.mlp) for n in LINEARS if hasattr(part, n)]
+    if any(type(linear) is not torch.nn.Linear or linear.bias is not None for linear in linears):
+        return "its linear layers are quantised or have biases: run by transformers"
+    inside = {n for n, m in hf.named_modules() if hasattr(m, "lora_A") and n.rsplit(".", 1)[-1] not in LINEARS}
+    if inside:
+        return f"an adapter sits on {', '.join(sorted(inside))}: run by transformers"
+    return None
+
+
+def _base(linear: Any) -> Any:
+    return getattr(linear, "base_layer", linear)
+
+
+class TransformersDecoder:
+    """transformers' forward with its cache; adapters row by row through PEFT's `adapter_names`."""
+
+    def __init__(self, model: Model, voices: list[Voice], reason: str) -> None:
+        self.model, self.voices, self.reason = model, list(voices), reason
+
+    @staticmethod
+    def together(voices: list[Voice]) -> bool:
+        """Whether these rows fit one batch: PEFT keeps one strength per adapter."""
+        strengths: dict[str | None, float] = {}
+        return all(strengths.setdefault(name, strength) == strength for name, strength in voices)
+
+    def start(self, ids: Tensor, mask: Tensor) -> Tensor:
+        from transformers import DynamicCache
+
+        self.mask = mask
+        self.cache = DynamicCache(config=self.model.hf.config)
+        # left padding: a row's first real token is its position 0, wherever it stands in the batch
+        return self._forward(ids, (mask.cumsum(1) - 1).clamp(min=0))
+
+    def step(self, tokens: Tensor) -> Tensor:
+        self.mask = F.pad(self.mask, (0, 1), value=1)
+        return self._forward(tokens[:, None], self.mask.sum(1, keepdim=True) - 1)
+
+    def keep(self, index: Tensor) -> None:
+        self.mask = self.mask[index]
+        self.voices = [self.voices[i] for i in index.tolist()]
+        self.cache.batch_select_indices(index)
+
+    def _forward(self, ids: Tensor, positions: Tensor) -> Tensor:
+        call = {
+            "input_ids": ids,
+            "attention_mask": self.mask,
+            "position_ids": positions,
+            "past_key_values": self.cache,
+            "use_cache": True,
+            "logits_to_keep": 1,
+        }
+        return forward(self.model, self.voices, **call).logits[:, -1]
+
+
+def forward(model: Model, voices: list[Voice], **call: Any) -> Any:
+    """transformers' forward of a batch whose rows speak with `voices`. The caller holds the model's turn."""
+    used = {name: strength for name, strength in voices if name is not None}
+    if not used:
+        return model.hf(**call)
+    layers = [m for m in model.hf.modules() if hasattr(m, "lora_A") and hasattr(m, "scaling")]
+    before = [{name: layer.scaling[name] for name in used if name in layer.scaling} for layer in layers]
+    for layer, scales in zip(layers, before, strict=True):
+        layer.scaling.update({name: scale * used[name] for name, scale in scales.items()})
+    try:
+        return model.peft(**call, adapter_names=[name or "__base__" for name, _ in voices])
+    finally:
+        for layer, scales in zip(layers, before, strict=True):
+            layer.scaling.update(scales)
+
+
+@dataclass
+class Projection:
+    """Linear layers that read the same input, as one product; with what each group of rows adds to it.
+
+    weight [out, in]; `low` holds a pair (down [rank, in], up [out, rank]) per group of rows, None for the base.
+    """
+
+    weight: Tensor
+    low: list[tuple[Tensor, Tensor] | None]
+
+    def __call__(self, x: Tensor, groups: list[slice]) -> Tensor:
+        out = F.linear(x, self.weight)
+        for rows, pair in zip(groups, self.low, strict=True):
+            if pair is not None:
+                out[rows] += F.linear(F.linear(x[rows], pair[0]), pair[1])
+        return out
+
+
+class LlamaDecoder:
+    """LlamaForCausalLM (Touvron et al. 2023) with LoRA, a key-value cache and nothing else.
+
+    Rows are put in order of their voice, so that an adapter works on one slice of the batch. Where all rows have the
+    same voice and the model is small, the adapter is merged into a copy of the weights.
+    """
+
+    def __init__(self, model: Model, voices: list[Voice], room: int) -> None:
+        hf, config = model.hf, model.hf.config
+        self.voices = list(voices)
+        runs = [(voice, len(list(rows))) for voice, rows in groupby(self.voices)]
+        self.counts = [n for _, n in runs]
+        speakers = [voice for voice, _ in runs]
+        self.heads, self.kv = config.num_attention_heads, config.num_key_value_heads
+        self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.eps, self.room = config.rms_norm_eps, room
+        self.embed, self.norm, self.head = hf.model.embed_tokens.weight, hf.model.norm.weight, hf.lm_head.weight
+        merge = len(speakers) == 1 and sum(p.numel() for p in hf.model.layers.parameters()) < MERGE_BELOW
+        self.layers = [
+            (
+                layer.input_layernorm.weight,
+                _projection([layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj], speakers, merge),
+                _projection([layer.self_attn.o_proj], speakers, merge),
+                layer.post_attention_layernorm.weight,
+                _projection([layer.mlp.gate_proj, layer.mlp.up_proj], speakers, merge),
+                _projection([layer.mlp.down_proj], speakers, merge),
+            )
+            for layer in hf.model.layers
+        ]
+        merged = "merged into a copy of the weights" if merge and speakers[0][0] else "added row by row"
+        adapters = f", adapter {merged}" if any(name for name, _ in speakers) else ""
+        self.reason = f"a Llama: run by the hand-written decoder{adapters}"
+        positions = torch.arange(room, device=self.embed.device)[None]
+        cos, sin = hf.model.rotary_emb(self.embed, positions)
+        half = self.width // 2
+        sign = torch.cat([-torch.ones(half), torch.ones(half)]).to(sin)
+        self.cos, self.sin = cos[0], sin[0] * sign  # [room, width]; rotate_half is a roll with a sign
+
+    def start(self, ids: Tensor, mask: Tensor) -> Tensor:
+        rows, length = ids.shape
+        x = F.embedding(ids, self.embed)
+        shape = (len(self.layers), rows, self.kv, self.room, self.width)
+        self.keys, self.values = x.new_empty(shape), x.new_empty(shape)
+        self.length = 0
+        # -inf would make rows of padding NaN, which a later product with 0 would spread
+        least = torch.finfo(x.dtype).min
+        self.bias = x.new_zeros(rows, 1, 1, self.room)  # of the keys: padding is never looked at
+        self.bias[:, 0, 0, :length].masked_fill_(mask == 0, least)
+        self.padding = (length - mask.sum(1)).tolist()
+        causal = torch.full((length, length), least, dtype=x.dtype, device=x.device).triu(1)
+        bias = (self.bias[..., :length] + causal).clamp(min=least)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        self.position = positions[:, -1]
+        return self._forward(x, positions, bias)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        x = F.embedding(tokens, self.embed)[:, None]
+        self.position = self.position + 1
+        return self._forward(x, self.position[:, None], self.bias[..., : self.length + 1])
+
+    def keep(self, index: Tensor) -> None:
+        kept = set(index.tolist())
+        ends = [sum(self.counts[: i + 1]) for i in range(len(self.counts))]
+        self.counts = [
+            sum(row in kept for row in range(end - n, end)) for n, end in zip(self.counts, ends, strict=True)
+        ]
+        self.keys = self.keys[:, index]
+        self.values = self.values[:, index]
+        self.bias, self.position = self.bias[index], self.position[index]
+
+    def _groups(self) -> list[slice]:
+        ends = [sum(self.counts[: i + 1]) for i in range(len(self.counts))]
+        return [slice(end - n, end) for n, end in zip(self.counts, ends, strict=True)]
+
+    def _forward(self, x: Tensor, positions: Tensor, bias: Tensor) -> Tensor:
+        """x [rows, new, hidden] -> logits of the last place [rows, vocabulary]; the cache grows by `new`."""
+        rows, new, _ = x.shape
+        groups, start, stop = self._groups(), self.length, self.length + x.shape[1]
+        cos, sin = self.cos[positions][:, :, None], self.sin[positions][:, :, None]  # [rows, new, 1, width]
+        both = self.heads + self.kv
+        for i, (norm1, qkv, out, norm2, gate_up, down) in enumerate(self.layers):
+            h = qkv(self._rms(x, norm1), groups).view(rows, new, both + self.kv, self.width)
+            qk = h[:, :, :both]
+            qk = qk * cos + qk.roll(self.width // 2, -1) * sin
+            self.keys[i, :, :, start:stop] = qk[:, :, self.heads :].transpose(1, 2)
+            self.values[i, :, :, start:stop] = h[:, :, both:].transpose(1, 2)
+            a = F.scaled_dot_product_attention(
+                qk[:, :, : self.heads].transpose(1, 2),
+                self.keys[i, :, :, :stop],
+                self.values[i, :, :, :stop],
+                attn_mask=bias,
+                enable_gqa=self.heads != self.kv,
+            )
+            x = x + out(a.transpose(1, 2).reshape(rows, new, -1), groups)
+            gate, up = gate_up(self._rms(x, norm2), groups).chunk(2, -1)
+            x = x + down(F.silu(gate) * up, groups)
+        self.length = stop
+        return F.linear(self._rms(x[:, -1], self.norm), self.head)
+
+    def _rms(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), weight, self.eps)
+
+
+def _projection(linears: list[Any], speakers: list[Voice], merge: bool) -> Projection:
+    weight = torch.cat([_base(linear).weight for linear in linears]) if len(linears) > 1 else _base(linears[0]).weight
+    low = [_low_rank(linears, voice) for voice in speakers]
+    if merge and low[0] is not None:
+        down, up = low[0]
+        return Projection((weight.float() + up.float() @ down.float()).to(weight.dtype), [None])
+    return Projection(weight, low)
+
+
+def _low_rank(linears: list[Any], voice: Voice) -> tuple[Tensor, Tensor] | None:
+    """LoRA of several linears as one pair: their A stacked, their B on the diagonal, scaled. Hu et al. 2021."""
+    name, strength = voice
+    if name is None or strength == 0 or not any(hasattr(x, "lora_A") and name in x.lora_A for x in linears):
+        return None
+    base = [_base(linear).weight for linear in linears]
+    downs, ups = [], []
+    for linear, weight in zip(linears, base, strict=True):
+        if hasattr(linear, "lora_A") and name in linear.lora_A:
+            downs.append(linear.lora_A[name].weight)
+            ups.append(linear.lora_B[name].weight * (linear.scaling[name] * strength))
+        else:
+            downs.append(weight.new_zeros(0, weight.shape[1]))
+            ups.append(weight.new_zeros(weight.shape[0], 0))
+    return torch.cat(downs).to(base[0].dtype), torch.block_diag(*ups).to(base[0].dtype)

@@ -1,0 +1,295 @@
+"""Batched sampling and scoring; used by ranking, training and comparing alike.
+
+`generate` reads top to bottom: rows into batches, a batch into tokens, a token out of logits. How logits come about is
+in decoders.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.decoders import BASE, TransformersDecoder, Voice, choose, forward, why_not_llama
+from workbench.models import Model, ModelError
+from workbench.records import Sampling
+
+STREAM_EVERY = 0.05  # seconds between two texts of a row: the eye needs no more, and decoding them costs
+MOST_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One answer. `tokens` are the ids as sampled, the end token included if the row `ended` by itself.
+
+    `logprobs` are the tokens' log-probabilities in nats at the sampling temperature (at 1 if greedy), before top-p
+    cuts the distribution.
+    """
+
+    text: str
+    tokens: list[int]
+    ended: bool
+    logprobs: list[float]
+
+    @property
+    def logprob(self) -> float:
+        """Log-probability of the whole answer, in nats."""
+        return sum(self.logprobs)
+
+
+def generate(
+    model: Model,
+    prompts: Sequence[str],
+    sampling: Sampling,
+    adapters: Sequence[str | None] | None = None,
+    strength: float | Sequence[float] = 1.0,
+    on_text: Callable[[int, str], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    seeds: Sequence[int] | None = None,
+    background: bool = False,
+    batch_size: int | None = None,
+) -> list[Generated]:
+    """Answer every prompt; row i speaks with adapters[i] (None = base) at its strength (0 base, 1 as trained).
+
+    A row draws from random numbers of its own, made from its seed (seeds[i], else sampling.seed) and its prompt: its
+    answer is the same alone and in any batch (up to rounding in the last bits of float32), and an adapter at strength
+    0 answers exactly as the base does. `on_text(row, text so far)` streams. After `should_stop()` the rows end where
+    they are, `ended` False. `background` rests while somebody waits for a foreground generation.
+
+    Out of memory halves the batch that runs at once (`batch_size` at most), not the rows asked for. Raises ValueError
+    for rows that do not match, ModelError for a prompt too long for the model, MemoryError if one row alone is too big.
+    """
+    voices = _voices(model, len(prompts), adapters, strength)
+    seeds = [sampling.seed] * len(prompts) if seeds is None else seeds
+    if len(seeds) != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts, but {len(seeds)} seeds")
+    ids = [model.prompt_ids(prompt) for prompt in prompts]
+    _check_lengths(model, ids, sampling)
+    noise = [uniforms(seed, prompt, sampling.max_new_tokens) for seed, prompt in zip(seeds, prompts, strict=True)]
+    done: list[Generated | None] = [None] * len(prompts)
+    at_once = batch_size or MOST_ROWS
+    waiting = _batches(model, ids, voices, at_once)
+    with model.lock.generation(background):
+        while waiting:
+            rows = waiting.pop(0)
+            batch = _Batch(model, sampling, [ids[i] for i in rows], [voices[i] for i in rows])
+            told = (lambda i, text, rows=rows: on_text(rows[i], text)) if on_text else None
+            try:
+                answers = batch.run(np.stack([noise[i] for i in rows]), told, should_stop, background)
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                if len(rows) == 1:
+                    raise MemoryError("not even one answer fits into memory: ask for fewer new tokens") from error
+                half = (len(rows) + 1) // 2
+                waiting = [part[k : k + half] for part in [rows, *waiting] for k in range(0, len(part), half)]
+                continue
+            for i, answer in zip(rows, answers, strict=True):
+                done[i] = answer
+    return [answer for answer in done if answer is not None]
+
+
+def uniforms(seed: int, prompt: str, n: int) -> np.ndarray:
+    """n numbers in [0, 1) for one row: the same for the same seed and prompt, independent between prompts."""
+    key = hashlib.blake2b(f"{seed}\0{prompt}".encode(), digest_size=16).digest()
+    return np.random.default_rng(int.from_bytes(key, "little")).random(n)
+
+
+def pick(logits: Tensor, noise: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
+    """A token for every row, and its log-probability: logits [rows, V], noise [rows] in [0, 1) -> [rows], [rows].
+
+    Sampling is by the inverse of the cumulative distribution in the order of token ids: one number per row decides,
+    which `multinomial` would not promise. Temperature 0 takes the most likely token.
+    """
+    logits = logits.float()
+    if temperature == 0:
+        token = logits.argmax(-1)
+        return token, logits.gather(1, token[:, None])[:, 0] - logits.logsumexp(-1)
+    probs = (logits / temperature).softmax(-1)
+    kept = nucleus(probs, top_p) if top_p < 1 else probs
+    cumulative = kept.cumsum(-1, dtype=torch.float64)
+    # right=True steps over tokens of probability 0; scaling by the last sum makes `kept` a distribution again
+    token = torch.searchsorted(cumulative, noise[:, None] * cumulative[:, -1:], right=True)
+    token = token.clamp(max=logits.shape[-1] - 1)
+    return token[:, 0], probs.gather(1, token)[:, 0].log()
+
+
+def nucleus(probs: Tensor, top_p: float) -> Tensor:
+    """probs [rows, V] with everything outside the smallest set that holds `top_p` set to 0. Holtzman et al. 2020."""
+    ordered, order = probs.sort(dim=-1, descending=True, stable=True)
+    outside = ordered.cumsum(-1) - ordered >= top_p
+    return torch.zeros_like(probs).scatter(1, order, ordered.masked_fill(outside, 0.0))
+
+
+def logprobs(
+    model: Model,
+    prompts: Sequence[str],
+    answers: Sequence[str] | Sequence[Sequence[int]],
+    adapter: str | None = None,
+    strength: float = 1.0,
+    temperature: float = 1.0,
+    batch_size: int = 32,
+) -> list[list[float]]:
+    """Log-probabilities, in nats, of every token of given answers under one model; one list per answer.
+
+    An answer given as text is tokenized and closed with the end token; one given as token ids is taken as it is.
+    """
+    if len(prompts) != len(answers):
+        raise ValueError(f"{len(prompts)} prompts, but {len(answers)} answers")
+    voice = _voices(model, 1, [adapter], strength)[0]
+    starts = [model.prompt_ids(prompt) for prompt in prompts]
+    ends = [answer_ids(model, answer) if isinstance(answer, str) else list(answer) for answer in answers]
+    result: list[list[float]] = [[] for _ in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: len(starts[i]) + len(ends[i]))
+    for k in range(0, len(order), batch_size):
+        rows = order[k : k + batch_size]
+        scored = _score(model, [starts[i] for i in rows], [ends[i] for i in rows], voice, temperature)
+        for i, values in zip(rows, scored, strict=True):
+            result[i] = values
+    return result
+
+
+def answer_ids(model: Model, text: str) -> list[int]:
+    """Token ids of an answer, the end token included."""
+    return [*model.tokenizer(text, add_special_tokens=False)["input_ids"], model.tokenizer.eos_token_id]
+
+
+@torch.inference_mode()
+def _score(
+    model: Model, starts: list[list[int]], ends: list[list[int]], voice: Voice, temperature: float
+) -> list[list[float]]:
+    rows = [torch.tensor(a + b) for a, b in zip(starts, ends, strict=True)]
+    # padding on the right: what comes after cannot change what came before, and positions count from 0 as they should
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(model.device)
+    with model.lock:
+        logits = forward(model, [voice] * len(rows), input_ids=ids, use_cache=False).logits
+    scored = []
+    for i, (a, b) in enumerate(zip(starts, ends, strict=True)):
+        place = logits[i, len(a) - 1 : len(a) + len(b) - 1].float() / temperature  # the logits that foresaw the answer
+        wanted = torch.tensor(b, device=model.device)[:, None]
+        scored.append((place.gather(1, wanted)[:, 0] - place.logsumexp(-1)).tolist())
+    return scored
+
+
+def _voices(
+    model: Model, n: int, adapters: Sequence[str | None] | None, strength: float | Sequence[float]
+) -> list[Voice]:
+    names = [None] * n if adapters is None else list(adapters)
+    strengths = [float(strength)] * n if isinstance(strength, int | float) else [float(s) for s in strength]
+    if len(names) != n or len(strengths) != n:
+        raise ValueError(f"{n} prompts, but {len(names)} adapters and {len(strengths)} strengths")
+    unknown = sorted({name for name in names if name is not None} - set(model.adapters))
+    if unknown:
+        raise ValueError(
+            f"no adapter {', '.join(unknown)} is attached; attached: {', '.join(model.adapters) or 'none'}"
+        )
+    return [(name, s) if name is not None and s != 0 else BASE for name, s in zip(names, strengths, strict=True)]
+
+
+def _check_lengths(model: Model, ids: list[list[int]], sampling: Sampling) -> None:
+    if sampling.max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {sampling.max_new_tokens}")
+    if sampling.temperature < 0 or not 0 < sampling.top_p <= 1:
+        raise ValueError(f"temperature must be at least 0 and top_p in (0, 1], got {sampling}")
+    longest = max(map(len, ids), default=0)
+    if longest + sampling.max_new_tokens > model.context:
+        raise ModelError(
+            f"a prompt of {longest} tokens and {sampling.max_new_tokens} new ones do not fit into the {model.context} "
+            f"tokens of {model.name}: shorten the prompt or ask for fewer new tokens"
+        )
+
+
+def _batches(model: Model, ids: list[list[int]], voices: list[Voice], at_once: int) -> list[list[int]]:
+    """Rows that run together: neighbours in voice, then in length, so that little is padding."""
+    order = sorted(range(len(ids)), key=lambda i: (voices[i][0] or "", voices[i][1], len(ids[i])))
+    batches: list[list[int]] = []
+    mixes = why_not_llama(model) is None
+    for i in order:
+        full = not batches or len(batches[-1]) == at_once
+        if full or not (mixes or TransformersDecoder.together([voices[k] for k in [*batches[-1], i]])):
+            batches.append([])
+        batches[-1].append(i)
+    return batches
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+class _Batch:
+    """Rows that grow together, one token each per step, until each has ended."""
+
+    def __init__(self, model: Model, sampling: Sampling, ids: list[list[int]], voices: list[Voice]) -> None:
+        self.model, self.sampling, self.voices = model, sampling, voices
+        longest = max(map(len, ids))
+        self.ids = torch.zeros(len(ids), longest, dtype=torch.long)
+        self.mask = torch.zeros_like(self.ids)
+        for row, tokens in enumerate(ids):
+            self.ids[row, longest - len(tokens) :] = torch.tensor(tokens)
+            self.mask[row, longest - len(tokens) :] = 1
+        self.tokens = torch.zeros(len(ids), sampling.max_new_tokens, dtype=torch.long)
+        self.logprobs = torch.zeros(len(ids), sampling.max_new_tokens)
+        self.lengths = [0] * len(ids)
+        self.ended = [False] * len(ids)
+
+    @torch.inference_mode()
+    def run(
+        self,
+        noise: np.ndarray,
+        on_text: Callable[[int, str], None] | None,
+        should_stop: Callable[[], bool] | None,
+        background: bool,
+    ) -> list[Generated]:
+        told = monotonic()
+        for live, last in self._steps(noise, background):
+            if on_text and (last or monotonic() - told > STREAM_EVERY):
+                told = monotonic()
+                for row in live:
+                    on_text(row, self._text(row).rstrip("\ufffd"))  # half of a character is not text yet
+            if should_stop and should_stop():
+                break
+        return [
+            Generated(
+                self._text(row),
+                self.tokens[row, : self.lengths[row]].tolist(),
+                self.ended[row],
+                self.logprobs[row, : self.lengths[row]].tolist(),
+            )
+            for row in range(len(self.lengths))
+        ]
+
+    def _steps(self, noise: np.ndarray, background: bool) -> Iterator[tuple[list[int], bool]]:
+        """Yield after each token the rows that got one, and whether some of them have ended with it."""
+        device, sampling, lock = self.model.device, self.sampling, self.model.lock
+        drawn = torch.from_numpy(noise).to(device)
+        ends = torch.tensor(self.model.end_ids, device=device)
+        live = list(range(len(self.lengths)))
+        with lock.turn(background):
+            decoder = choose(self.model, self.voices, self.ids.shape[1] + sampling.max_new_tokens)
+            logits = decoder.start(self.ids.to(device), self.mask.to(device))
+        for t in range(sampling.max_new_tokens):
+            token, logprob = pick(logits, drawn[:, t], sampling.temperature, sampling.top_p)
+            self.tokens[live, t], self.logprobs[live, t] = token.cpu(), logprob.cpu()
+            over = torch.isin(token, ends).tolist()
+            for row, end in zip(live, over, strict=True):
+                self.lengths[row], self.ended[row] = t + 1, end
+            yield live, any(over)
+            if all(over) or t + 1 == sampling.max_new_tokens:
+                return
+            if any(over):
+                index = torch.tensor([k for k, end in enumerate(over) if not end], device=device)
+                live = [row for row, end in zip(live, over, strict=True) if not end]
+                token, drawn = token[index], drawn[index]
+            with lock.turn(background):
+                if any(over):
+                    decoder.keep(index)
+                logits = decoder.step(token)
+
+    def _text(self, row: int) -> str:
+        length = self.lengths[row] - self.ended[row]
+        return self.model.tokenizer.decode(self.tokens[row, :length].tolist(), skip_special_tokens=True)
