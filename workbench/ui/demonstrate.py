@@ -1,0 +1,9 @@
+"""Demonstrate: write the answer you wish the model gave."""
+
+from workbench.ui.context import Context
+from workbench.ui.shell import panel
+
+
+def tab(context: Context) -> None:
+    """Build the tab."""
+    panel(context, "demonstrate", [])

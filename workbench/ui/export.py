@@ -1,0 +1,45 @@
+"""One click to take everything along, for storage that does not survive a restart."""
+
+from __future__ import annotations
+
+import base64
+import io
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from workbench.ui.context import Context, Refused
+
+KINDS = ("prompts", "demonstrations", "comparisons")
+LIMIT_MB = 200
+
+
+def export_all(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """What people wrote and judged as JSONL, and every finished run without its checkpoints, as one zip (base64).
+
+    Raises Refused when the files are too large for one download.
+    """
+    from workbench.collect import formats
+
+    workspace = Path(context.settings.workspace)
+    keep = [
+        path
+        for path in sorted((workspace / "runs").rglob("*"))
+        if path.is_file() and not path.is_symlink() and "checkpoints" not in path.parts
+    ]
+    size = sum(path.stat().st_size for path in keep) / 1e6
+    if size > LIMIT_MB:
+        raise Refused(
+            f"The runs take {size:.0f} MB, more than one download holds. Delete some runs, then export again."
+        )
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive, tempfile.TemporaryDirectory() as folder:
+        for kind in KINDS:
+            file = Path(folder) / f"{kind}.jsonl"
+            formats.write(context.store, kind, file, "native")
+            archive.write(file, file.name)
+        for path in keep:
+            archive.write(path, path.relative_to(workspace).as_posix())
+    data = base64.b64encode(packed.getvalue()).decode("ascii")
+    return {"name": "alignment-workbench.zip", "type": "application/zip", "data": data}

@@ -1,0 +1,1 @@
+workbench.fill(element.querySelector(".wb-rank"), "rank");

@@ -1,0 +1,470 @@
+// Train: choose a method, start it, watch it, look back. Nothing runs in here: a job is a process of its own, and this
+// page asks twice a second what is new (only new rows come), less often when nothing runs or nobody looks.
+const { el, fill, call, on, openTab, local, announce, emptyState, charts } = workbench;
+const root = element.querySelector(".wb-train");
+const FAST = 500, FIRST = 250, SLOW = 5000, IDLE = 15000;
+const LIVE = new Set(["waiting", "starting", "running", "stopping"]);
+
+let form = null; // what the server offers: methods with fields and curves
+let plan = null; // what Start would do now
+let runs = []; // all runs, newest first
+let stamp = ""; // changes when `runs` does
+let shown = null; // the run in the card
+let wanted = null; // the run somebody chose; null: the newest that is live, else the newest
+let rows = [], samples = [], rowsNext = 0, samplesNext = 0;
+let picked = []; // up to two runs to hold side by side
+let prompt = null; // the prompt whose answers are shown
+let timer = 0, asking = false, again = false, failures = 0;
+const choice = { method: null, preset: "normal", start_from: null, settings: {}, ...local.get("train", {}) };
+const before = new Map(); // run -> state seen last, to say when one ends
+
+const square = (colour) => {
+  const node = el("span", { class: "wb-square", "aria-hidden": "true" });
+  node.style.background = `var(--m-${colour})`;
+  return node;
+};
+const sorry = (place, error) => fill(place, el("p", { class: "wb-bad", role: "alert" }, error.message));
+const methodOf = (name) => form.methods.find((m) => m.name === name);
+
+// ---- the form at the left ----
+
+const methodsBox = el("div", { class: "wb-methods", role: "radiogroup", "aria-labelledby": "wb-train-method" });
+const presetBox = el("div", { class: "wb-switch wb-presets", role: "radiogroup", "aria-labelledby": "wb-train-long" });
+const length = el("p", { class: "wb-quiet" });
+const facts = el("dl", { class: "wb-facts" });
+const batch = el("details", { class: "wb-fold" }, el("summary", {}, "The first batch, as the model sees it"));
+const problem = el("div", { class: "wb-problem", "aria-live": "polite" });
+const start = el("button", { class: "wb-button wb-primary wb-start", type: "submit" }, "Start");
+const settingsButton = el("button", { class: "wb-link", type: "button", "aria-expanded": "false", onclick: () => unfold(settingsButton, settingsBox) }, "All settings");
+const commandButton = el("button", { class: "wb-link", type: "button", "aria-expanded": "false", onclick: () => unfold(commandButton, commandBox) }, "Show command");
+const settingsBox = el("div", { class: "wb-settings", hidden: true });
+const commandBox = el("div", { class: "wb-command", hidden: true });
+const setup = el("form", { class: "wb-card wb-setup", novalidate: true, "aria-label": "A new run" },
+  el("h2", { id: "wb-train-method" }, "Method"), methodsBox,
+  el("h2", { id: "wb-train-long" }, "How long"), presetBox, length, facts, batch, problem, start,
+  el("div", { class: "wb-spread" }, settingsButton, commandButton), settingsBox, commandBox);
+setup.addEventListener("submit", (event) => {
+  event.preventDefault();
+  startRun();
+});
+
+function unfold(button, box) {
+  box.hidden = !box.hidden;
+  button.setAttribute("aria-expanded", String(!box.hidden));
+}
+
+function showMethods() {
+  fill(methodsBox, form.methods.map((method) => {
+    const radio = el("input", { type: "radio", name: "wb-method", value: method.name, onchange: () => choose({ method: method.name, settings: {}, start_from: null }) });
+    radio.checked = method.name === choice.method;
+    return el("label", { class: "wb-method" }, radio,
+      el("span", {}, el("span", { class: "wb-method-name" }, method.label, square(method.colour)),
+        el("span", { class: "wb-method-line", "data-line": method.name }, method.line)));
+  }));
+  fill(presetBox, form.presets.map((preset) => {
+    const radio = el("input", { type: "radio", name: "wb-preset", value: preset, class: "wb-hidden", onchange: () => choose({ preset }) });
+    radio.checked = preset === choice.preset;
+    return el("label", { class: "wb-preset" }, radio, el("span", {}, preset[0].toUpperCase() + preset.slice(1)));
+  }));
+}
+
+function choose(change) {
+  const method = choice.method;
+  Object.assign(choice, change);
+  local.set("train", { method: choice.method, preset: choice.preset });
+  if (choice.method !== method || "preset" in change) showSettings();
+  replan();
+}
+
+const defaultOf = (field) => field.presets[choice.preset] ?? field.value ?? field.automatic?.value ?? "";
+
+function showSettings() {
+  fill(settingsBox, methodOf(choice.method).fields.map((field) => {
+    const id = `wb-set-${field.name}`;
+    const change = () => {
+      if (input.value.trim() === "" || input.value === String(defaultOf(field))) delete choice.settings[field.name];
+      else choice.settings[field.name] = input.value;
+      replanSoon();
+    };
+    const given = choice.settings[field.name];
+    const input = field.type === "choice"
+      ? el("select", { id, "aria-describedby": `${id}-doc ${id}-error`, onchange: change }, field.choices.map((c) => el("option", { value: c }, c)))
+      : el("input", { id, type: "text", inputmode: field.type === "int" ? "numeric" : "decimal", autocomplete: "off", oninput: change,
+          placeholder: String(defaultOf(field)), "aria-describedby": `${id}-doc ${id}-error` });
+    input.value = given ?? (field.type === "choice" ? field.value : "");
+    const range = field.low !== null && field.high !== null ? ` ${plainNumber(field.low)} to ${plainNumber(field.high)}${field.unit ? " " + field.unit : ""}.` : "";
+    const why = field.automatic ? ` ${plainNumber(field.automatic.value)}: ${field.automatic.reason}.` : "";
+    return el("div", { class: "wb-setting" }, el("label", { for: id }, field.label), input,
+      el("p", { class: "wb-doc", id: `${id}-doc` }, field.doc + range + why), el("p", { class: "wb-bad", id: `${id}-error`, "data-error": field.name }));
+  }));
+}
+
+const plainNumber = (n) => (Math.abs(n) >= 10000 ? n.toLocaleString("en") : String(n)).replace("-", "−");
+
+function showPlan() {
+  for (const line of methodsBox.querySelectorAll("[data-line]")) line.textContent = plan.lines[line.dataset.line];
+  length.textContent = plan.length;
+  const from = el("select", { class: "wb-from", "aria-label": "Start from", onchange: () => choose({ start_from: from.value ? Number(from.value) : null }) },
+    plan.starts.map((point) => el("option", { value: point.run ?? "" }, point.label)));
+  from.value = choice.start_from ?? "";
+  fill(facts, el("dt", {}, "Data"), el("dd", {}, plan.data), el("dt", {}, "Start from"), el("dd", {}, from),
+    el("dt", {}, "Memory"), el("dd", { class: plan.memory.fits ? null : "wb-warn" }, plan.memory.text));
+  batch.hidden = !plan.batch.length;
+  fill(batch, batch.firstChild, el("ol", { class: "wb-batch" }, plan.batch.map((text) => el("li", {}, text))));
+  start.textContent = plan.start;
+  start.disabled = !plan.ready;
+  fill(problem, plan.problem ? el("p", { class: plan.missing ? null : "wb-bad" }, plan.problem, plan.missing ? [" ", el("button", { class: "wb-link", type: "button", onclick: () => openTab(plan.missing.tab) }, plan.missing.label)] : null) : null);
+  for (const place of settingsBox.querySelectorAll("[data-error]")) {
+    const text = plan.errors[place.dataset.error] || "";
+    place.textContent = text;
+    place.parentElement.querySelector("input, select").setAttribute("aria-invalid", String(!!text));
+  }
+  if (Object.keys(plan.errors).length && settingsBox.hidden) unfold(settingsButton, settingsBox);
+  const copied = el("span", { class: "wb-quiet", role: "status" });
+  fill(commandBox, el("pre", { tabindex: "0", "aria-label": "The same by hand" }, el("code", {}, plan.command)), el("div", { class: "wb-row" },
+    el("button", { class: "wb-button", type: "button", onclick: () => copy(plan.command, commandBox.querySelector("code"), copied) }, "Copy"), copied));
+}
+
+async function copy(text, node, said) {
+  try {
+    await navigator.clipboard.writeText(text);
+    said.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(node); // a page without https may not write to the clipboard
+    said.textContent = "Selected: press Ctrl C";
+  }
+}
+
+let planning = 0;
+async function replan() {
+  const mine = ++planning;
+  try {
+    const answer = await call(server, "plan", { method: choice.method, preset: choice.preset, start_from: choice.start_from, settings: choice.settings });
+    if (mine !== planning) return;
+    plan = answer;
+    showPlan();
+  } catch (error) {
+    if (mine === planning) sorry(problem, error);
+  }
+}
+const replanSoon = workbench.debounce(replan, 250);
+
+async function startRun() {
+  if (start.disabled || !plan) return;
+  start.disabled = true; // and the token: two clicks, or two requests of one click, are one run
+  try {
+    const answer = await call(server, "start", { method: choice.method, preset: choice.preset, start_from: choice.start_from, settings: choice.settings, token: workbench.token() });
+    select(answer.run);
+    card.scrollIntoView({ block: "nearest" });
+    workbench.refresh();
+  } catch (error) {
+    sorry(problem, error);
+  }
+  replan();
+}
+
+// ---- the card of one run ----
+
+const title = el("h2", { class: "wb-run-title" });
+const line = el("p", { class: "wb-run-line", role: "status" });
+const buttons = el("div", { class: "wb-row wb-run-buttons" });
+const barIn = el("span", { class: "wb-bar-in" });
+const progress = el("div", { class: "wb-bar wb-run-bar", role: "progressbar", "aria-label": "Steps done", "aria-valuemin": 0 }, barIn);
+const lost = el("p", { class: "wb-warn wb-lost", role: "status", hidden: true });
+const trouble = el("div", {});
+const grid = el("div", { class: "wb-charts" });
+const skipped = el("p", { class: "wb-quiet wb-skipped" });
+const promptPick = el("select", { class: "wb-prompt-pick", "aria-label": "Prompt", onchange: () => { prompt = promptPick.value; showSamples(); } });
+const answers = el("ol", { class: "wb-answers" });
+const answersBox = el("section", { class: "wb-answers-box", "aria-label": "Answers as it trains" },
+  el("div", { class: "wb-spread wb-answers-head" }, el("h2", {}, "Answers as it trains"), el("label", { class: "wb-quiet wb-same" }, "Same prompt, same seed:", promptPick)), answers);
+const logText = el("pre", { tabindex: "0", class: "wb-log", "aria-label": "Log" });
+const log = el("details", { class: "wb-fold wb-log-fold" }, el("summary", {}, "Log"), logText);
+log.addEventListener("toggle", () => log.open && showLog());
+const cardBody = el("div", {}, el("div", { class: "wb-run-head" }, el("div", { class: "wb-spread" }, el("div", {}, title, line), buttons), progress, trouble),
+  el("div", { class: "wb-run-charts" }, grid, skipped), answersBox, log);
+const empty = el("div", {});
+const card = el("section", { class: "wb-card wb-run", "aria-label": "Run", hidden: true }, cardBody);
+
+function button(text, action, primary) {
+  const node = el("button", { class: "wb-button", type: "button", onclick: () => act(node, action) }, text);
+  if (primary) node.classList.add("wb-suggest");
+  return node;
+}
+
+async function act(node, action) {
+  const run = shown.number;
+  if (action === "compare") return openTab("compare", { runs: [null, run] });
+  if (action === "log") {
+    log.open = true;
+    return log.scrollIntoView({ block: "nearest" });
+  }
+  node.disabled = true;
+  fill(trouble);
+  try {
+    const answer = await call(server, "act", { run, action, token: workbench.token() });
+    if (answer.run !== run) select(answer.run);
+    tick();
+  } catch (error) {
+    node.disabled = false;
+    sorry(trouble, error);
+  }
+}
+
+function showCard() {
+  card.hidden = !shown;
+  fill(empty, shown ? null : emptyState("No runs yet. SFT on your answers is a good first one, about 10 s."));
+  if (!shown) return;
+  const focused = document.activeElement?.dataset?.action;
+  fill(title, square(shown.colour), shown.title);
+  if (line.textContent !== shown.line) line.textContent = shown.line;
+  line.classList.toggle("wb-bad", shown.state === "failed");
+  const offered = shown.actions.map((a) => a.name).join();
+  if (buttons.dataset.offered !== `${shown.number} ${offered}`) {
+    buttons.dataset.offered = `${shown.number} ${offered}`;
+    fill(buttons, shown.actions.map((a) => {
+      const node = button(a.label, a.name, a.suggested);
+      node.dataset.action = a.name;
+      return node;
+    }));
+    buttons.querySelector(`[data-action="${focused}"]`)?.focus();
+  }
+  barIn.style.width = `${shown.steps ? (100 * shown.step) / shown.steps : 0}%`;
+  barIn.style.background = `var(--m-${shown.colour})`;
+  progress.setAttribute("aria-valuemax", shown.steps || 1);
+  progress.setAttribute("aria-valuenow", shown.step);
+  if (shown.state === "failed" && !log.open && log.dataset.run !== String(shown.number)) log.open = true;
+  log.dataset.run = shown.number;
+}
+
+const hosts = new Map();
+function showCharts() {
+  const curves = (form.curves[shown.method] || []).filter((curve) => shown.live || curve.series.some((s) => rows.some((row) => s.key in row)));
+  const names = new Set(curves.map((c) => c.name));
+  for (const [name, host] of hosts) if (!names.has(name)) {
+    charts.remove(host);
+    host.remove();
+    hosts.delete(name);
+  }
+  for (const curve of curves) {
+    if (!hosts.has(curve.name)) hosts.set(curve.name, grid.appendChild(el("div", { "data-curve": curve.name })));
+    charts.draw(hosts.get(curve.name), chartOf(curve, [{ run: shown, rows }])).catch((error) => sorry(skipped, error));
+  }
+  const bad = rows.filter((row) => row.skipped || Object.entries(row).some(([key, value]) => value === null && !/_(low|high)$/.test(key))).map((row) => row.step);
+  skipped.textContent = bad.length === 1 ? `Step ${bad[0]} gave no valid number and was skipped.` : bad.length ? `${bad.length} steps gave no valid number and were skipped: ${bad.slice(0, 8).join(", ")}${bad.length > 8 ? " …" : ""}.` : "";
+}
+
+// One curve of one run, or of two runs over each other (the older fainter, both named).
+function chartOf(curve, parts) {
+  const scale = curve.percent ? 100 : 1;
+  const times = (v) => (v === null || v === undefined ? null : v * scale);
+  const newest = Math.max(...parts.map((p) => p.run.number));
+  const counted = curve.n && parts.flatMap((p) => p.rows).findLast((row) => row[curve.n])?.[curve.n];
+  const series = parts.flatMap(({ run, rows: all }) => curve.series.map((s, index) => {
+    const held = all.filter((row) => s.key in row);
+    const label = [s.label, parts.length > 1 ? `run ${run.number}` : ""].filter(Boolean).join(", ");
+    return { model: run.colour, label, second: index % 2 === 1, faint: run.number !== newest, raw: curve.smooth, percent: curve.percent,
+      x: held.map((row) => row.step), y: held.map((row) => times(row[s.key])),
+      ...(s.low && parts.length === 1 ? { low: held.map((row) => times(row[s.low])), high: held.map((row) => times(row[s.high])) } : {}) };
+  }));
+  return { key: parts.map((p) => p.run.number).join("+"), title: curve.title, unit: counted ? `${curve.unit}, n ${counted}` : curve.unit,
+    sentence: curve.sentence, xMax: Math.max(...parts.map((p) => p.run.steps || 0)), zero: curve.low === 0 && !curve.percent && !curve.smooth && curve.high === null,
+    floor: curve.low === null ? undefined : curve.low * scale, ceiling: curve.high === null ? undefined : curve.high * scale,
+    references: curve.lines.map((l) => ({ y: l.value * scale, label: l.label })), series };
+}
+
+function showSamples() {
+  const prompts = [...new Set(samples.map((s) => s.prompt))];
+  answersBox.hidden = !prompts.length;
+  if (!prompts.length) return;
+  if (!prompts.includes(prompt)) prompt = prompts[0];
+  if (promptPick.options.length !== prompts.length || [...promptPick.options].some((o, i) => o.value !== prompts[i]))
+    fill(promptPick, prompts.map((text) => el("option", { value: text }, text)));
+  promptPick.value = prompt;
+  const own = samples.filter((s) => s.prompt === prompt).sort((a, b) => a.step - b.step);
+  const some = own.length <= 3 ? own : [own[0], own[Math.floor((own.length - 1) / 2)], own.at(-1)];
+  fill(answers, some.map((s) => el("li", {}, el("span", { class: "wb-step-at" }, `Step ${s.step}`), el("span", { class: "wb-words" }, s.text || "(no words)"))));
+}
+
+async function showLog() {
+  try {
+    const answer = await call(server, "log", { run: shown.number });
+    logText.textContent = answer.log || "Nothing written yet.";
+    logText.scrollTop = logText.scrollHeight;
+  } catch (error) {
+    logText.textContent = error.message;
+  }
+}
+
+// ---- all runs ----
+
+const table = el("div", { class: "wb-runs-table" });
+const explain = el("p", { class: "wb-quiet" });
+const history = el("details", { class: "wb-card wb-runs", hidden: true }, el("summary", { class: "wb-spread" }, el("h2", {}, "Runs"), explain), table);
+history.open = !matchMedia("(max-width: 639px)").matches;
+const differences = el("section", { class: "wb-card wb-differences", hidden: true, "aria-label": "Two runs side by side" });
+
+function showRuns() {
+  history.hidden = !runs.length;
+  if (!runs.length) return;
+  explain.textContent = runs.find((r) => r.explain)?.explain || "";
+  const head = ["", "Run", "Method", "Data", "Time", "Result", "Started", ""];
+  fill(table, el("table", {}, el("thead", {}, el("tr", {}, head.map((text, i) => el("th", { scope: "col" }, text || el("span", { class: "wb-hidden" }, i ? "Action" : "Side by side"))))),
+    el("tbody", {}, runs.map((run) => {
+      const box = el("input", { type: "checkbox", "aria-label": `Side by side: run ${run.number}`, onchange: () => pick(run.number, box.checked) });
+      box.checked = picked.includes(run.number);
+      const row = el("tr", { class: shown?.number === run.number ? "wb-current" : null },
+        el("td", { class: "wb-check" }, box),
+        el("td", { "data-label": "Run" }, el("button", { class: "wb-run-number", type: "button", "aria-label": `Show run ${run.number}`, onclick: () => { select(run.number); card.scrollIntoView({ block: "nearest" }); } }, String(run.number))),
+        el("td", { "data-label": "Method" }, el("span", { class: "wb-run-method" }, square(run.colour), run.name)), el("td", { "data-label": "Data" }, run.data, run.parent ? el("span", { class: "wb-quiet" }, `, from ${run.parent}`) : null),
+        el("td", { "data-label": "Time" }, run.time), el("td", { "data-label": "Result" }, run.badge ? el("span", { class: `wb-tag wb-state-${run.state}` }, run.badge) : run.result),
+        el("td", { "data-label": "Started", class: "wb-quiet" }, run.started),
+        el("td", { class: "wb-run-action" }, run.action ? el("button", { class: "wb-link", type: "button", "aria-label": `${run.action.label} run ${run.number}`, onclick: (event) => actOn(run, run.action.name, event.target) }, run.action.label) : null));
+      return row;
+    }))));
+}
+
+async function actOn(run, action, node) {
+  if (action === "compare") return openTab("compare", { runs: [null, run.number] });
+  select(run.number);
+  if (action !== "log") return act(node, action);
+}
+
+function pick(number, chosen) {
+  picked = picked.filter((n) => n !== number);
+  if (chosen) picked = [...picked, number].slice(-2);
+  for (const box of table.querySelectorAll("input")) box.checked = picked.includes(Number(box.getAttribute("aria-label").split(" ").at(-1)));
+  compareRuns();
+}
+
+async function compareRuns() {
+  for (const host of differences.querySelectorAll("[data-curve]")) charts.remove(host);
+  differences.hidden = picked.length !== 2;
+  if (differences.hidden) return;
+  const asked = picked.join();
+  let answer;
+  try {
+    answer = await call(server, "differences", { runs: picked });
+  } catch (error) {
+    return sorry(differences, error);
+  }
+  if (asked !== picked.join()) return;
+  const [a, b] = answer.runs;
+  const both = [{ run: a, rows: answer.rows[0] }, { run: b, rows: answer.rows[1] }];
+  const curves = (form.curves[a.method] || []).filter((c) => (form.curves[b.method] || []).some((d) => d.name === c.name && d.unit === c.unit)
+    && both.every((part) => c.series.some((s) => part.rows.some((row) => s.key in row))));
+  const places = curves.map((curve) => el("div", { "data-curve": curve.name }));
+  fill(differences, el("div", { class: "wb-spread" }, el("h2", {}, `Run ${a.number} and run ${b.number}: what differs`),
+    el("button", { class: "wb-button", type: "button", onclick: () => { picked = []; pick(0, false); } }, "Close")),
+    answer.differences.length
+      ? el("table", { class: "wb-difference-table" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, ""), [a, b].map((run) => el("th", { scope: "col" }, square(run.colour), ` ${run.short}`)))),
+          el("tbody", {}, answer.differences.map((d) => el("tr", {}, el("th", { scope: "row" }, d.name), el("td", {}, d.a), el("td", {}, d.b)))))
+      : el("p", {}, "The same settings, data and results."),
+    el("div", { class: "wb-charts" }, places));
+  curves.forEach((curve, i) => charts.draw(places[i], chartOf(curve, both)));
+}
+
+// ---- what is new ----
+
+function select(number) {
+  wanted = number;
+  rows = [];
+  samples = [];
+  rowsNext = samplesNext = 0;
+  shown = runs.find((run) => run.number === number) || shown;
+  logText.textContent = "";
+  log.open = false;
+  tick();
+}
+
+function take(answer) {
+  const fresh = answer.shown?.number !== shown?.number || answer.from === 0;
+  if (answer.runs) {
+    runs = answer.runs;
+    stamp = answer.stamp;
+    for (const run of runs) {
+      if (LIVE.has(before.get(run.number)) && !LIVE.has(run.state)) {
+        announce(`Run ${run.number}: ${run.line}`);
+        workbench.refresh();
+        replan();
+      } else if (before.has(run.number) && before.get(run.number) !== run.state) replan();
+      before.set(run.number, run.state);
+    }
+  }
+  shown = answer.shown;
+  if (fresh) rows = samples = [];
+  for (const row of answer.rows) {
+    if (row.back_to !== undefined) rows = rows.filter((old) => old.step <= row.back_to);
+    else rows = [...rows, row];
+  }
+  if (answer.samples.length) samples = [...samples, ...answer.samples];
+  rowsNext = answer.next;
+  samplesNext = answer.samples_next;
+  showCard();
+  if (shown && (fresh || answer.rows.length || !hosts.size)) showCharts();
+  if (fresh || answer.samples.length) showSamples();
+  if (answer.runs || fresh) showRuns();
+  if (log.open && shown && LIVE.has(shown.state)) showLog();
+}
+
+async function tick() {
+  clearTimeout(timer);
+  if (asking) return void (again = true); // asked for while an answer is under way: ask once more after it
+  asking = true;
+  again = false;
+  const run = wanted;
+  try {
+    const answer = await call(server, "watch", { run, seen: shown?.number ?? null, after: rowsNext, samples: samplesNext, stamp });
+    if (run === wanted) take(answer);
+    failures = 0;
+    lost.hidden = true;
+  } catch (error) {
+    failures += 1;
+    lost.hidden = false;
+    lost.textContent = error.offline ? workbench.LOST : error.message;
+    if (!error.offline) wanted = null;
+  }
+  asking = false;
+  if (again) return tick();
+  timer = setTimeout(tick, pause());
+}
+
+function pause() {
+  if (failures) return Math.min(10000, 500 * 2 ** Math.min(failures, 5));
+  const live = runs.some((run) => LIVE.has(run.state));
+  const looking = !document.hidden && workbench.activeTab() === "train";
+  if (live && looking) return rows.length ? FAST : FIRST;
+  return live && !document.hidden ? SLOW : IDLE;
+}
+
+document.addEventListener("visibilitychange", () => !document.hidden && tick());
+addEventListener("online", () => tick());
+on("workbench:tab", (detail) => detail.name === "train" && opened(detail));
+
+function opened({ method, run }) {
+  if (!form) return;
+  if (run) select(run);
+  if (method && methodOf(method)) {
+    choose({ method, settings: {}, start_from: null });
+    showMethods();
+  }
+  tick();
+  replan();
+}
+
+async function begin() {
+  try {
+    form = await call(server, "form", {});
+  } catch (error) {
+    fill(root, el("p", { class: "wb-warn", role: "alert" }, error.message));
+    return setTimeout(begin, 2000);
+  }
+  if (!methodOf(choice.method)) choice.method = form.methods[0].name;
+  fill(root, el("h2", { class: "wb-hidden" }, "Train"), lost, el("div", { class: "wb-train-grid" }, setup, el("div", { class: "wb-train-main" }, empty, card)), history, differences);
+  showMethods();
+  showSettings();
+  const options = workbench.lastOptions.train || {};
+  opened(options);
+}
+
+begin();
