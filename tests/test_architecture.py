@@ -12,9 +12,9 @@ PACKAGE = ROOT / "workbench"
 
 # What stands later on the path of the data may import what stands earlier, never the reverse.
 LAYERS = [
-    {"records", "settings"},
+    {"records", "settings", "intervals"},
     {"store", "migrations", "sandbox"},
-    {"collect", "models", "generate"},
+    {"collect", "models", "decoders", "generate"},
     {"jobs", "learn"},
     {"measure"},
     {"ui", "cli", "demo", "__main__"},
