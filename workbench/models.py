@@ -149,16 +149,12 @@ class Model:
             name = self._free_name(folder)
             from peft import PeftModel
 
+            _check_shapes(folder, self.hf, f"{folder} was made for {made_for} and does not fit {self.name}")
             with self.lock:
-                try:
-                    if self.peft is None:
-                        self.peft = PeftModel.from_pretrained(self.hf, str(folder), adapter_name=name)
-                    else:
-                        self.peft.load_adapter(str(folder), adapter_name=name, is_trainable=False)
-                except (RuntimeError, KeyError, ValueError) as error:
-                    raise ModelError(
-                        f"{folder} holds an adapter made for {made_for}, which does not fit {self.name}: {error}"
-                    ) from error
+                if self.peft is None:
+                    self.peft = PeftModel.from_pretrained(self.hf, str(folder), adapter_name=name)
+                else:
+                    self.peft.load_adapter(str(folder), adapter_name=name, is_trainable=False)
                 self.peft.eval()
                 self.peft.requires_grad_(False)
                 self.peft.base_model.set_adapter([])  # `hf` alone stays the base; rows ask for adapters by name
@@ -335,6 +331,23 @@ def _check_adapter(folder: Path, base: str) -> str:
     if _plain(made_for) != _plain(base):
         raise ModelError(f"{folder} was made for the model {made_for}; it cannot be put on {base}.")
     return made_for
+
+
+def _check_shapes(folder: Path, hf: Any, words: str) -> None:
+    """Before PEFT changes anything: every weight of the adapter has its layer, of its size."""
+    from safetensors import safe_open
+
+    layers = dict(hf.named_modules())
+    with safe_open(str(folder / "adapter_model.safetensors"), "pt") as weights:
+        for key in weights.keys():  # noqa: SIM118 (no dict)
+            place, _, part = key.removeprefix("base_model.model.").rpartition(".lora_")
+            if place not in layers:
+                raise ModelError(f"{words}: it has weights for {place or key}, which is no layer there.")
+            shape = weights.get_slice(key).get_shape()
+            is_down = part.startswith("A")
+            wanted = getattr(layers[place], "in_features" if is_down else "out_features", None)
+            if wanted is not None and shape[1 if is_down else 0] != wanted:
+                raise ModelError(f"{words}: {key} has the shape {shape}, but the layer's size is {wanted}.")
 
 
 def _plain(name: str) -> str:
