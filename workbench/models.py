@@ -163,6 +163,11 @@ class Model:
             self._attached[key] = name
             return name
 
+    def adopt(self, peft: Any, *names: str) -> None:
+        """Speak through a PEFT model that was wrapped around `hf` elsewhere, with its adapters: what training does."""
+        self.peft = peft
+        self._attached.update({(f"adopted:{name}", 0): name for name in names})
+
     def _free_name(self, folder: Path) -> str:
         run = folder.parent if folder.name == "adapter" else folder
         stem = re.sub(r"[^\w-]", "_", run.name) or "adapter"
@@ -206,11 +211,26 @@ def load(name: str, device: str | None = None, dtype: Any = None, trust_remote_c
         )
     except (OSError, ValueError) as error:
         raise _explain(name, error) from error
-    if tokenizer.chat_template is None:
-        tokenizer.chat_template = PLAIN_TEMPLATE
+    _frame(tokenizer)
     hf.to(device).eval().requires_grad_(False)
     _said("Ready", 1.0)
     return Model(hf, tokenizer, name)
+
+
+def tokenizer(name: str) -> Any:
+    """The model's tokenizer alone, framed as `load` frames it. Raises ModelError."""
+    from transformers import AutoTokenizer
+
+    try:
+        return _frame(_cached_or_fetched(AutoTokenizer, str(_path(name))))
+    except (OSError, ValueError) as error:
+        raise _explain(name, error) from error
+
+
+def _frame(tokenizer: Any) -> Any:
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = PLAIN_TEMPLATE
+    return tokenizer
 
 
 def available() -> list[str]:
