@@ -84,7 +84,7 @@ def test_remote_code_is_refused_without_consent(tmp_path, base):
     config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
-    with pytest.raises(ModelError, match="brings code of its own.*trust_remote_code"):
+    with pytest.raises(ModelError, match=r"brings code of its own.*trust_remote_code"):
         models.load(str(folder), device="cpu")
     assert not (tmp_path / "ran").exists()
 
@@ -99,7 +99,7 @@ def test_a_model_that_is_not_here_says_what_is(offline, base):
 def test_available_lists_the_bundled_model_and_the_cache(offline, monkeypatch, tmp_path, base):
     monkeypatch.setattr(settings, "SANDBOX", base)
     assert models.available() == ["sandbox"]
-    with pytest.raises(ModelError, match="Available here: sandbox."):
+    with pytest.raises(ModelError, match=r"Available here: sandbox\."):
         models.load("someone/model", device="cpu")
     cached = tmp_path / "cache" / "models--someone--small" / "snapshots" / "abc"
     cached.mkdir(parents=True)
@@ -168,7 +168,7 @@ def test_an_adapter_of_another_shape_is_refused_naming_both(model, base, tmp_pat
     theirs = tiny_model.adapter(wide, tmp_path / "0001-sft" / "adapter")
     (theirs.parent / "config.json").write_text(json.dumps({"model": str(base)}))
     before = [name for name, _ in model.hf.named_modules()]
-    with pytest.raises(ModelError, match=r"does not fit.*shape \[4, 64\], but the layer's size is 32"):
+    with pytest.raises(ModelError, match=r"does not fit.*shape \[64, 4\], but the layer.s size is 32"):
         model.attach(theirs)
     deep = tiny_model.base(tmp_path / "deep", num_hidden_layers=3)
     theirs = tiny_model.adapter(deep, tmp_path / "0002-sft" / "adapter")
@@ -187,7 +187,7 @@ def test_the_bundled_model_is_one_wherever_it_lies():
 def test_a_pickled_adapter_and_a_missing_one_are_refused(model, adapter, tmp_path):
     shutil.copytree(adapter, tmp_path / "a")
     (tmp_path / "a" / "adapter_model.safetensors").unlink()
-    with pytest.raises(ModelError, match="adapter_model.safetensors is missing"):
+    with pytest.raises(ModelError, match=r"adapter_model\.safetensors is missing"):
         model.attach(tmp_path / "a")
     (tmp_path / "a" / "adapter_model.bin").write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(ModelError, match="only as a pickle, which is refused"):
@@ -198,7 +198,7 @@ def test_a_pickled_adapter_and_a_missing_one_are_refused(model, adapter, tmp_pat
 
 def test_only_plain_lora_is_attached(model, base, tmp_path):
     dora = tiny_model.adapter(base, tmp_path / "dora", use_dora=True)
-    with pytest.raises(ModelError, match="only plain LoRA.*use_dora"):
+    with pytest.raises(ModelError, match=r"only plain LoRA.*use_dora"):
         model.attach(dora)
 
 
@@ -224,10 +224,10 @@ def test_turns_go_round_in_order_of_asking():
             order.append(name)
 
     with turns:
-        for name in "abc":
+        for n, name in enumerate("abc", 1):
             threads.append(threading.Thread(target=ask, args=(name,)))
             threads[-1].start()
-            until(lambda n=len(threads): len(turns._queues[0]) == n)
+            until(lambda n=n: len(turns._queues[0]) == n)
         assert order == []
     for thread in threads:
         thread.join()
