@@ -1,0 +1,110 @@
+"""Rates, means and differences, each with its 95 % interval and n. Intervals by hand in tests/test_winrate.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from workbench.intervals import mean_ci, wilson
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean with its 95 % interval, in the values' own unit. Without values `value` is nan and the interval infinite."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share between 0 and 1 with its 95 % interval, and what it was counted from."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    wins: int
+    ties: int
+    losses: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of b - a over pairs, with a 95 % interval from `draws` bootstrap samples seeded with `seed`."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    seed: int
+    draws: int
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves out "no difference"."""
+        return self.low > 0 or self.high < 0
+
+
+def rate(wins: int, ties: int, losses: int) -> Rate:
+    """Wins and half of the ties among all, with Wilson's interval; (0, 1) around .5 when nothing was counted.
+
+    Half wins vary less than a coin with the same mean, so Wilson's interval is a little too wide when there are ties,
+    never too narrow. Raises ValueError for negative counts.
+    """
+    if min(wins, ties, losses) < 0:
+        raise ValueError(f"counts cannot be negative: {wins} wins, {ties} ties, {losses} losses")
+    n = wins + ties + losses
+    k = wins + ties / 2
+    low, high = wilson(k, n)
+    return Rate(k / n if n else 0.5, low, high, n, wins, ties, losses)
+
+
+def share(k: int, n: int) -> Rate:
+    """k of n, without ties."""
+    return rate(k, 0, n - k)
+
+
+def mean(values: Sequence[float]) -> Mean:
+    """The mean of values as a Mean. Raises ValueError for values that are not finite."""
+    if not values:
+        return Mean(float("nan"), float("-inf"), float("inf"), 0)
+    if not np.isfinite(values).all():
+        raise ValueError("a mean needs finite values")
+    return Mean(*mean_ci(values), len(values))
+
+
+def win_rate(a: Sequence[float], b: Sequence[float], tie: float = 1e-9) -> Rate:
+    """How often b scores above a on the same prompt; scores within `tie` of each other are ties."""
+    _same_length(a, b)
+    gaps = [y - x for x, y in zip(a, b, strict=True)]
+    wins, losses = sum(g > tie for g in gaps), sum(g < -tie for g in gaps)
+    return rate(wins, len(gaps) - wins - losses, losses)
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float], seed: int = 0, draws: int = 10_000) -> Difference:
+    """The mean of b - a with a percentile bootstrap over the pairs (Efron 1979).
+
+    a[i] and b[i] belong to the same prompt, so prompts are drawn, not answers: what makes a prompt hard for both
+    cancels out. Raises ValueError for lists of different or zero length.
+    """
+    _same_length(a, b)
+    gaps = np.asarray(b, dtype=float) - np.asarray(a, dtype=float)
+    if not len(gaps):
+        raise ValueError("a paired difference needs at least one pair")
+    rng = np.random.default_rng(seed)
+    at_once = max(1, 4_000_000 // len(gaps))  # keeps the table of drawn prompts below 32 MB
+    means = [
+        gaps[rng.integers(0, len(gaps), (min(at_once, draws - k), len(gaps)))].mean(1) for k in range(0, draws, at_once)
+    ]
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
+    return Difference(float(gaps.mean()), float(low), float(high), len(gaps), seed, draws)
+
+
+def _same_length(a: Sequence[float], b: Sequence[float]) -> None:
+    if len(a) != len(b):
+        raise ValueError(f"pairs need two lists of one length, got {len(a)} and {len(b)}")
