@@ -1,0 +1,76 @@
+"""Checkpoint folders: sealed with a manifest, checked before use, never a pickle. Imports no torch.
+
+checkpoints/step-20/
+  adapter/                adapter_config.json, adapter_model.safetensors
+  optimizer.safetensors   the optimizer's tensors
+  state.json              step, learning-rate schedule, random numbers
+  manifest.json           size and hash of every file above, written last
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from hashlib import blake2b
+from pathlib import Path
+
+KEEP = 3
+PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
+
+
+def step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
+
+
+def seal(fresh: Path, final: Path) -> None:
+    """Make the finished folder `fresh` the checkpoint `final`, all at once and safe from a power cut."""
+    files = [f for f in sorted(fresh.rglob("*")) if f.is_file()]
+    manifest = {str(f.relative_to(fresh)): [f.stat().st_size, _hash(f)] for f in files}
+    (fresh / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    for file in [*files, fresh / "manifest.json"]:
+        with file.open("rb") as f:
+            os.fsync(f.fileno())
+    shutil.rmtree(final, ignore_errors=True)
+    fresh.rename(final)
+    for old in sorted(final.parent.glob("step-*"), key=step_of)[:-KEEP]:
+        shutil.rmtree(old)
+
+
+def newest(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest intact checkpoint, and a notice for each newer one that was passed over."""
+    notices = []
+    for found in sorted(folder.glob("step-*"), key=step_of, reverse=True):
+        fault = damage(found)
+        if fault is None:
+            return found, notices
+        notices.append(f"The checkpoint of step {step_of(found)} is not used: {fault}.")
+    return None, notices
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, None when every file is as it was written."""
+    pickled = next((f.name for f in folder.rglob("*") if f.suffix in PICKLES), None)
+    if pickled:
+        return f"{pickled} is a pickle, which can run code when opened"
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return "manifest.json is missing or torn"
+    for name, (size, digest) in manifest.items():
+        file = folder / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != size:
+            return f"{name} has {file.stat().st_size} of {size} bytes"
+        if _hash(file) != digest:
+            return f"{name} has changed since it was written"
+    return None
+
+
+def _hash(file: Path) -> str:
+    digest = blake2b(digest_size=16)
+    with file.open("rb") as f:
+        while chunk := f.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,175 @@
+"""What a run learns from, frozen into its folder; in which order; and the first batch as the text the model sees.
+
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.learn.args import METHODS, TrainArgs
+
+if TYPE_CHECKING:
+    from workbench.store import Store
+
+Row = dict[str, Any]
+SAMPLES = 4  # prompts whose answers are shown as training goes on
+TEXTS = {"sft": ("completion",), "dpo": ("chosen", "rejected")}
+
+
+class MissingData(ValueError):
+    """There is nothing to learn from yet. `action` is where it comes from: "Demonstrate" or "Rank"."""
+
+    def __init__(self, message: str, action: str) -> None:
+        super().__init__(message)
+        self.action = action
+
+
+def rows(store: Store, method: str) -> tuple[list[Row], list[Row]]:
+    """(train, held out) rows for the method, oldest first. Raises MissingData."""
+    m = METHODS[method]
+    if m.needs == "demonstrations":
+        from workbench.collect.demonstrations import sft_rows as read
+    else:
+        from workbench.collect.comparisons import preference_rows as read
+    found = read(store)
+    train = [r for r in found if r["split"] == "train"]
+    if not train:
+        where = "Demonstrate" if m.needs == "demonstrations" else "Rank"
+        if not found:
+            raise MissingData(m.missing, where)
+        raise MissingData(
+            f"All {len(found)} {m.unit} are for prompts that are held out for testing. Some more are needed.", where
+        )
+    return train, [r for r in found if r["split"] == "heldout"]
+
+
+def counts(store: Store, method: str) -> dict[str, Any]:
+    """How much there is to learn from: {"n", "train", "heldout", "simulated", "unit"}; zeros when there is nothing."""
+    try:
+        train, heldout = rows(store, method)
+    except MissingData:
+        train, heldout = [], []
+    simulated = sum(bool(r.get("simulated")) for r in train + heldout)
+    n = len(train) + len(heldout)
+    unit = METHODS[method].unit
+    return {"n": n, "train": len(train), "heldout": len(heldout), "simulated": simulated, "unit": unit}
+
+
+def freeze(folder: Path, train: Sequence[Row], heldout: Sequence[Row], prompts: dict[str, list[str]]) -> str:
+    """Write data/train.jsonl, data/heldout.jsonl and data/prompts.json; return the hash of all three."""
+    folder.mkdir(parents=True)
+    digest = blake2b(digest_size=16)
+    for name, text in (
+        ("train.jsonl", _jsonl(train)),
+        ("heldout.jsonl", _jsonl(heldout)),
+        ("prompts.json", json.dumps(prompts, ensure_ascii=False, indent=1)),
+    ):
+        (folder / name).write_text(text, "utf-8")
+        digest.update(text.encode("utf-8"))
+    return digest.hexdigest()
+
+
+def _jsonl(rows: Sequence[Row]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def load(folder: Path) -> tuple[list[Row], list[Row], dict[str, list[str]]]:
+    """The frozen (train rows, held-out rows, prompts) of a run's data folder."""
+    both = [
+        [json.loads(line) for line in (folder / name).read_text("utf-8").split("\n") if line]
+        for name in ("train.jsonl", "heldout.jsonl")
+    ]
+    return both[0], both[1], json.loads((folder / "prompts.json").read_text("utf-8"))
+
+
+def prompts(
+    model: str, store: Store, args: TrainArgs, train: Sequence[Row], heldout: Sequence[Row]
+) -> dict[str, list[str]]:
+    """The held-out prompts a run answers: "live" at every look, "final" at its end, "samples" for the page.
+
+    The sandbox brings its own, the same for every run, so that runs can be compared. Other models answer the held-out
+    prompts of the workspace; only without any are training prompts shown as samples.
+    """
+    if model == "sandbox":
+        from workbench.sandbox import world
+
+        def drawn(n: int) -> list[str]:
+            return [p.text for p in world.sample(n, "heldout", seed=0)]
+
+        return {"samples": _of_each_kind(), "live": drawn(args.live_prompts), "final": drawn(args.final_prompts)}
+    texts = list(dict.fromkeys([p.text for p in store.prompts("heldout")] + [r["prompt"] for r in heldout]))
+    random.Random(0).shuffle(texts)
+    samples = (texts or list(dict.fromkeys(r["prompt"] for r in train)))[:SAMPLES]
+    return {"samples": samples, "live": texts[: args.live_prompts], "final": []}
+
+
+def _of_each_kind() -> list[str]:
+    from workbench.sandbox import world
+
+    kinds = ("harm", "claim", "fact", "problem")[:SAMPLES]
+    return [random.Random(0).choice(world.prompts("heldout", kind)).text for kind in kinds]
+
+
+def order(rows: Sequence[Row], n: int, seed: int) -> list[int]:
+    """Which row each of `n` examples is: every judgement once per round, in random order.
+
+    A ranking of many answers gives many pairs; each round takes one of them, so that it weighs as much as a vote on
+    two answers.
+    """
+    groups: dict[Any, list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault(row["id"], []).append(i)
+    rng = random.Random(seed)
+    chosen: list[int] = []
+    while len(chosen) < n:
+        ids = list(groups)
+        rng.shuffle(ids)
+        chosen += [rng.choice(groups[i]) for i in ids]
+    return chosen[:n]
+
+
+def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
+    """Token ids of a prompt as the chat template frames it, up to where the answer begins."""
+    messages = [{"role": "user", "content": prompt}]
+    return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+
+
+def answer_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of an answer, the end token included: the model shall learn to stop."""
+    return [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+
+
+def first_batch(tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArgs) -> list[dict[str, Any]]:
+    """The first batch as the model will see it, decoded again from its token ids.
+
+    Each item has "prompt" and, by method, "completion" or "chosen" and "rejected" (these are learned from, the prompt
+    is only read), "tokens" (of its longest text) and "cut" (whether max_tokens shortens it).
+    """
+    batch = []
+    for i in order(rows, args.batch_size, args.seed):
+        start = prompt_ids(tokenizer, rows[i]["prompt"])
+        item: dict[str, Any] = {"prompt": tokenizer.decode(start), "tokens": 0, "cut": False}
+        for key in TEXTS[method]:
+            ids = answer_ids(tokenizer, rows[i][key])
+            item["tokens"] = max(item["tokens"], len(start) + len(ids))
+            item["cut"] |= len(start) + len(ids) > args.max_tokens
+            item[key] = tokenizer.decode(ids[: max(0, args.max_tokens - len(start))])
+        batch.append(item)
+    return batch
+
+
+def as_text(batch: Sequence[dict[str, Any]]) -> str:
+    """The first batch for first_batch.txt."""
+    parts = []
+    for i, item in enumerate(batch, 1):
+        cut = ", cut" if item["cut"] else ""
+        lines = [f"--- example {i} of {len(batch)}, {item['tokens']} tokens{cut}", f"[prompt] {item['prompt']}"]
+        lines += [f"[{k}] {item[k]}" for k in ("completion", "chosen", "rejected") if k in item]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
