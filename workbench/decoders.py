@@ -101,9 +101,9 @@ class TransformersDecoder:
 
 def forward(model: Model, voices: list[Voice], **call: Any) -> Any:
     """transformers' forward of a batch whose rows speak with `voices`. The caller holds the model's turn."""
-    used = {name: strength for name, strength in voices if name is not None}
-    if not used:
+    if model.peft is None:
         return model.hf(**call)
+    used = {name: strength for name, strength in voices if name is not None}
     layers = [m for m in model.hf.modules() if hasattr(m, "lora_A") and hasattr(m, "scaling")]
     before = [{name: layer.scaling[name] for name in used if name in layer.scaling} for layer in layers]
     for layer, scales in zip(layers, before, strict=True):

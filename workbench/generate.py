@@ -264,7 +264,7 @@ class _Batch:
         ]
 
     def _steps(self, noise: np.ndarray, background: bool) -> Iterator[tuple[list[int], bool]]:
-        """Yield after each token the rows that got one, and whether some of them have ended with it."""
+        """Yield after each token the rows that got one, and whether it is the last of some of them."""
         device, sampling, lock = self.model.device, self.sampling, self.model.lock
         drawn = torch.from_numpy(noise).to(device)
         ends = torch.tensor(self.model.end_ids, device=device)
@@ -278,8 +278,9 @@ class _Batch:
             over = torch.isin(token, ends).tolist()
             for row, end in zip(live, over, strict=True):
                 self.lengths[row], self.ended[row] = t + 1, end
-            yield live, any(over)
-            if all(over) or t + 1 == sampling.max_new_tokens:
+            full = t + 1 == sampling.max_new_tokens
+            yield live, any(over) or full
+            if all(over) or full:
                 return
             if any(over):
                 index = torch.tensor([k for k, end in enumerate(over) if not end], device=device)
