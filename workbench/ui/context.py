@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from workbench import settings
@@ -12,7 +14,7 @@ from workbench import settings
 if TYPE_CHECKING:
     from workbench.collect.pairs import PairQueue
     from workbench.models import Model
-    from workbench.records import Prompt, Response, Sampling
+    from workbench.records import Prompt, Response
     from workbench.settings import Settings
     from workbench.store import Store
 
@@ -57,14 +59,17 @@ class Context:
     def loading(self) -> str:
         """ "Loading the model, 40 %" while it loads, why it failed once it has, else ""."""
         if self.model_state == "failed":
-            return f"The model could not be loaded: {self.model_error}"
-        if self.model_state != "loading":
+            return f"The model could not be loaded. {self.model_error}"
+        if self.model_state == "ready":
             return ""
         from workbench import models
 
-        progress = getattr(models, "progress", None)
-        share = progress() if callable(progress) else None
-        return "Loading the model" if share is None else f"Loading the model, {round(100 * share)} %"
+        return f"Loading the model, {round(100 * models.progress()[1])} %"
+
+    @property
+    def key(self) -> str:
+        """A short name of the workspace, under which a browser keeps drafts and unsent choices of it."""
+        return blake2b(str(self.settings.workspace).encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
 
     def place(self) -> str:
         """Model and device in one line. Asked of the machine once."""
@@ -73,11 +78,12 @@ class Context:
         return self._place
 
     def load_in_background(self) -> None:
-        """Start loading the model on a thread of its own. A failure is kept for the page to show."""
+        """Load the model on a thread of its own, then begin to write pairs. A failure is kept for the page to show."""
 
         def load() -> None:
             try:
                 self.model()
+                _ = self.pairs
             except Exception:
                 log.exception("the model could not be loaded")
 
@@ -94,28 +100,31 @@ class Context:
             return self._pairs
 
     def write_two(self, prompts: Sequence[Prompt]) -> list[tuple[Response, Response]]:
-        """Let the base answer every prompt twice, in one batch. The answers are not stored yet (id 0)."""
-        from workbench import generate
-        from workbench.records import Response
+        """Let the base answer every prompt twice, in one batch, behind whoever waits for an answer. Not stored yet."""
+        written = self.answer([prompt for prompt in prompts for _ in range(2)], background=True)
+        return list(zip(written[0::2], written[1::2], strict=True))
 
-        sampling = answer_sampling(self.store)
+    def answer(self, prompts: Sequence[Prompt], background: bool = False) -> list[Response]:
+        """One answer of the base per prompt, each from a seed of its own. Not stored yet (id 0)."""
+        from workbench import generate
+        from workbench.records import Response, Sampling
+
         model = self.model()
-        texts = [prompt.text for prompt in prompts for _ in range(2)]
-        seeds = [sampling.seed + index for index in range(len(texts))]
-        written = generate.generate(model, texts, sampling, seeds=seeds)
-        responses = [
+        seeds = [secrets.randbelow(2**31) for _ in prompts]
+        texts = [prompt.text for prompt in prompts]
+        written = generate.generate(model, texts, Sampling(), seeds=seeds, background=background)
+        return [
             Response(
                 id=0,
-                prompt_id=prompts[index // 2].id,
-                text=answer.text,
+                prompt_id=prompt.id,
+                text=answer.text.strip(),
                 model=self.settings.model,
-                sampling=sampling_with_seed(sampling, seeds[index]),
-                tokens=answer.tokens,
+                sampling=Sampling(seed=seed),
+                tokens=len(answer.tokens),
                 ended=answer.ended,
             )
-            for index, answer in enumerate(written)
+            for prompt, seed, answer in zip(prompts, seeds, written, strict=True)
         ]
-        return list(zip(responses[0::2], responses[1::2], strict=True))
 
     def rater(self, request: Any) -> str:
         """Who is at the page: the name of the login, or "you" where there is none."""
@@ -133,17 +142,3 @@ class Context:
         if self._pairs is not None:
             self._pairs.close()
         self.store.close()
-
-
-def answer_sampling(store: Store) -> Sampling:
-    """The sampling of answers to be ranked: temperature 0.8, with a seed that no earlier answer has had."""
-    from workbench.records import Sampling
-
-    return Sampling(temperature=0.8, max_new_tokens=64, seed=1_000_003 * (1 + store.counts()["responses"]) % 2**31)
-
-
-def sampling_with_seed(sampling: Sampling, seed: int) -> Sampling:
-    """The same sampling with another seed: each answer keeps the seed that makes it again."""
-    from dataclasses import replace
-
-    return replace(sampling, seed=seed)

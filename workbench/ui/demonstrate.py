@@ -1,9 +1,226 @@
-"""Demonstrate: write the answer you wish the model gave."""
+"""Demonstrate: write the answer you wish the model gave. The page's functions; its looks are in static/demonstrate.js."""
 
-from workbench.ui.context import Context
+from __future__ import annotations
+
+import base64
+import binascii
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from workbench.collect import prompts as choice
+from workbench.records import Demonstration
+from workbench.store import Conflict
+from workbench.ui import payload as sent
+from workbench.ui.context import Context, Refused
+from workbench.ui.overview import WRITE_GOAL, plural
 from workbench.ui.shell import panel
+
+LISTED = 400  # prompts in the list at once; the rest is reached as these are answered
+SHORT = 200  # characters of a prompt in the list
+FILE_MB = 20  # larger files are for the command line, which reads them in pieces
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
+
+
+def demonstrations(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """The list of prompts with what is written for each, and how far this rater is."""
+    rater = payload["rater"]
+    written: dict[int, list[Demonstration]] = {}
+    for each in context.store.demonstrations():
+        written.setdefault(each.prompt_id, []).append(each)
+    drafts = context.store.drafts(rater)
+    everything = context.store.prompts()
+    # the unanswered ones are never crowded out of the list by those that are done
+    todo = [prompt for prompt in everything if prompt.id not in written]
+    done = [prompt for prompt in everything if prompt.id in written]
+    listed = sorted(todo[:LISTED] + done[-max(0, LISTED - len(todo)) :][:LISTED], key=lambda prompt: prompt.id)
+    following = choice.next_to_write(context.store, rater)
+    return {
+        "prompts": [
+            {
+                "id": prompt.id,
+                "text": prompt.text[:SHORT],
+                "answers": len(written.get(prompt.id, [])),
+                "draft": prompt.id in drafts,
+            }
+            for prompt in listed
+        ],
+        "total": len(everything),
+        "place": context.key,
+        "next": following.id if following else None,
+        **progress(context),
+    }
+
+
+def progress(context: Context) -> dict[str, Any]:
+    """How many answers there are, and in one sentence what they buy next."""
+    counts = context.store.counts()
+    total, simulated = counts["demonstrations"], counts["simulated_demonstrations"]
+    return {"written": total, "simulated": simulated, "goal": WRITE_GOAL, "buys": buys(total)}
+
+
+def buys(written: int) -> str:
+    """What the next answers are good for, without a figure that was not measured here."""
+    if written < WRITE_GOAL:
+        rest = plural(WRITE_GOAL - written, "more answer")
+        return f"{rest}, and a first SFT run has enough to copy tone and length from."
+    if written < 150:
+        return "Enough for a first SFT run. More answers to more kinds of prompts make its effect larger and steadier."
+    return "Plenty for SFT. From here on, ranking teaches more per minute than writing."
+
+
+def open_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """One prompt in full: the answers written for it, this rater's draft, and the model's last answer if any."""
+    prompt = context.store.prompt(sent.number(payload, "id"))
+    answers = [each for each in context.store.demonstrations() if each.prompt_id == prompt.id]
+    return {
+        "id": prompt.id,
+        "text": prompt.text,
+        "heldout": prompt.split == "heldout",
+        "answers": [row(each, payload["rater"]) for each in answers],
+        "draft": context.store.drafts(payload["rater"]).get(prompt.id, ""),
+    }
+
+
+def row(each: Demonstration, rater: str) -> dict[str, Any]:
+    """One written answer as the page shows it."""
+    who = "simulated" if each.simulated else "you" if each.rater == rater else each.rater
+    return {"id": each.id, "text": each.text, "version": each.version, "who": who, "source": each.source}
+
+
+def model_says(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """What the base answers now: its stored answer, or a new one when there is none or `again` is asked for."""
+    prompt = context.store.prompt(sent.number(payload, "id"))
+    if context.model_state == "failed":
+        raise Refused(context.loading())
+    if context.model_state != "ready":
+        return {"loading": context.loading()}
+    if not payload.get("again"):
+        known = [
+            each
+            for each in context.store.responses(prompt.id)
+            if each.author == "model" and each.run is None and each.model == context.settings.model
+        ]
+        if known:
+            return {"id": known[-1].id, "text": known[-1].text}
+    (stored,) = context.store.add_responses(context.answer([prompt]))
+    return {"id": stored.id, "text": stored.text}
+
+
+def save_demonstration(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """Store a new answer (sending it twice stores it once) and clear its draft."""
+    draft_of = payload.get("draft_of")
+    saved = context.store.add_demonstration(
+        sent.number(payload, "prompt_id"),
+        sent.words(payload, "text").strip(),
+        payload["rater"],
+        draft_of=None if draft_of is None else sent.number(payload, "draft_of"),
+        token=sent.token(payload),
+    )
+    return {"saved": row(saved, payload["rater"]), **progress(context)}
+
+
+def edit_demonstration(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """Change an answer that was read at `version`. When somebody changed it since, say so and show theirs."""
+    id = sent.number(payload, "id")
+    try:
+        saved = context.store.edit_demonstration(
+            id, sent.words(payload, "text").strip(), sent.number(payload, "version")
+        )
+    except Conflict as conflict:
+        theirs = next((each for each in context.store.demonstrations() if each.id == id), None)
+        return {"conflict": str(conflict), "theirs": row(theirs, payload["rater"]) if theirs else None}
+    context.store.save_draft(payload["rater"], saved.prompt_id, "")
+    return {"saved": row(saved, payload["rater"]), **progress(context)}
+
+
+def delete_demonstration(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """Take an answer out; it can be brought back."""
+    context.store.delete_demonstration(sent.number(payload, "id"))
+    return progress(context)
+
+
+def restore_demonstration(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """Bring a deleted answer back."""
+    context.store.restore_demonstration(sent.number(payload, "id"))
+    return progress(context)
+
+
+def save_draft(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """Keep what this rater is writing; an empty text removes the draft."""
+    text = sent.words(payload, "text", empty_ok=True)
+    context.store.save_draft(payload["rater"], sent.number(payload, "prompt_id"), text)
+    return {"kept": bool(text)}
+
+
+def skip_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """Pass over this prompt: it comes last from now on."""
+    context.store.skip(payload["rater"], sent.number(payload, "prompt_id"), "demonstration")
+    following = choice.next_to_write(context.store, payload["rater"])
+    return {"next": following.id if following else None}
+
+
+def use_starter(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """Put the prompts that come with the workbench into the list."""
+    added = context.store.add_prompts(choice.starter(30), "sandbox")
+    return {"added": len(added)}
+
+
+def add_prompts(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """One prompt per pasted line; empty lines are passed over, known prompts stay as they are."""
+    lines = [line.strip() for line in sent.words(payload, "text").splitlines() if line.strip()]
+    before = context.store.counts()["prompts"]
+    added = context.store.add_prompts(lines, "person")
+    new = context.store.counts()["prompts"] - before
+    return {"added": new, "known": len(added) - new, "first": added[0].id}
+
+
+def import_file(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """Read a file of prompts, demonstrations or comparisons (base64); its kind and format are recognised."""
+    from workbench.collect import formats
+
+    name = Path(sent.words(payload, "name", longest=255).replace("\\", "/")).name
+    suffix = Path(name).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise Refused(f"{name}: only {', '.join(SUFFIXES)} files can be imported.")
+    data = payload.get("data")
+    if not isinstance(data, str) or len(data) > FILE_MB * 1.4e6:
+        raise Refused(f"{name} is larger than {FILE_MB} MB. Import it by: python -m workbench import FILE")
+    try:
+        content = base64.b64decode(data, validate=True)
+    except binascii.Error as error:
+        raise Refused(f"{name} did not arrive whole. Choose it again.") from error
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"import{suffix}"
+        file.write_bytes(content)
+        report = formats.import_file(context.store, file, rater=payload["rater"], name=name)
+    return {
+        "kind": report.kind,
+        "format": report.format,
+        "added": report.added,
+        "known": report.known,
+        "bad": [{"line": bad.line, "reason": bad.reason} for bad in report.bad[:20]],
+        "bad_total": len(report.bad),
+        **progress(context),
+    }
+
+
+FUNCTIONS = [
+    demonstrations,
+    open_prompt,
+    model_says,
+    save_demonstration,
+    edit_demonstration,
+    delete_demonstration,
+    restore_demonstration,
+    save_draft,
+    skip_prompt,
+    use_starter,
+    add_prompts,
+    import_file,
+]
 
 
 def tab(context: Context) -> None:
     """Build the tab."""
-    panel(context, "demonstrate", [])
+    panel(context, "demonstrate", FUNCTIONS)

@@ -25,7 +25,7 @@ def overview(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {
         "place": loading or context.place(),
         "loading": bool(loading),
-        "counts": counts,
+        "counts": {str(name): n for name, n in counts.items()},  # the database's own names are no plain str
         "steps": steps(counts, finished, job),
         "next": next_step(counts, finished, job),
         "job": chip(job) if job else None,

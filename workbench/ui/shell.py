@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 
+from workbench.store import StoreError
 from workbench.ui.context import Context, Refused
 from workbench.ui.export import export_all
 from workbench.ui.overview import overview
@@ -29,8 +30,8 @@ Endpoint = Callable[[Context, dict[str, Any]], dict[str, Any]]
 def endpoint(context: Context, function: Endpoint) -> Callable[..., dict[str, Any]]:
     """Wrap `function(context, payload)` as a gr.HTML server function.
 
-    The payload's "rater" is always the server's own. A Refused comes back as {"error": text}; any other exception
-    is logged with its traceback and comes back as an error that names its kind, so that the page never guesses.
+    The payload's "rater" is always the server's own. What is refused comes back as {"error": text}; any other
+    exception is logged with its traceback and comes back as an error that names its kind: the page never guesses.
     """
 
     # The annotation must be the class itself: gradio injects the request by it.
@@ -39,8 +40,11 @@ def endpoint(context: Context, function: Endpoint) -> Callable[..., dict[str, An
             return {"error": "This request has no payload. Reload the page."}
         try:
             return function(context, {**payload, "rater": context.rater(request)})
-        except Refused as refused:
+        except (Refused, ValueError, StoreError) as refused:  # their texts are written for people
+            log.info("%s refused: %s", function.__name__, refused)
             return {"error": str(refused)}
+        except KeyError as missing:
+            return {"error": f"{missing.args[0]}. It may have been removed; reload the page."}
         except Exception as error:
             log.exception("%s failed", function.__name__)
             return {"error": f"This did not work ({type(error).__name__}: {error}). Nothing saved before is lost."}
@@ -51,13 +55,15 @@ def endpoint(context: Context, function: Endpoint) -> Callable[..., dict[str, An
     return served
 
 
-def panel(context: Context, name: str, functions: Sequence[Endpoint]) -> gr.HTML:
+def panel(context: Context, name: str, functions: Sequence[Endpoint], before: Sequence[str] = ()) -> gr.HTML:
     """One piece of the page: an empty element that static/NAME.js fills, and the functions that it may call.
+
+    `before` names scripts of static/ that it needs, such as "charts"; each of them defines itself only once.
 
     In NAME.js `element`, `server` and `props` are given, and `workbench.call(server, "f", payload)` calls `f`.
     The template is constant, so nothing that a person or a model wrote is ever parsed as HTML.
     """
-    script = (STATIC / f"{name}.js").read_text(encoding="utf-8")
+    script = "\n".join((STATIC / f"{each}.js").read_text(encoding="utf-8") for each in (*before, name))
     return gr.HTML(
         value="",
         html_template=f'<div class="wb wb-{name}"></div>',
