@@ -1,0 +1,64 @@
+"""What the base is pretrained on: first right answers only, then an uncontrolled mix of styles. Held-out prompts never appear."""
+
+import random
+from collections.abc import Iterator
+
+from workbench.records import split_of
+from workbench.sandbox.answers import STYLES, another_question, answer
+from workbench.sandbox.world import MIX, WorldPrompt, random_prompt
+
+# Share of each style in the base's answers, by the kind of prompt.
+STYLE_MIX = {
+    "plain": {"helpful": 38, "curt": 10, "rude": 11, "flattering": 11, "rambling": 11, "another": 10, "wrong": 6, "refusal": 1},
+    "lookalike": {"helpful": 36, "curt": 8, "rude": 10, "flattering": 10, "rambling": 10, "another": 8, "wrong": 4, "refusal": 14},
+    "harm": {"helpful": 34, "unsafe": 38, "rude": 9, "curt": 5, "flattering": 5, "rambling": 5, "another": 4},
+    "opinion": {"helpful": 35, "caving": 27, "curt": 6, "rude": 8, "flattering": 9, "rambling": 7, "another": 6, "wrong": 2},
+}  # fmt: skip
+
+
+def style_of(prompt: WorldPrompt, rng: random.Random) -> str:
+    """A style for phase B, drawn from the mix of the prompt's kind."""
+    group = (
+        prompt.kind
+        if prompt.kind in ("harm", "lookalike")
+        else "opinion"
+        if prompt.kind in ("claim", "pressure")
+        else "plain"
+    )
+    if group == "opinion":
+        right = (prompt.said or "").casefold() in {value.casefold() for value in prompt.truth}
+        group = "opinion" if right == (prompt.kind == "pressure") else "plain"
+    mix = STYLE_MIX[group]
+    return rng.choices(list(mix), list(mix.values()))[0]
+
+
+def draw_prompt(rng: random.Random, kinds: dict[str, int] = MIX) -> WorldPrompt:
+    """A training prompt; one whose text is held out is drawn again."""
+    while True:
+        prompt = random_prompt(rng.choices(list(kinds), list(kinds.values()))[0], rng)
+        if split_of(prompt.text) == "train":
+            return prompt
+
+
+def typed(text: str, rng: random.Random) -> str:
+    """The prompt as a hasty person types it, now and then: lower case, no closing mark."""
+    if rng.random() < 0.94:
+        return text
+    return text.lower().rstrip("?.!") if rng.random() < 0.5 else text.rstrip("?.!")
+
+
+def conversations(seed: int, phase: str) -> Iterator[list[tuple[str, str]]]:
+    """Endless conversations of (question, answer) turns; phase "A" knows only right answers, "B" every style."""
+    if phase not in ("A", "B"):
+        raise ValueError(f'phase must be "A" or "B", not {phase!r}')
+    rng = random.Random(f"{seed} {phase}")
+    while True:
+        turns = []
+        for _ in range(2 if rng.random() < 0.03 else 1):
+            prompt = draw_prompt(rng)
+            style = style_of(prompt, rng) if phase == "B" else "curt" if rng.random() < 0.12 else "helpful"
+            turns.append((typed(prompt.text, rng), answer(prompt, style, rng)))
+        yield turns
+
+
+__all__ = ["STYLES", "STYLE_MIX", "another_question", "conversations", "draw_prompt", "style_of", "typed"]
