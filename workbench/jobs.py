@@ -168,7 +168,8 @@ def _checked(found: Run) -> Run:
             )
         step = status.get("step", 0)
         return _gone(found, "interrupted", f"Run {found.number} was interrupted at step {step}.")
-    beat, (seen, since) = found.status.get("heartbeat"), _beats.get(found.folder, (None, 0.0))
+    beat = found.status.get("heartbeat")
+    seen, since = _beats.get(found.folder, ("never", 0.0))
     if beat != seen:
         _beats[found.folder] = (beat, time.monotonic())
     elif time.monotonic() - since > float(os.environ.get("WORKBENCH_HANG_SECONDS", HANG_SECONDS)):
@@ -177,7 +178,7 @@ def _checked(found: Run) -> Run:
     return found
 
 
-_beats: dict[Path, tuple[str | None, float]] = {}  # run folder -> last heartbeat, and when our own clock first saw it
+_beats: dict[Path, tuple[Any, float]] = {}  # run folder -> last heartbeat, and when our own clock first saw it
 
 
 def _gone(found: Run, state: str, message: str) -> Run:

@@ -83,7 +83,7 @@ CURVES: dict[str, tuple[Curve, ...]] = {
             unit="nats per token",
             sentence="The same on answers it never saw. When it rises again, stop: it is memorising.",
             series=(Series("heldout_loss", low="heldout_loss_low", high="heldout_loss_high"),),
-            n="heldout_n",
+            n="heldout_loss_n",
             low=0.0,
         ),
         KL,

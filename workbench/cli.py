@@ -1,0 +1,334 @@
+"""The command line: a table from a command's name to its function. The same functions as the page's.
+
+Nothing heavy is imported before a command needs it, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench import settings
+
+Args = argparse.Namespace
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Exit codes: 0 done, 1 a clear error on stderr, 2 wrong usage, 130 interrupted."""
+    args = parser().parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, OSError, MemoryError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m workbench", description="Align a language model and see it happen.")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, (function, options, line) in COMMANDS.items():
+        sub = commands.add_parser(name, help=line, description=line)
+        sub.add_argument("--workspace", metavar="DIR", help="where everything is kept (else WORKBENCH_HOME)")
+        options(sub)
+        sub.set_defaults(run=function)
+    return top
+
+
+def _settings(args: Args) -> settings.Settings:
+    return settings.load(args.workspace, getattr(args, "model", None))
+
+
+def _store(args: Args) -> Any:
+    from workbench.store import Store
+
+    made = _settings(args)
+    made.workspace.mkdir(parents=True, exist_ok=True)
+    return Store(made.database)
+
+
+# serve
+
+
+def _serve_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--host", help="address to listen on (127.0.0.1)")
+    p.add_argument("--port", help="port to listen on (7860)")
+    p.add_argument("--share", action="store_true", help="reach it from elsewhere through a Gradio link")
+    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
+
+
+def serve(args: Args) -> int:
+    """Start the page."""
+    from workbench.ui import serve as run
+
+    run(settings.load(args.workspace, args.model, host=args.host, port=args.port, share=args.share or None))
+    return 0
+
+
+# demo
+
+
+def _demo_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+
+
+def demo(args: Args) -> int:
+    """Walk the whole loop with simulated raters."""
+    from workbench.demo import main as run
+
+    return run(_settings(args), as_json=args.json)
+
+
+# import, export
+
+
+def _import_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("file", type=Path, metavar="FILE", help="JSONL, JSON, CSV or Parquet")
+    p.add_argument("--as", dest="kind", choices=("prompts", "demonstrations", "comparisons"), help="else recognised")
+    p.add_argument("--format", help="trl, alpaca, sharegpt, hh-rlhf, ...; else recognised")
+    p.add_argument("--rater", default="import", help="whose judgements these are")
+
+
+def import_(args: Args) -> int:
+    """Read a file of prompts, demonstrations or comparisons into the workspace."""
+    from workbench.collect.importing import import_file
+
+    with _store(args) as store:
+        report = import_file(store, args.file, as_=args.kind, format=args.format, rater=args.rater)
+    print(report)
+    return 0
+
+
+def _export_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("what", choices=("comparisons", "demonstrations", "prompts"))
+    p.add_argument("file", type=Path, metavar="FILE", help="its ending decides: .jsonl, .json, .csv or .parquet")
+    p.add_argument("--format", default="trl", help="trl, alpaca, sharegpt, ...")
+
+
+def export(args: Args) -> int:
+    """Write what was collected to a file."""
+    from workbench.collect.formats import write
+
+    with _store(args) as store:
+        n = write(store, args.what, args.file, args.format)
+    print(f"Wrote {n} {args.what} to {args.file}.")
+    return 0
+
+
+# train, run, runs, stop, resume
+
+
+def _train_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("method", metavar="METHOD", help="sft or dpo")
+    p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting; repeat for more")
+    p.add_argument("--preset", default="normal", help="quick, normal or thorough (normal)")
+    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
+    p.add_argument("--from", dest="start_from", type=int, metavar="RUN", help="start from this run's model")
+    p.add_argument("--detach", action="store_true", help="return at once; the job goes on by itself")
+    p.add_argument("--settings", action="store_true", help="list the method's settings instead")
+
+
+def train(args: Args) -> int:
+    """Train a model on what was collected."""
+    from workbench import jobs
+    from workbench.learn import args as learn_args
+
+    if args.settings:
+        for row in learn_args.fields_of(args.method):
+            value = "automatic" if row["value"] is None else row["value"]
+            print(f"{row['name']:18} {value!s:10} {row['doc']}")
+        return 0
+    values = {}
+    for item in args.set:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise ValueError(f"--set {item}: write it as NAME=VALUE")
+        values[name.strip()] = value
+    chosen = learn_args.parse(args.method, values, args.preset)
+    with _store(args) as store:
+        run = jobs.launch(_settings(args), store, args.method, chosen, args.start_from)
+    print(f"{run.title} in {run.folder}", flush=True)
+    return 0 if args.detach else _follow(run)
+
+
+def _follow(run: Any) -> int:
+    """Print a run's progress until it ends. Ctrl-C leaves the job running."""
+    import time
+
+    from workbench import jobs
+
+    workspace, line, said = run.folder.parent.parent, 0, ""
+    while True:
+        run = jobs.run(workspace, run.number)
+        rows, line = run.metrics(line)
+        for row in rows:
+            figures = [
+                f"{k} {v:.4g}" for k, v in row.items() if isinstance(v, float) and k[-4:] not in ("_low", "high")
+            ]
+            if figures and "step" in row:
+                print(f"step {row['step']}/{run.status.get('steps')}  {'  '.join(figures)}", flush=True)
+        if run.status.get("message") not in ("", said):
+            said = run.status["message"]
+            print(said, flush=True)
+        if not run.active:
+            return 0 if run.state in ("done", "stopped") else 1
+        time.sleep(0.2)
+
+
+def _run_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("folder", metavar="FOLDER", help="a run folder; - waits for its name on standard input")
+
+
+def run_(args: Args) -> int:
+    """Be the job of a prepared run folder: what the page and `train` start."""
+    from workbench.learn import job
+
+    return job.standby() if args.folder == "-" else job.main(Path(args.folder))
+
+
+def _runs_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--json", action="store_true", help="print a JSON list")
+
+
+def runs(args: Args) -> int:
+    """List the runs, newest first."""
+    from workbench import jobs
+
+    found = jobs.runs(_settings(args).workspace)
+    if args.json:
+        print(
+            json.dumps([{"number": r.number, "state": r.state, "config": r.config, "result": r.result} for r in found])
+        )
+        return 0
+    if not found:
+        print("No runs yet.")
+    for r in found:
+        result = r.result or {}
+        gold = (
+            f"gold {result['gold']:.2f} ({result['gold_low']:.2f} to {result['gold_high']:.2f})"
+            if "gold" in result
+            else ""
+        )
+        data = f"{r.config['data']['n']} {r.config['data']['unit']}"
+        print(
+            f"{r.number:4}  {r.method:6} {r.config['preset']:13} {data:14} {r.state:12} {gold or r.status.get('message', '')}"
+        )
+    return 0
+
+
+def _number_option(p: argparse.ArgumentParser) -> None:
+    p.add_argument("number", type=int, metavar="RUN", help="the run's number")
+
+
+def _stop_options(p: argparse.ArgumentParser) -> None:
+    _number_option(p)
+    p.add_argument("--save", action="store_true", help="finish the step and keep its model")
+
+
+def stop(args: Args) -> int:
+    """Stop a run."""
+    from workbench import jobs
+
+    made = _settings(args)
+    run = jobs.stop(made, jobs.run(made.workspace, args.number), save=args.save)
+    if run.active:
+        run = jobs.wait(made.workspace, run.number)
+    print(run.status["message"])
+    return 0
+
+
+def _resume_options(p: argparse.ArgumentParser) -> None:
+    _number_option(p)
+    p.add_argument("--detach", action="store_true", help="return at once; the job goes on by itself")
+
+
+def resume(args: Args) -> int:
+    """Go on with a stopped, failed or interrupted run from its newest intact checkpoint."""
+    from workbench import jobs
+
+    made = _settings(args)
+    run = jobs.resume(made, jobs.run(made.workspace, args.number))
+    return 0 if args.detach else _follow(run)
+
+
+# compare, sandbox
+
+
+def _compare_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("runs", nargs="+", type=int, metavar="RUN", help="runs to put beside the base")
+    p.add_argument("--prompt", action="append", metavar="TEXT", help="ask this; repeat for more (else held-out ones)")
+    p.add_argument("--n", type=int, default=5, help="how many held-out prompts (5)")
+    p.add_argument("--strength", type=float, default=1.0, help="0 is the base, 1 as trained (1)")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
+
+
+def compare(args: Args) -> int:
+    """Let the base and some runs answer the same prompts with the same seed."""
+    from workbench import jobs, models
+    from workbench.measure.compare import compare as side_by_side
+    from workbench.records import Sampling
+
+    made = _settings(args)
+    found = [jobs.run(made.workspace, n) for n in args.runs]
+    for r in found:
+        if r.adapter is None:
+            raise ValueError(f"run {r.number} has no trained model; it is {r.state}")
+    prompts = args.prompt or _held_out(args, made)
+    model = models.load(made.model)
+    voices = [(None, 0.0), *((model.attach(r.folder), args.strength) for r in found)]
+    names = ["base", *(r.title for r in found)]
+    result = side_by_side(model, prompts, voices, Sampling(seed=args.seed))
+    for answer in result.answers:
+        if answer.model == 0:
+            print(f"\n> {prompts[answer.prompt]}")
+        gold = "" if answer.gold is None else f"  [gold {answer.gold:.2f}]"
+        print(f"{names[answer.model]}: {answer.text}{gold}")
+    return 0
+
+
+def _held_out(args: Args, made: settings.Settings) -> list[str]:
+    if made.model == "sandbox":
+        from workbench.sandbox import world
+
+        return [p.text for p in world.sample(args.n, "heldout", seed=args.seed)]
+    with _store(args) as store:
+        texts = [p.text for p in store.prompts("heldout")][: args.n]
+    if not texts:
+        raise ValueError("this workspace has no held-out prompts; give some with --prompt TEXT")
+    return texts
+
+
+def _sandbox_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("what", choices=("build",))
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--out", type=Path, metavar="DIR", help="where to write it (the bundled model's folder)")
+
+
+def sandbox(args: Args) -> int:
+    """Make the bundled model again from its seed."""
+    from workbench.sandbox.build import build
+
+    build(seed=args.seed, out=args.out or settings.SANDBOX)
+    return 0
+
+
+Options = Callable[[argparse.ArgumentParser], None]
+COMMANDS: dict[str, tuple[Callable[[Args], int], Options, str]] = {
+    "serve": (serve, _serve_options, "Start the page."),
+    "demo": (demo, _demo_options, "Walk the whole loop with simulated raters, and print what each stage gained."),
+    "import": (import_, _import_options, "Read prompts, demonstrations or comparisons from a file."),
+    "export": (export, _export_options, "Write what was collected to a file."),
+    "train": (train, _train_options, "Train a model on what was collected."),
+    "run": (run_, _run_options, "Be the job of a prepared run folder."),
+    "runs": (runs, _runs_options, "List the runs, newest first."),
+    "stop": (stop, _stop_options, "Stop a run."),
+    "resume": (resume, _resume_options, "Go on with a stopped or interrupted run."),
+    "compare": (compare, _compare_options, "Let the base and some runs answer the same prompts."),
+    "sandbox": (sandbox, _sandbox_options, "Make the bundled model again from its seed."),
+}
