@@ -356,7 +356,7 @@ class Store:
                 counted[table.name] = connection.execute(select(func.count()).select_from(table)).scalar_one()
             for table in (tables.demonstrations, tables.comparisons, tables.verdicts):
                 query = select(table.c.simulated, func.count()).where(table.c.deleted.is_(False))
-                found: dict[bool, int] = dict(connection.execute(query.group_by(table.c.simulated)).tuples().all())
+                found: dict[bool, int] = dict(connection.execute(query.group_by(table.c.simulated)).all())
                 counted[table.name] = sum(found.values())
                 counted[f"simulated_{table.name}"] = found.get(True, 0)
         return counted
