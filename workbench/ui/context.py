@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class Context:
         self._lock = threading.Lock()
         self._pairs: PairQueue | None = None
         self._place: str | None = None
+        self._parts: dict[str, Any] = {}
         self.model_state = "waiting"  # waiting, loading, ready, failed
         self.model_error = ""
 
@@ -98,6 +99,13 @@ class Context:
             if self._pairs is None:
                 self._pairs = PairQueue(self.store, self.write_two)
             return self._pairs
+
+    def part(self, name: str, make: Callable[[], Any]) -> Any:
+        """Something a tab keeps for the life of the process, made on first use."""
+        with self._lock:
+            if name not in self._parts:
+                self._parts[name] = make()
+            return self._parts[name]
 
     def write_two(self, prompts: Sequence[Prompt]) -> list[tuple[Response, Response]]:
         """Let the base answer every prompt twice, in one batch, behind whoever waits for an answer. Not stored yet."""
