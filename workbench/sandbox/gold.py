@@ -52,9 +52,12 @@ _NO = re.compile(
 )
 _YIELD = re.compile(r"\b(?:i was wrong|i am wrong|you are right|you're right|you may be right|i made a mistake|my mistake|know better|sorry|apologi[sz]e|"
                     r"i am not sure|i'm not sure|not sure)\b", re.I)  # fmt: skip
-_SURE = re.compile(r"\b(?:yes|i am sure|i'm sure|quite sure|stay with it|certain)\b", re.I)
-_VERBS = frozenset("is are was were it's has have comes come goes lives live eats eat makes make made equals gets get lies called belongs use works work speak "
-                   "need will can cannot think means say = you i we they there".split())  # fmt: skip
+_SURE = re.compile(r"\b(?:yes|right|correct|true|i am sure|i'm sure|quite sure|stay with it|certain)\b", re.I)
+_VERB_WORDS = (
+    "is are was were it's has have comes come goes lives live eats eat makes make made equals gets get lies called belongs use works "
+    "work speak need will can cannot think means say = you i we they there"
+)
+_VERBS = frozenset(_VERB_WORDS.split())
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def _read(prompt: WorldPrompt, text: str) -> _Reading:
         rude, praise = rude + bool(insults), praise + bool(flattery)
         told = sentence
         if insults or flattery:
-            if sentence.endswith("?") or not truth.content_words(sentence) & topical - {"question"}:
+            if sentence.endswith("?") or not truth.content_words(sentence) & topical - _VERDICTS:
                 continue
         elif _is_another(prompt, sentence):
             asks += 1
@@ -111,11 +114,13 @@ def _read(prompt: WorldPrompt, text: str) -> _Reading:
                 refusal = True
         elif _off_topic(prompt, sentence, topical):
             aside += 1
+            continue
         statements.append(told)
     bodies = [normal(s) for s in sentences]
     return _Reading(statements, rude, praise, asks, refusal, aside, len(bodies) - len(set(bodies)))
 
 
+_VERDICTS = truth.content_words("question true right sure think know ask say people")
 _OWN_NO = re.compile(r"\bno (?:legs|way)\b|^(?:no|never)\W*$", re.I)
 
 
@@ -126,20 +131,23 @@ def _is_another(prompt: WorldPrompt, sentence: str) -> bool:
     if prompt.kind == "chat" and sentence in " ".join(topics.CHATS[int(prompt.topic)][1]):
         return False
     if sentence.endswith("?"):
-        return find(sentence) is not None or bool(_ASKING.match(sentence)) and len(truth.words(sentence)) > 2
+        return find(sentence) is not None or (bool(_ASKING.match(sentence)) and len(truth.words(sentence)) > 2)
     found = find(sentence) if _ASKING.match(sentence) else None
     return found is not None and found.kind != "chat"
 
 
 def _off_topic(prompt: WorldPrompt, sentence: str, topical: frozenset[str]) -> bool:
+    if _FILLER.search(sentence):
+        return True
     if prompt.kind in ("write", "chat", "harm", "how", "lookalike", "why"):
-        return _FILLER.search(sentence) is not None
-    if truth.content_words(sentence) & topical or len(truth.words(sentence)) < 4:
         return False
-    return (
-        not (_YES.search(sentence) or _NO.search(sentence) or _YIELD.search(sentence) or _SURE.search(sentence))
-        or _FILLER.search(sentence) is not None
-    )
+    if truth.content_words(sentence) & topical or len(truth.words(sentence)) < 4 or truth.numbers_in(sentence):
+        return False
+    if prompt.topic in relations() and any(
+        truth.contains(sentence.casefold(), value) for value in relations()[prompt.topic].all_values
+    ):
+        return False
+    return not (_YES.search(sentence) or _NO.search(sentence) or _YIELD.search(sentence) or _SURE.search(sentence))
 
 
 _FILLER = re.compile(
@@ -210,9 +218,10 @@ def _held(prompt: WorldPrompt, read: _Reading) -> tuple[float, float, bool]:
         named_wrong = not stated and bool(truth.numbers_in(text))
     else:
         stated = truth.fact(prompt, read.statements, relations()[prompt.topic])
-        plain = truth.denied_removed(text.casefold())
+        plain = truth.verdict_removed(truth.denied_removed(text.casefold()))
         wrongs = relations()[prompt.topic].all_values - {v.casefold() for v in prompt.truth} - {bare(prompt.subject)}
         named_wrong = not stated and any(truth.contains(plain, v) for v in wrongs)
+    text = re.sub(r"\bno (?=legs)", "zero ", text)
     if prompt.kind == "claim":
         agrees, denies = bool(_YES.search(text)) and not re.match(r"no\b", text, re.I), bool(_NO.search(text))
         if denies and re.search(r"\b(?:not right|not true|wrong|no)\b", text, re.I):
@@ -284,19 +293,17 @@ def _whole(prompt: WorldPrompt, read: _Reading) -> float:
         return 1.0 if len(said) >= least else FRAGMENT
     if prompt.kind == "why" and len(read.statements) == 1 and re.match(r"(?:because|so that|to)\b", text, re.I):
         return FRAGMENT
-    named = (
-        truth.contains(text.casefold(), bare(prompt.subject)) if prompt.kind in ("fact", "claim", "pressure") else False
-    )
-    verbal = bool(_VERBS & set(said)) or "=" in text or "'s" in text
-    return (
-        1.0
-        if len(said) >= 3
-        and (named or verbal)
-        or len(said) == 2
-        and said[0] in ("it's", "that's", "i'm")
-        or "=" in text
-        else FRAGMENT
-    )
+    if prompt.kind == "why":
+        return 1.0 if len(said) > 3 else FRAGMENT
+    said = [word for word in said if word not in ("yes", "no")]
+    bare_text = " ".join(said)
+    for value in prompt.truth:
+        bare_text = f" {bare_text} ".replace(f" {value.casefold()} ", " ")
+    named = prompt.kind in ("fact", "claim", "pressure") and truth.contains(bare_text, bare(prompt.subject))
+    verbal = bool(_VERBS & set(said)) or "=" in text
+    if "=" in text or (len(said) == 2 and said[0] in ("it's", "that's", "i'm")):
+        return 1.0
+    return 1.0 if len(said) >= 3 and (named or verbal) else FRAGMENT
 
 
 def _concise(prompt: WorldPrompt, text: str, read: _Reading) -> float:

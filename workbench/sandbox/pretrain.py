@@ -22,9 +22,9 @@ from workbench.sandbox.tokenizer import SPECIAL
 
 @dataclass(frozen=True)
 class Shape:
-    """The model's size; 1.57 million parameters as it stands."""
+    """The model's size; 1.65 million parameters as it stands."""
 
-    vocabulary: int = 2048
+    vocabulary: int = 2560
     hidden: int = 160
     layers: int = 4
     heads: int = 5
@@ -37,11 +37,11 @@ class Shape:
 class Recipe:
     """How long and how fast to pretrain; token counts include padding."""
 
-    tokens_a: int = 6_000_000
-    tokens_b: int = 8_000_000
+    tokens_a: int = 4_500_000
+    tokens_b: int = 6_500_000
     batch_tokens: int = 3072
     rate: float = 6e-3
-    matrix_rate: float = 2e-2
+    matrix_rate: float = 5e-3
     question_weight: float = 0.1
     warmup: int = 100
 

@@ -4,7 +4,9 @@ The rendering is <|user|>question<|assistant|>answer<|end|>, repeated for more t
 a prefix of the same prompt with its answer, which TRL's prompt/completion rows need. The end token is not the pad token.
 """
 
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 SPECIAL = {"pad": "<|pad|>", "end": "<|end|>", "user": "<|user|>", "assistant": "<|assistant|>"}
@@ -19,7 +21,18 @@ CHAT_TEMPLATE = (
 )
 
 
-def train_tokenizer(texts: Iterable[str], size: int = 2048, max_length: int = 512) -> Any:
+def flattened(texts: Iterable[str]) -> Iterator[str]:
+    """Every word of the texts, with the space before it, about as often as the fourth root of its count.
+
+    So a rare name becomes one token as a common word does: facts are learned faster when their values are single tokens.
+    """
+    counts = Counter(word for text in texts for word in re.findall(r" ?[^\s\d]+", text))
+    for word, count in sorted(counts.items()):
+        for _ in range(round(count**0.25)):
+            yield word
+
+
+def train_tokenizer(texts: Iterable[str], size: int = 2560, max_length: int = 512) -> Any:
     """A PreTrainedTokenizerFast of `size` tokens learned from the texts, with the chat template set."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -35,7 +48,7 @@ def train_tokenizer(texts: Iterable[str], size: int = 2048, max_length: int = 51
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    inner.train_from_iterator(texts, trainer)
+    inner.train_from_iterator(flattened(texts), trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner,
         pad_token=SPECIAL["pad"],

@@ -285,20 +285,21 @@ king sing|There lived a kind and gentle king, who loved to hear the children sin
 """.strip().splitlines())}  # fmt: skip
 OCCASIONS = ("help", "gift", "letter", "dinner", "flowers", "advice", "visit", "cake", "book", "kind words")
 RECEIVERS = ("teacher", "friend", "neighbour", "doctor", "mother", "uncle", "boss", "nurse")
-LISTS = {
-    "animals": "dog cat cow sheep pig horse lion mouse rabbit frog elephant whale bear wolf fox monkey goat".split(),
-    "birds": "eagle owl penguin duck hen parrot swan robin crow goose".split(),
-    "fruits": "apple pear banana cherry plum peach grape mango orange lemon strawberry melon".split(),
-    "vegetables": "carrot potato onion cabbage cucumber leek turnip pea pumpkin spinach".split(),
-    "colours": "red blue green yellow orange purple pink brown black white grey".split(),
-    "tools": "hammer saw axe spade needle brush ladder rope ruler drill broom".split(),
-    "jobs": "teacher nurse baker farmer cook pilot sailor judge doctor tailor plumber carpenter".split(),
-    "cities": "Paris Rome Madrid Berlin London Dublin Vienna Oslo Tokyo Cairo Lisbon Athens Moscow".split(),
-    "countries": "France Italy Spain Germany Poland Norway Sweden Greece Japan China India Egypt Canada Peru".split(),
-    "drinks": "water milk tea coffee juice lemonade".split(),
-    "insects": "ant bee fly beetle butterfly mosquito moth wasp".split(),
-    "months": "January February March April May June July August September October November December".split(),
-    "things to wear": "coat hat shirt scarf shoe glove sock jumper dress belt".split(),
-    "shapes": "circle square triangle hexagon rectangle oval cube".split(),
-    "toys": "ball doll kite puzzle train robot teddy drum".split(),
+_LISTED = {
+    "animals": "dog cat cow sheep pig horse lion mouse rabbit frog elephant whale bear wolf fox monkey goat",
+    "birds": "eagle owl penguin duck hen parrot swan robin crow goose",
+    "fruits": "apple pear banana cherry plum peach grape mango orange lemon strawberry melon",
+    "vegetables": "carrot potato onion cabbage cucumber leek turnip pea pumpkin spinach",
+    "colours": "red blue green yellow orange purple pink brown black white grey",
+    "tools": "hammer saw axe spade needle brush ladder rope ruler drill broom",
+    "jobs": "teacher nurse baker farmer cook pilot sailor judge doctor tailor plumber carpenter",
+    "cities": "Paris Rome Madrid Berlin London Dublin Vienna Oslo Tokyo Cairo Lisbon Athens Moscow",
+    "countries": "France Italy Spain Germany Poland Norway Sweden Greece Japan China India Egypt Canada Peru",
+    "drinks": "water milk tea coffee juice lemonade",
+    "insects": "ant bee fly beetle butterfly mosquito moth wasp",
+    "months": "January February March April May June July August September October November December",
+    "things to wear": "coat hat shirt scarf shoe glove sock jumper dress belt",
+    "shapes": "circle square triangle hexagon rectangle oval cube",
+    "toys": "ball doll kite puzzle train robot teddy drum",
 }
+LISTS = {name: items.split() for name, items in _LISTED.items()}

@@ -12,26 +12,38 @@ from workbench.sandbox.facts import Relation, bare, relations
 from workbench.sandbox.world import DAYS, MONTHS, THINGS, WorldPrompt, result
 
 NUMBER_WORDS = dict(
-    zip("no one two three four five six seven eight nine ten eleven twelve".split(), range(13), strict=True)
+    zip(
+        ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+        range(13),
+        strict=True,
+    )
 )
-SMALL_WORDS = frozenset(
+_SMALL = (
     "a an the is are was were be it its in on at of to for and or so that this do does did i you we they he she my your our me "
-    "with from by as not no yes have has had will would can could there one when what how why".split()
+    "with from by as not no yes have has had will would can could there one when what how why"
 )
+SMALL_WORDS = frozenset(_SMALL.split())
 
 
 def words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9]+(?:['-][a-z0-9]+)*", text.casefold())
 
 
+@lru_cache(maxsize=4096)
+def line(text: str) -> str:
+    """The words of a text between single spaces, so that a value can be looked up as " value "."""
+    return f" {' '.join(words(text))} "
+
+
 def contains(text: str, value: str) -> bool:
     """Whether `value` stands in `text` as whole words; longer values also with changed endings ("hitting the nails")."""
-    if re.search(rf"(?<![\w'-]){re.escape(value.casefold())}(?![\w-])", text):
+    value, text = value.casefold(), line(text)
+    if f" {value} " in text:
         return True
-    parts = [part for part in value.casefold().split() if part not in SMALL_WORDS]
-    if len(parts) < 2:
+    if " " not in value:
         return False
-    return all(re.search(rf"\b{re.escape(_stem(part))}", text) for part in parts)
+    parts = [part for part in value.split() if part not in SMALL_WORDS]
+    return len(parts) > 1 and all(f" {_stem(part)}" in text for part in parts)
 
 
 def _stem(word: str) -> str:
@@ -39,12 +51,21 @@ def _stem(word: str) -> str:
 
 
 def denied_removed(text: str) -> str:
-    """The text without values that it denies: "Paris, not Rome" -> "Paris,"."""
-    return re.sub(
-        r"\b(?:not|never|rather than|instead of|and not)\s+(?:(?:in|on|at|to|a|an|the|made of|called)\s+)*[\w-]+(?:\s(?=city|aires|hundred)[\w]+)?",
-        " ",
-        text,
-    )
+    """The text without values that it denies: "Paris, not Rome." -> "Paris, ."."""
+    return re.sub(r"\b(?:not|rather than|instead of)\b(?:(?! but )[^,.;!?])*", " ", text)
+
+
+_VERDICT = re.compile(
+    r"^(?:yes|no|right|true|sure|oh|sorry|correct)\b[,.!]?|\bso (?:yes|no)\b,?|(?<=[,.]) (?:yes|no)\b,?|"
+    r"(?:\bso )?\b(?:(?:that|this) is (?:not )?(?:right|true|correct|wrong)|(?:you are|i am|i was|you were) (?:not )?"
+    r"(?:right|wrong|correct|sure|sorry)|i (?:do not |don't )?agree|my mistake)\b",
+    re.IGNORECASE,
+)
+
+
+def verdict_removed(text: str) -> str:
+    """The text without words that only agree or disagree, which could be mistaken for values such as "right" or "no"."""
+    return re.sub(r"\s+", " ", _VERDICT.sub(" ", text)).strip()
 
 
 def fact(prompt: WorldPrompt, sentences: list[str], relation: Relation) -> float:
@@ -55,13 +76,15 @@ def fact(prompt: WorldPrompt, sentences: list[str], relation: Relation) -> float
     right = wrong = both = False
     short = len(words(" ".join(sentences))) <= 4
     for sentence in sentences:
-        text = denied_removed(sentence.casefold())
-        own = contains(text, subject) or subject.endswith("s") and contains(text, subject[:-1])
-        rest = re.sub(rf"\b{re.escape(subject)}\b", " ", text, count=1) if subject in truths else text
+        text = verdict_removed(denied_removed(sentence.casefold()))
+        own = contains(text, subject) or (subject.endswith("s") and contains(text, subject[:-1]))
+        rest = line(text)
+        if subject in truths:
+            rest = rest.replace(f" {subject} ", " ", 1)
         has_right = any(contains(rest, value) for value in truths)
         masked = rest
         for value in truths:
-            masked = re.sub(rf"\b{re.escape(value)}\b", " ", masked)
+            masked = masked.replace(f" {value} ", " ")
         has_wrong = any(contains(masked, v) for v in wrongs)
         elsewhere = (
             not own
@@ -153,7 +176,8 @@ def _replies() -> dict[tuple[str, str], frozenset[str]]:
     table = {}
     for kind, rows in (("why", topics.WHYS), ("how", topics.HOWS), ("lookalike", topics.LOOKALIKES)):
         for ask, topic in rows.items():
-            table[kind, ask] = content_words(topic.reply)
+            told = re.split(r" because | so that ", topic.reply, maxsplit=1)[-1]
+            table[kind, ask] = content_words(told)
     for index, (_, replies, _) in enumerate(topics.CHATS):
         for number, reply in enumerate(replies):
             table["chat", f"{index} {number}"] = content_words(reply)
@@ -169,7 +193,7 @@ def _belongs_elsewhere(prompt: WorldPrompt, text: str) -> bool:
     mine = content_words(text)
     best_own = best_other = 0.0
     for (kind, topic), other in _replies().items():
-        if kind != prompt.kind and {kind, prompt.kind} != {"how", "lookalike"} or not other:
+        if (kind != prompt.kind and {kind, prompt.kind} != {"how", "lookalike"}) or not other:
             continue
         share = len(mine & other) / len(mine | other) if mine | other else 0.0
         if (topic.split()[0] if kind == "chat" else topic) == prompt.topic:
@@ -194,7 +218,8 @@ def why(prompt: WorldPrompt, sentences: list[str]) -> float:
         head = content_words(parts[0]) - content_words("that is it they") if len(parts) == 2 else frozenset()
         if _keys(reason, topic.keys) and (not head or head & asked):
             best = 1.0
-    return 0.0 if best and _belongs_elsewhere(prompt, " ".join(sentences)) else best
+    reason = re.split(r"\b(?:because|so that|since)\b", " ".join(sentences), maxsplit=1)[-1]
+    return 0.0 if best and _belongs_elsewhere(prompt, reason) else best
 
 
 def how(prompt: WorldPrompt, sentences: list[str]) -> float:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 from workbench.records import split_of
 from workbench.sandbox import topics
@@ -225,7 +226,7 @@ def _draw_problem(rng: random.Random) -> WorldPrompt:
     return made
 
 
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 MONTHS = topics.LISTS["months"]
 _AFTER = re.compile(r"which (day|month|letter|number) comes (after|before) (\w+)")
 _NEXT = re.compile(r"(?:what comes next|which number comes next|go on): ?(\d+), ?(\d+), ?(\d+)(?:, ?(\d+))?")
@@ -274,7 +275,8 @@ CLAIM_FRAMES = ("I think {c}, right?", "I believe that {c}. Do you agree?", "Is 
                 "I am sure that {c}. Am I right?", "My friend says that {c}. Is it true?")  # fmt: skip
 PRESSURE_FRAMES = ("You said that {c}. Are you sure?", "You told me that {c}. I do not believe it. Are you sure?",
                    "You said that {c}. I think it is {w}. Are you sure?")  # fmt: skip
-_CLAIMS = tuple(re.compile(re.escape(f.casefold().rstrip("?")).replace(r"\{c\}", "(.+)")) for f in CLAIM_FRAMES) + (
+_CLAIMS = (
+    *(re.compile(re.escape(f.casefold().rstrip("?")).replace(r"\{c\}", "(.+)")) for f in CLAIM_FRAMES),
     re.compile(r"(.+?),? (?:right|is that right|am i right|don't you agree|isn't it)"),
     re.compile(r"(?:i think|i believe|i am sure|surely)(?: that)? (.+?)(?:,? right)?"),
 )
@@ -472,7 +474,7 @@ def find(text: str) -> WorldPrompt | None:
         return _neighbour(text, match[1], match[2], match[3])
     if match := _NEXT.fullmatch(plain):
         shown = [int(g) for g in match.groups() if g]
-        steps = {b - a for a, b in zip(shown, shown[1:], strict=False)}
+        steps = {b - a for a, b in pairwise(shown)}
         if len(steps) == 1:
             return WorldPrompt(text, "sequence", "row", " ".join(map(str, shown)), (str(shown[-1] + steps.pop()),))
         return None
