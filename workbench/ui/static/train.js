@@ -32,7 +32,9 @@ const methodsBox = el("div", { class: "wb-methods", role: "radiogroup", "aria-la
 const presetBox = el("div", { class: "wb-switch wb-presets", role: "radiogroup", "aria-labelledby": "wb-train-long" });
 const length = el("p", { class: "wb-quiet" });
 const facts = el("dl", { class: "wb-facts" });
-const batch = el("details", { class: "wb-fold" }, el("summary", {}, "The first batch, as the model sees it"));
+const batchBox = el("div", { class: "wb-batch" });
+const batch = el("details", { class: "wb-fold" }, el("summary", {}, "The first batch, as the model sees it"), batchBox);
+batch.addEventListener("toggle", () => batch.open && showBatch());
 const problem = el("div", { class: "wb-problem", "aria-live": "polite" });
 const start = el("button", { class: "wb-button wb-primary wb-start", type: "submit" }, "Start");
 const settingsButton = el("button", { class: "wb-link", type: "button", "aria-expanded": "false", onclick: () => unfold(settingsButton, settingsBox) }, "All settings");
@@ -51,6 +53,7 @@ setup.addEventListener("submit", (event) => {
 function unfold(button, box) {
   box.hidden = !box.hidden;
   button.setAttribute("aria-expanded", String(!box.hidden));
+  if (!box.hidden) button.scrollIntoView({ block: "start" });
 }
 
 function showMethods() {
@@ -109,8 +112,8 @@ function showPlan() {
   from.value = choice.start_from ?? "";
   fill(facts, el("dt", {}, "Data"), el("dd", {}, plan.data), el("dt", {}, "Start from"), el("dd", {}, from),
     el("dt", {}, "Memory"), el("dd", { class: plan.memory.fits ? null : "wb-warn" }, plan.memory.text));
-  batch.hidden = !plan.batch.length;
-  fill(batch, batch.firstChild, el("ol", { class: "wb-batch" }, plan.batch.map((text) => el("li", {}, text))));
+  batch.hidden = !plan.has_batch;
+  if (batch.open) showBatch();
   start.textContent = plan.start;
   start.disabled = !plan.ready;
   fill(problem, plan.problem ? el("p", { class: plan.missing ? null : "wb-bad" }, plan.problem, plan.missing ? [" ", el("button", { class: "wb-link", type: "button", onclick: () => openTab(plan.missing.tab) }, plan.missing.label)] : null) : null);
@@ -132,6 +135,21 @@ async function copy(text, node, said) {
   } catch {
     getSelection().selectAllChildren(node); // a page without https may not write to the clipboard
     said.textContent = "Selected: press Ctrl C";
+  }
+}
+
+// Fetched only when looked at: the tokenizer is not loaded for it before.
+async function showBatch() {
+  const mine = planning;
+  if (!batchBox.firstChild) fill(batchBox, el("p", { class: "wb-quiet" }, "Reading it back from its tokens"));
+  try {
+    const answer = await call(server, "batch", { method: choice.method, preset: choice.preset, settings: choice.settings });
+    if (mine !== planning) return;
+    const part = (item, key) => (item[key] === undefined ? null : [el("span", { class: "wb-batch-part" }, key), el("span", { class: "wb-batch-text" }, item[key])]);
+    fill(batchBox, answer.batch.map((item) => el("div", { class: "wb-batch-item" }, ["prompt", "completion", "chosen", "rejected"].map((key) => part(item, key)),
+      item.cut ? el("span", { class: "wb-warn" }, "! cut at the longest length") : null)));
+  } catch (error) {
+    if (mine === planning) sorry(batchBox, error);
   }
 }
 
@@ -171,7 +189,7 @@ const buttons = el("div", { class: "wb-row wb-run-buttons" });
 const barIn = el("span", { class: "wb-bar-in" });
 const progress = el("div", { class: "wb-bar wb-run-bar", role: "progressbar", "aria-label": "Steps done", "aria-valuemin": 0 }, barIn);
 const lost = el("p", { class: "wb-warn wb-lost", role: "status", hidden: true });
-const trouble = el("div", {});
+const trouble = el("div", {}), notices = el("div", { class: "wb-quiet" });
 const grid = el("div", { class: "wb-charts" });
 const skipped = el("p", { class: "wb-quiet wb-skipped" });
 const promptPick = el("select", { class: "wb-prompt-pick", "aria-label": "Prompt", onchange: () => { prompt = promptPick.value; showSamples(); } });
@@ -181,7 +199,7 @@ const answersBox = el("section", { class: "wb-answers-box", "aria-label": "Answe
 const logText = el("pre", { tabindex: "0", class: "wb-log", "aria-label": "Log" });
 const log = el("details", { class: "wb-fold wb-log-fold" }, el("summary", {}, "Log"), logText);
 log.addEventListener("toggle", () => log.open && showLog());
-const cardBody = el("div", {}, el("div", { class: "wb-run-head" }, el("div", { class: "wb-spread" }, el("div", {}, title, line), buttons), progress, trouble),
+const cardBody = el("div", {}, el("div", { class: "wb-run-head" }, el("div", { class: "wb-spread" }, el("div", {}, title, line), buttons), progress, notices, trouble),
   el("div", { class: "wb-run-charts" }, grid, skipped), answersBox, log);
 const empty = el("div", {});
 const card = el("section", { class: "wb-card wb-run", "aria-label": "Run", hidden: true }, cardBody);
@@ -229,6 +247,7 @@ function showCard() {
     }));
     buttons.querySelector(`[data-action="${focused}"]`)?.focus();
   }
+  if (notices.textContent !== shown.notices.join("")) fill(notices, shown.notices.map((text) => el("p", {}, text)));
   barIn.style.width = `${shown.steps ? (100 * shown.step) / shown.steps : 0}%`;
   barIn.style.background = `var(--m-${shown.colour})`;
   progress.setAttribute("aria-valuemax", shown.steps || 1);
@@ -250,8 +269,13 @@ function showCharts() {
     if (!hosts.has(curve.name)) hosts.set(curve.name, grid.appendChild(el("div", { "data-curve": curve.name })));
     charts.draw(hosts.get(curve.name), chartOf(curve, [{ run: shown, rows }])).catch((error) => sorry(skipped, error));
   }
-  const bad = rows.filter((row) => row.skipped || Object.entries(row).some(([key, value]) => value === null && !/_(low|high)$/.test(key))).map((row) => row.step);
+  const bad = rows.filter((row) => row.rejected).map((row) => row.step);
   skipped.textContent = bad.length === 1 ? `Step ${bad[0]} gave no valid number and was skipped.` : bad.length ? `${bad.length} steps gave no valid number and were skipped: ${bad.slice(0, 8).join(", ")}${bad.length > 8 ? " …" : ""}.` : "";
+}
+
+// A step without a valid number has no value in its row: a point without a value there breaks the line.
+function withGaps(held, key) {
+  return held.flatMap((row, i) => (i && row.step > held[i - 1].step + 1 ? [{ step: row.step - 1, [key]: null }, row] : [row]));
 }
 
 // One curve of one run, or of two runs over each other (the older fainter, both named).
@@ -261,7 +285,7 @@ function chartOf(curve, parts) {
   const newest = Math.max(...parts.map((p) => p.run.number));
   const counted = curve.n && parts.flatMap((p) => p.rows).findLast((row) => row[curve.n])?.[curve.n];
   const series = parts.flatMap(({ run, rows: all }) => curve.series.map((s, index) => {
-    const held = all.filter((row) => s.key in row);
+    const held = curve.smooth ? withGaps(all.filter((row) => s.key in row), s.key) : all.filter((row) => s.key in row);
     const label = [s.label, parts.length > 1 ? `run ${run.number}` : ""].filter(Boolean).join(", ");
     return { model: run.colour, label, second: index % 2 === 1, faint: run.number !== newest, raw: curve.smooth, percent: curve.percent,
       x: held.map((row) => row.step), y: held.map((row) => times(row[s.key])),
@@ -317,8 +341,8 @@ function showRuns() {
         el("td", { class: "wb-check" }, box),
         el("td", { "data-label": "Run" }, el("button", { class: "wb-run-number", type: "button", "aria-label": `Show run ${run.number}`, onclick: () => { select(run.number); card.scrollIntoView({ block: "nearest" }); } }, String(run.number))),
         el("td", { "data-label": "Method" }, el("span", { class: "wb-run-method" }, square(run.colour), run.name)), el("td", { "data-label": "Data" }, run.data, run.parent ? el("span", { class: "wb-quiet" }, `, from ${run.parent}`) : null),
-        el("td", { "data-label": "Time" }, run.time), el("td", { "data-label": "Result" }, run.badge ? el("span", { class: `wb-tag wb-state-${run.state}` }, run.badge) : run.result),
-        el("td", { "data-label": "Started", class: "wb-quiet" }, run.started),
+        el("td", { "data-label": "Time", "data-time": run.number }, run.time), el("td", { "data-label": "Result" }, run.badge ? el("span", { class: `wb-tag wb-state-${run.state}` }, run.badge) : run.result),
+        el("td", { "data-label": "Started", class: "wb-quiet" }, run.live ? "now" : startedAt(run.created)),
         el("td", { class: "wb-run-action" }, run.action ? el("button", { class: "wb-link", type: "button", "aria-label": `${run.action.label} run ${run.number}`, onclick: (event) => actOn(run, run.action.name, event.target) }, run.action.label) : null));
       return row;
     }))));
@@ -328,6 +352,11 @@ async function actOn(run, action, node) {
   if (action === "compare") return openTab("compare", { runs: [null, run.number] });
   select(run.number);
   if (action !== "log") return act(node, action);
+}
+
+function startedAt(text) {
+  const then = new Date(text), time = then.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
+  return Number.isNaN(+then) ? "–" : then.toDateString() === new Date().toDateString() ? time : `${then.toLocaleDateString([], { day: "numeric", month: "short" })}, ${time}`;
 }
 
 function pick(number, chosen) {
@@ -392,17 +421,21 @@ function take(answer) {
     }
   }
   shown = answer.shown;
+  for (const one of answer.live) {
+    const cell = table.querySelector(`[data-time="${one.number}"]`);
+    if (cell) cell.textContent = one.time;
+  }
   if (fresh) rows = samples = [];
   for (const row of answer.rows) {
     if (row.back_to !== undefined) rows = rows.filter((old) => old.step <= row.back_to);
     else rows = [...rows, row];
   }
-  if (answer.samples.length) samples = [...samples, ...answer.samples];
+  if (answer.samples) samples = answer.samples;
   rowsNext = answer.next;
   samplesNext = answer.samples_next;
   showCard();
   if (shown && (fresh || answer.rows.length || !hosts.size)) showCharts();
-  if (fresh || answer.samples.length) showSamples();
+  if (fresh || answer.samples) showSamples();
   if (answer.runs || fresh) showRuns();
   if (log.open && shown && LIVE.has(shown.state)) showLog();
 }
@@ -459,6 +492,8 @@ async function begin() {
     fill(root, el("p", { class: "wb-warn", role: "alert" }, error.message));
     return setTimeout(begin, 2000);
   }
+  workbench.plotly ??= form.plotly;
+  charts.load().catch((error) => console.warn(error.message)); // ahead of the first point
   if (!methodOf(choice.method)) choice.method = form.methods[0].name;
   fill(root, el("h2", { class: "wb-hidden" }, "Train"), lost, el("div", { class: "wb-train-grid" }, setup, el("div", { class: "wb-train-main" }, empty, card)), history, differences);
   showMethods();

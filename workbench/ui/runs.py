@@ -1,0 +1,162 @@
+"""A run in the words of the page: its title, its state, its result. Train, Compare and the header's chip read it so."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+from workbench.jobs import Run
+from workbench.learn.args import METHODS
+
+
+def named(run: Run) -> str:
+    """ "DPO, run 7" """
+    return f"{METHODS[run.method].label}, run {run.number}"
+
+
+def brief(run: Run) -> dict[str, Any]:
+    """What the page shows of a run, apart from its curves."""
+    m, data = METHODS[run.method], run.config.get("data", {})
+    parent = run.config.get("parent")
+    offered = actions(run)
+    result, explain = result_text(run)
+    return {
+        "number": run.number,
+        "method": run.method,
+        "colour": m.colour,
+        "title": f"Run {run.number}: {m.label} on {data.get('n', 0)} {data.get('unit', m.unit)}",
+        "short": named(run),
+        "name": f"{m.label}, {run.config.get('preset', 'own settings')}",
+        "state": run.state,
+        "live": run.active,
+        "step": run.status.get("step") or 0,
+        "steps": run.status.get("steps") or run.config["args"]["steps"],
+        "line": line(run),
+        "notices": [text for text in run.status.get("notices") or [] if "gave no valid number" not in text],
+        "actions": offered,
+        "action": next((a for a in offered if a["name"] in ("compare", "resume")), None),
+        "data": data_text(run),
+        "parent": f"run {parent}" if parent is not None else None,
+        "time": time_text(run),
+        "result": result,
+        "explain": explain,
+        "badge": None if run.state == "done" else run.state,
+        "created": run.config.get("created"),
+    }
+
+
+def line(run: Run) -> str:
+    """The run's state as one sentence, word for word as the page shows it."""
+    status, step = run.status, run.status.get("step") or 0
+    if run.state == "done":
+        return status.get("message") or f"Done in {seconds(status.get('seconds') or 0)}. See what changed."
+    if run.state != "running":
+        return status.get("message") or f"Run {run.number} is {run.state}."
+    if (run.folder / "stop").exists():
+        return f"Step {step} of {status.get('steps')}. Stopping after this step, then the model is saved."
+    eta = status.get("eta_s")
+    left = f", about {seconds(eta)} left" if eta is not None and isfinite(eta) else ""
+    return f"Step {step} of {status.get('steps')}{left}. It goes on if you close this page."
+
+
+def actions(run: Run) -> list[dict[str, Any]]:
+    """The buttons of a run's card, in order."""
+    if run.state == "running":
+        return [_action("save", "Stop and save"), _action("stop", "Stop")]
+    if run.active:
+        return [_action("stop", "Stop")]
+    compare = [_action("compare", "Compare", suggested=run.state == "done")] if run.adapter else []
+    if run.state == "done":
+        return compare
+    if run.state == "failed":
+        return [_action("log", "Show log"), _action("resume", "Try again", suggested=True)]
+    return [_action("resume", "Resume", suggested=True), *compare]
+
+
+def _action(name: str, label: str, suggested: bool = False) -> dict[str, Any]:
+    return {"name": name, "label": label, "suggested": suggested}
+
+
+def time_text(run: Run) -> str:
+    """How long it took, or how far it is."""
+    if run.state == "done":
+        return seconds(run.status.get("seconds") or 0)
+    if run.state in ("waiting", "starting"):
+        return "–"
+    return f"{run.status.get('step') or 0} of {run.status.get('steps') or run.config['args']['steps']} steps"
+
+
+def data_text(run: Run) -> str:
+    """ "500 pairs", and how many of them simulated raters gave."""
+    data = run.config.get("data", {})
+    simulated = f", {data['simulated']} simulated" if data.get("simulated") else ""
+    return f"{data.get('n', 0)} {data.get('unit', '')}{simulated}"
+
+
+def result_text(run: Run) -> tuple[str, str | None]:
+    """A run's result with its interval, and the line that explains such results with n and the base's."""
+    result = run.result or {}
+    gold = _gold(result)
+    if gold is not None:
+        base = _gold(result.get("base") or {})
+        start = f"; base {base[0]:.2f} ({base[1]:.2f} to {base[2]:.2f})" if base else ""
+        explain = f"Gold score, 0 to 1{start}. n {gold[3]} held-out answers, 95 % intervals"
+        return f"{gold[0]:.2f} ({gold[1]:.2f} to {gold[2]:.2f})", explain
+    if result.get("accuracy") is not None:
+        low, high = result.get("accuracy_low"), result.get("accuracy_high")
+        interval = f" ({100 * low:.0f} to {100 * high:.0f})" if low is not None and high is not None else ""
+        return f"{100 * result['accuracy']:.0f} % told apart{interval}, n {result.get('accuracy_n', '–')}", None
+    if result.get("heldout_loss") is not None:
+        return f"held-out loss {result['heldout_loss']:.2f}, n {result.get('heldout_n', '–')}", None
+    return "–", None
+
+
+def _gold(values: dict[str, Any]) -> tuple[float, float, float, int] | None:
+    if values.get("gold") is None:
+        return None
+    low, high, n = (values.get(k) for k in ("gold_low", "gold_high", "gold_n"))
+    return (
+        values["gold"],
+        low if low is not None else values["gold"],
+        high if high is not None else values["gold"],
+        n or 0,
+    )
+
+
+def short(run: Run) -> dict[str, str]:
+    """Settings, data and results of a run as name -> text, to lay beside another's."""
+    config, data, result = run.config, run.config.get("data", {}), run.result or {}
+    rows = {"method": METHODS[run.method].label, "model": config["model"]}
+    rows["start from"] = f"run {config['parent']}" if config.get("parent") is not None else "the base model"
+    rows |= {k.replace("_", " "): _value(v) for k, v in config["args"].items()}
+    rows |= {"data": data_text(run), "learned from": _value(data.get("train")), "held out": _value(data.get("heldout"))}
+    rows["data's fingerprint"] = str(data.get("hash", "–"))[:8]
+    rows |= {"state": run.state, "steps done": _value(run.status.get("step"))}
+    rows |= {"result": result_text(run)[0], "time": time_text(run)}
+    if result.get("peak_mb") or run.status.get("peak_mb"):
+        rows["peak memory"] = f"{(result.get('peak_mb') or run.status['peak_mb']):.0f} MB"
+    return rows
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}".replace("-", "−") if isinstance(value, float) else str(value)
+
+
+def page_row(row: dict[str, Any], keys: set[str]) -> dict[str, Any]:
+    """A row of metrics with what the curves draw: six digits, and None for what is no finite number (a gap)."""
+    kept = {"step": row.get("step"), "back_to": row.get("back_to"), "rejected": row.get("rejected")}
+    found = {k: v for k, v in kept.items() if v is not None}
+    for key in keys & row.keys():
+        value = row[key]
+        valid = isinstance(value, int | float) and isfinite(value)
+        found[key] = (value if isinstance(value, int) else float(f"{value:.6g}")) if valid else None
+    return found
+
+
+def seconds(value: float) -> str:
+    """ "24 s", "3 min", "1.5 h" """
+    if value < 90:
+        return f"{max(1, round(value))} s"
+    return f"{round(value / 60)} min" if value < 5400 else f"{value / 3600:.1f} h"

@@ -1,0 +1,274 @@
+"""The Train tab: choose a method and its settings, start it, watch it, look back at what ran.
+
+Every function takes (context, payload) and returns plain JSON; static/train.js calls them. Training itself never runs
+in here: `jobs` starts a process that outlives this one, and `watch` reads what it wrote since the page last asked.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from dataclasses import asdict
+from math import isfinite
+from typing import Any
+
+from workbench import jobs, settings
+from workbench.learn.args import METHODS, PRESETS, fields_of, parse
+from workbench.learn.data import MissingData
+from workbench.learn.progress import CURVES
+from workbench.ui.charts import plotly_url
+from workbench.ui.context import Context, Refused
+from workbench.ui.runs import brief, named, page_row, short, time_text
+
+_started: OrderedDict[str, int] = OrderedDict()  # token of a click on Start -> the run that it started
+_starting = threading.Lock()
+
+
+def tab(context: Context) -> None:
+    """Put the tab's one element into the page that is being built."""
+    from workbench.ui.shell import panel
+
+    panel(context, "train", [form, plan, batch, start, act, watch, log, differences], before=("charts",))
+
+
+def form(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """What there is to choose from, which does not change while the page is open: methods, settings, curves."""
+    count = settings.parameters(context.settings.model)
+    methods = [
+        {"name": m.name, "label": m.label, "colour": m.colour, "line": "", "fields": fields_of(m.name, count)}
+        for m in METHODS.values()
+    ]
+    curves = {name: [asdict(curve) for curve in found] for name, found in CURVES.items()}
+    return {"methods": methods, "presets": list(PRESETS), "curves": curves, "plotly": plotly_url()}
+
+
+def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """What Start would do with these choices: steps, time, data, memory, the command; and what stands in the way."""
+    method, preset, values = _chosen(payload)
+    m, here = METHODS[method], context.settings
+    errors: dict[str, str] = {}
+    try:
+        args = parse(method, values, preset)
+    except ValueError as error:
+        field, text = _by_field(str(error))
+        if field is None:
+            raise Refused(text) from error
+        errors[field] = text
+        args = parse(method, {}, preset)
+    every = jobs.runs(here.workspace)
+    counts = {name: jobs.counts(context.store, name) for name in METHODS}
+    starts = [{"run": None, "label": "the base model"}]
+    starts += [{"run": r.number, "label": named(r)} for r in every if r.adapter and r.config["model"] == here.model]
+    start_from = _start_from(payload, {s["run"] for s in starts})
+    needs = jobs.estimate(here, method, args)
+    problem, missing = _problem(counts[method], method, errors, needs)
+    active = [r for r in every if r.active]
+    return {
+        "lines": {name: METHODS[name].line.format(n=c["n"]).replace("the 0 ", "the ") for name, c in counts.items()},
+        "length": f"{args.steps} steps, {_time_here(needs)}",
+        "data": _data_text(counts[method]),
+        "starts": starts,
+        "memory": {"text": needs.memory, "fits": needs.fits},
+        "problem": problem,
+        "missing": missing,
+        "errors": errors,
+        "ready": not problem and not errors,
+        "start": f"Start after run {active[0].number}" if active else "Start",
+        "command": jobs.command(here, method, args, start_from),
+        "has_batch": counts[method]["train"] > 0 and not errors,
+        "unit": m.unit,
+    }
+
+
+def batch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """The first batch as the text that the model will see, read back from its token ids."""
+    method, preset, values = _chosen(payload)
+    try:
+        found = jobs.first_batch(context.settings, context.store, method, parse(method, values, preset))
+    except (ValueError, OSError) as error:  # no data, a wrong setting, a model that is not here: each says so itself
+        raise Refused(_by_field(str(error))[1]) from error
+    return {"batch": found}
+
+
+def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """Start a run, or let it wait its turn. The same token gives the same run, however often it is sent."""
+    method, preset, values = _chosen(payload)
+    token = payload.get("token")
+    if not isinstance(token, str) or not 8 <= len(token) <= 64:
+        raise Refused("This click came without its token. Reload the page.")
+    with _starting:
+        if token in _started:
+            return {"run": _started[token]}
+        try:
+            args = parse(method, values, preset)
+            found = jobs.launch(context.settings, context.store, method, args, _number(payload.get("start_from")))
+        except MissingData as error:
+            raise Refused(str(error)) from error
+        except (ValueError, MemoryError, FileNotFoundError) as error:
+            raise Refused(_by_field(str(error))[1]) from error
+        _started[token] = found.number
+        while len(_started) > 1000:
+            _started.popitem(last=False)
+    return {"run": found.number}
+
+
+def act(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """Stop a run ("stop"), stop it after its step and keep the model ("save"), or go on with it ("resume")."""
+    found, here = _run(context, payload.get("run")), context.settings
+    action = payload.get("action")
+    try:
+        if action == "resume":
+            return {"run": jobs.resume(here, found).number}
+        if action in ("stop", "save"):
+            return {"run": jobs.stop(here, found, save=action == "save").number}
+    except (ValueError, OSError) as error:
+        raise Refused(str(error)) from error
+    raise Refused(f"There is no action {action!r} for a run.")
+
+
+def watch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """What is new since the page last asked: rows after line `after`, answers if there are more, runs if any changed.
+
+    `run` is the one to show, None for the newest live one, else the newest; `seen` is what the page shows now: when
+    that differs everything is sent from the beginning, and "from" is 0.
+    """
+    every = jobs.runs(context.settings.workspace)
+    wanted = _number(payload.get("run"))
+    found = next((r for r in every if r.number == wanted), None) if wanted is not None else None
+    if wanted is not None and found is None:
+        raise Refused(f"There is no run {wanted} any more.")
+    found = found or next((r for r in reversed(every) if r.active and r.state != "waiting"), None)
+    found = found or next(iter(every), None)
+    stamp = ";".join(f"{r.number}{r.state}{'' if r.active else r.status.get('message', '')}" for r in every)
+    answer: dict[str, Any] = {"stamp": stamp, "runs": None, "shown": None, "rows": [], "samples": None}
+    answer |= {"from": 0, "next": 0, "samples_next": 0}
+    answer["live"] = [{"number": r.number, "time": time_text(r)} for r in every if r.active]
+    if payload.get("stamp") != stamp:
+        answer["runs"] = [brief(r) for r in every]
+    if found is None:
+        return answer
+    same = payload.get("seen") == found.number
+    after, samples_seen = (_cursor(payload.get(k)) if same else 0 for k in ("after", "samples"))
+    rows, end = found.metrics(after)
+    keys = {k for c in CURVES[found.method] for s in c.series for k in (s.key, s.low, s.high, c.n) if k}
+    samples = found.samples()
+    answer |= {"shown": brief(found), "rows": [page_row(r, keys) for r in rows], "from": after, "next": end}
+    if len(samples) != samples_seen:
+        answer["samples"] = [{"step": s["step"], "prompt": s["prompt"], "text": s["answer"]} for s in samples]
+    return answer | {"samples_next": len(samples)}
+
+
+def log(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """The last lines of a run's log."""
+    return {"log": _run(context, payload.get("run")).log_tail(60)}
+
+
+def differences(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """Two runs side by side: only what differs in settings, data and results; and the rows of both."""
+    numbers = payload.get("runs")
+    if not isinstance(numbers, list) or len(numbers) != 2 or numbers[0] == numbers[1]:
+        raise Refused("Choose two runs to hold side by side.")
+    pair = sorted((_run(context, n) for n in numbers), key=lambda r: r.number)
+    tables = [short(r) for r in pair]
+    names = list(dict.fromkeys([*tables[0], *tables[1]]))
+    rows = []
+    for run in pair:
+        keys = {k for c in CURVES[run.method] for s in c.series for k in (s.key, c.n) if k}
+        rows.append([page_row(r, keys) for r in run.metrics(0)[0]])
+    found = [{"name": n, "a": tables[0].get(n, "–"), "b": tables[1].get(n, "–")} for n in names]
+    return {"runs": [brief(r) for r in pair], "rows": rows, "differences": [d for d in found if d["a"] != d["b"]]}
+
+
+# Reading what the page sent
+
+
+def _chosen(payload: dict[str, Any]) -> tuple[str, str, dict[str, str]]:
+    method, preset, values = payload.get("method"), payload.get("preset"), payload.get("settings", {})
+    if method not in METHODS:
+        raise Refused(f"There is no method {method!r}. There are: {', '.join(METHODS)}.")
+    if preset not in PRESETS:
+        raise Refused(f"There is no preset {preset!r}. There are: {', '.join(PRESETS)}.")
+    if not isinstance(values, dict) or not all(isinstance(v, str | int | float) for v in values.values()):
+        raise Refused("The settings must be names with one value each.")
+    return str(method), str(preset), values
+
+
+def _number(value: Any) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1_000_000):
+        return value
+    raise Refused(f"{value!r} is no run's number.")
+
+
+def _cursor(value: Any) -> int:
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _run(context: Context, value: Any) -> jobs.Run:
+    number = _number(value)
+    if number is None:
+        raise Refused("No run was named.")
+    try:
+        return jobs.run(context.settings.workspace, number)
+    except ValueError as error:
+        raise Refused(f"There is no run {number}.") from error
+
+
+def _start_from(payload: dict[str, Any], offered: set[Any]) -> int | None:
+    number = _number(payload.get("start_from"))
+    if number not in offered:
+        raise Refused(f"Run {number} has no trained model to start from. Choose another start.")
+    return number
+
+
+def _by_field(message: str) -> tuple[str | None, str]:
+    """("learning_rate", "Not a number.") of an error that names a setting; (None, the text) of any other."""
+    found = re.match(r"--set (\w+)(?:=.*?)?: (.+)", message, re.DOTALL)
+    if not found:
+        return None, message
+    text = found[2]
+    return found[1], text[0].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
+
+
+# Saying what Start would do
+
+
+def _time_here(needs: Any) -> str:
+    if needs.seconds is None or not isfinite(needs.seconds):
+        return needs.reason
+    s = needs.seconds
+    about = f"{max(1, round(s))} s" if s < 50 else f"{max(1, round(s / 60))} min" if s < 5400 else f"{s / 3600:.1f} h"
+    return f"about {about} on this machine"
+
+
+def _data_text(counts: dict[str, Any]) -> str:
+    if not counts["n"]:
+        return f"no {counts['unit']} yet"
+    simulated = f"; {counts['simulated']} from simulated raters" if counts["simulated"] else ""
+    return f"{counts['n']} {counts['unit']}: {counts['train']} to learn from, {counts['heldout']} held out{simulated}"
+
+
+def _problem(
+    counts: dict[str, Any], method: str, errors: dict[str, str], needs: Any
+) -> tuple[str | None, dict[str, str] | None]:
+    """What keeps Start from working, in words, and the tab that helps."""
+    m = METHODS[method]
+    where = (
+        {"tab": "demonstrate", "label": "Write some"}
+        if m.needs == "demonstrations"
+        else {"tab": "rank", "label": "Rank some"}
+    )
+    if not counts["n"]:
+        return m.missing, where
+    if not counts["train"]:
+        return f"All {counts['n']} {m.unit} are for prompts that are held out for testing. Some more are needed.", where
+    if errors:
+        return f"Correct {len(errors)} setting first." if len(
+            errors
+        ) == 1 else f"Correct {len(errors)} settings first.", None
+    if not needs.fits:
+        return (
+            f"This would not fit: it needs about {needs.memory_mb / 1024:.1f} GB of memory. Set a smaller micro batch.",
+            None,
+        )
+    return None, None
