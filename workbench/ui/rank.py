@@ -65,11 +65,11 @@ def rank_pairs(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         raise Refused("The page did not say which pairs it holds. Reload it; nothing saved is lost.")
     n = max(0, min(sent.number(payload, "n"), AT_ONCE - len(have)))
     answer: dict[str, Any] = {"pairs": [], "loading": context.loading(), "error": None, "empty": False}
+    if not context.store.counts()["prompts"]:
+        return {**answer, "empty": True, "loading": ""}
     if context.model_state == "failed":
         return {**answer, "error": context.loading(), "loading": ""}
     if not answer["loading"]:
-        if not context.store.counts()["prompts"]:
-            return {**answer, "empty": True}
         if payload.get("retry"):
             context.pairs.retry()
         answer["pairs"] = [show(pair) for pair in desk(context).deal(context, page, payload["rater"], have, n)]

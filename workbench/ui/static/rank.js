@@ -93,6 +93,7 @@ function show() {
   body.hidden = false;
   fill(instead);
   prompt.hidden = question.hidden = false;
+  ready(true);
   if (current?.key !== pair.key || current !== pair) {
     current = pair;
     prompt.textContent = pair.prompt;
@@ -100,6 +101,10 @@ function show() {
     put(B, pair.texts[1]);
     since = performance.now();
   }
+}
+
+function ready(yes) {
+  for (const button of [A.button, B.button, buttons.a, buttons.b, buttons.tie, buttons.bad, ownButton, skipButton]) button.disabled = !yes;
 }
 
 function put(side, text) {
@@ -113,6 +118,7 @@ function put(side, text) {
 
 function showInstead(finished) {
   closeOwn();
+  ready(false);
   const words = finished || trouble?.empty;
   body.hidden = !!words || !!trouble?.error;
   prompt.hidden = question.hidden = true;

@@ -1,0 +1,130 @@
+"""Who may reach the page: this machine's own browser alone, or whoever logs in. Imports no gradio."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from workbench.settings import Settings
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+SHORTEST = 8  # characters of a password
+
+Login = dict[str, str]  # name -> password
+
+
+class NoAccess(ValueError):
+    """A way of serving that would let strangers in, or a login that cannot be used; the text says what to do."""
+
+
+def login(auth_file: str | Path | None = None) -> Login:
+    """Names and passwords from a file of name:password lines, else from WORKBENCH_AUTH; {} for neither.
+
+    Raises NoAccess naming the file and the line that is wrong, never showing a password.
+    """
+    if auth_file is not None:
+        try:
+            lines = Path(auth_file).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise NoAccess(f"--auth-file {auth_file} cannot be read: {error}") from error
+        found = dict(
+            _pair(line, f"--auth-file {auth_file}, line {number}")
+            for number, line in enumerate(lines, 1)
+            if line.strip() and not line.lstrip().startswith("#")
+        )
+        if not found:
+            raise NoAccess(f"--auth-file {auth_file} is empty. Write one name:password to a line.")
+        return found
+    text = os.environ.get("WORKBENCH_AUTH", "")
+    return dict([_pair(text, "WORKBENCH_AUTH")]) if text else {}
+
+
+def _pair(line: str, where: str) -> tuple[str, str]:
+    name, colon, password = line.strip().partition(":")
+    if not colon or not name or len(password) < SHORTEST:
+        raise NoAccess(f"{where}: give name:password, the password at least {SHORTEST} characters long.")
+    return name, password
+
+
+def checker(logins: Login) -> Callable[[str, str], bool]:
+    """What gradio asks on its login page. Takes as long for an unknown name as for a wrong password."""
+
+    def right(name: str, password: str) -> bool:
+        known = logins.get(name, "")
+        same = hmac.compare_digest(known.encode(), password.encode())
+        return same and bool(known)
+
+    return right
+
+
+def on_space() -> bool:
+    """Whether this runs as a Hugging Face Space, whose front door is not ours."""
+    return bool(os.environ.get("SPACE_ID"))
+
+
+def check(settings: Settings, logins: Login) -> None:
+    """Raises NoAccess when others could reach the page and nobody would be asked who they are."""
+    if logins or on_space() or (settings.host in LOOPBACK and not settings.share):
+        return
+    way = "--share" if settings.share else f"--host {settings.host}"
+    raise NoAccess(
+        f"{way} lets others reach this workbench, so it needs a login. Write name:password lines into a file and add "
+        "--auth-file FILE, or set WORKBENCH_AUTH=name:password. Without a login it serves this machine only: leave "
+        f"{way} away."
+    )
+
+
+Scope = MutableMapping[str, Any]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class SameOrigin:
+    """ASGI middleware: other web sites may not use this server through the visitor's browser (DNS rebinding, CSRF).
+
+    A request's Origin must be the Host it was sent to. With `local`, the Host must be this machine by one of its
+    loopback names. Anything else is answered 403.
+    """
+
+    def __init__(self, app: Any, local: bool = True) -> None:
+        self.app = app
+        self.local = local
+
+    async def __call__(self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            return await self.app(scope, receive, send)
+        why = refusal(scope.get("headers", []), self.local)
+        if why is None:
+            return await self.app(scope, receive, send)
+        if scope["type"] == "websocket":
+            return await send({"type": "websocket.close", "code": 1008, "reason": why[:100]})
+        body = why.encode()
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 403, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        return None
+
+
+def refusal(headers: list[tuple[bytes, bytes]], local: bool) -> str | None:
+    """Why these request headers are refused, None when they are fine."""
+    named: dict[bytes, list[str]] = {}
+    for name, value in headers:
+        named.setdefault(name.lower(), []).append(value.decode("latin-1"))
+    hosts, origins = named.get(b"host", []), named.get(b"origin", [])
+    if len(hosts) != 1 or len(origins) > 1:
+        return "This request does not say plainly where it comes from and where it goes."
+    if local and _name(f"//{hosts[0]}") not in LOOPBACK:
+        return "This workbench serves this machine only, under 127.0.0.1 or localhost. To reach it by another name, start it with a login: --host and --auth-file."
+    if origins and urlsplit(origins[0]).netloc.lower() != hosts[0].lower():
+        return "Another web site may not use this workbench."
+    return None
+
+
+def _name(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None

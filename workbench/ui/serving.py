@@ -1,0 +1,115 @@
+"""Starting the page: the address, who may come in, and what runs behind it once the page answers."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from workbench import settings as app_settings
+from workbench.processes import standby
+from workbench.settings import Settings
+from workbench.ui import access
+
+if TYPE_CHECKING:
+    from workbench.ui.context import Context
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python app.py`: read the command line, serve until stopped. Returns the exit status."""
+    asked = parser().parse_args(argv)
+    try:
+        chosen = app_settings.load(
+            asked.workspace, asked.model, host=asked.host, port=asked.port, share=asked.share or None
+        )
+        return serve(chosen, asked.auth_file)
+    except (access.NoAccess, ValueError) as error:
+        print(f"The workbench did not start. {error}", file=sys.stderr)
+        return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of app.py."""
+    p = argparse.ArgumentParser(prog="python app.py", description="Serve the alignment workbench.")
+    p.add_argument("--host", help="address to listen on (127.0.0.1); any other needs a login")
+    p.add_argument("--port", help="port to listen on (7860)")
+    p.add_argument("--workspace", metavar="DIR", help="where everything is kept (~/.alignment-workbench)")
+    p.add_argument("--share", action="store_true", help="reach it from elsewhere through a Gradio link; needs a login")
+    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
+    p.add_argument("--auth-file", metavar="FILE", help="name:password lines (or set WORKBENCH_AUTH=name:password)")
+    return p
+
+
+def serve(chosen: Settings, auth_file: str | Path | None = None) -> int:
+    """Serve the page until it is interrupted or terminated. Returns the exit status.
+
+    Raises access.NoAccess when strangers could come in, and OSError for a workspace that cannot be used.
+    """
+    if access.on_space():
+        chosen = dataclasses.replace(chosen, host="0.0.0.0")
+    logins = access.login(auth_file)
+    access.check(chosen, logins)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+    # Imported only now, so that a wrong command line is answered at once.
+    from starlette.middleware import Middleware
+
+    from workbench.store import Store
+    from workbench.ui import shell
+    from workbench.ui.context import Context
+
+    chosen.workspace.mkdir(parents=True, exist_ok=True)
+    context = Context(chosen, Store(chosen.database))
+    local = chosen.host in access.LOOPBACK and not chosen.share
+    guard = [] if access.on_space() else [Middleware(access.SameOrigin, local=local)]
+    page = shell.build(context)
+    try:
+        _, url, link = page.launch(
+            server_name=chosen.host,
+            server_port=chosen.port,
+            share=chosen.share,
+            auth=access.checker(logins) if logins else None,
+            app_kwargs={"middleware": guard},
+            prevent_thread_lock=True,
+            **shell.launch_options(),
+        )
+    except OSError as error:
+        context.close()
+        print(
+            f"The workbench did not start: port {chosen.port} on {chosen.host} cannot be used. If a workbench runs there "
+            f"already, open it in the browser; or choose another: --port {chosen.port + 1}",
+            file=sys.stderr,
+        )
+        logging.getLogger(__name__).debug("launch", exc_info=error)
+        return 2
+    print(f"Alignment workbench: {link or url}   workspace: {chosen.workspace}   stop: Ctrl C", flush=True)
+    behind(context)
+    try:
+        page.block_thread()
+    finally:
+        page.close(verbose=False)
+        close(context)
+    return 0
+
+
+def behind(context: Context) -> None:
+    """What the first page does not wait for: the model, and a process that stands by for the first job."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt  # block_thread ends by it, and the store is closed
+
+    signal.signal(signal.SIGTERM, terminate)
+    context.load_in_background()
+    standby.start()
+
+
+def close(context: Context) -> None:
+    """End what runs behind the page. Jobs go on: they are processes of their own."""
+    standby.stop()
+    context.close()
