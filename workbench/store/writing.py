@@ -41,8 +41,10 @@ def clean(text: str, what: str, empty_ok: bool = False) -> str:
         raise ValueError(f"{what} has {len(text):,} characters; at most {LONGEST:,} are kept")
     if "\0" in text:
         raise ValueError(f"{what} holds a NUL character; remove it")
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        raise ValueError(f"{what} holds half of a character (an unpaired surrogate); remove it")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} holds half of a character (an unpaired surrogate); remove it") from None
     return text
 
 

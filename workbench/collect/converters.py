@@ -1,0 +1,303 @@
+"""From a row of somebody's format to records, one function per format; and which format a row is of.
+
+A converter raises ValueError saying what is wrong with the row. Response ids in the records are local (1, 2, ...).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.collect.turns import split_answer, to_text, transcript, turns_of
+from workbench.records import Comparison, Demonstration, Prompt, Response, Sampling
+
+LONGEST = 100_000  # characters of one text; far beyond what a model here reads
+Record = Prompt | Demonstration | Comparison
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a file does not say about its rows: whose they are (unless a column says so) and where they come from."""
+
+    rater: str
+    source: str
+
+    def rater_of(self, row: Row, column: str = "rater") -> str:
+        name = row.get(column)
+        return name if isinstance(name, str) and name.strip() else self.rater
+
+
+def words(value: Any, what: str) -> str:
+    """A text that is there, can be kept and is not endless. Raises ValueError."""
+    if not isinstance(value, str):
+        raise ValueError(f"{what} is missing" if value is None else f"{what} must be text, not {type(value).__name__}")
+    if not value.strip():
+        raise ValueError(f"{what} is empty")
+    if len(value) > LONGEST:
+        raise ValueError(f"{what} has {len(value):,} characters; at most {LONGEST:,} are read")
+    if "\0" in value:
+        raise ValueError(f"{what} holds a NUL character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} holds half of a character (an unpaired surrogate)") from None
+    return value
+
+
+def true(value: Any) -> bool:
+    """A flag of JSON, Parquet or CSV."""
+    return value is True or str(value).strip().lower() in ("true", "1", "yes")
+
+
+def instruction(row: Row) -> str:
+    """Alpaca's instruction, with its input below when there is one."""
+    text, more = words(row.get("instruction"), "the instruction"), row.get("input")
+    return f"{text}\n\n{more}" if isinstance(more, str) and more.strip() else text
+
+
+def prompt_text(value: Any) -> str:
+    """A prompt as text or as messages."""
+    return words(to_text(turns_of(value)) if isinstance(value, list) else value, "the prompt")
+
+
+def answer_text(value: Any, what: str) -> str:
+    """An answer as text, or as messages that hold one assistant's turn."""
+    if not isinstance(value, list):
+        return words(value, what)
+    turns = turns_of(value)
+    if len(turns) != 1 or turns[0][0] != "assistant":
+        raise ValueError(f"{what} must be one message of the assistant")
+    return words(turns[0][1], what)
+
+
+def demonstration(row: Row, origin: Origin, prompt: str, text: Any) -> Demonstration:
+    source = row.get("source") if isinstance(row.get("source"), str) and row.get("source") else origin.source
+    return Demonstration(
+        0,
+        0,
+        words(prompt, "the prompt"),
+        words(text, "the answer"),
+        origin.rater_of(row),
+        str(source),
+        true(row.get("simulated")),
+    )
+
+
+def comparison(row: Row, origin: Origin, prompt: str, chosen: str, rejected: str, **more: Any) -> Comparison:
+    words(prompt, "the prompt")
+    if words(chosen, "the chosen answer") == words(rejected, "the rejected answer"):
+        raise ValueError("the two answers are identical, so there is nothing to choose")
+    models = more.pop("models", ("import", "import"))
+    responses = tuple(
+        Response(n, 0, text, model, author="import")
+        for n, text, model in zip((1, 2), (chosen, rejected), models, strict=True)
+    )
+    values = {"groups": ((1,), (2,)), "rater": origin.rater_of(row)} | more
+    return Comparison(
+        0,
+        0,
+        prompt,
+        responses,
+        shown=(1, 2),
+        acceptable=None,
+        simulated=true(row.get("simulated")),
+        source=origin.source,
+        **values,
+    )
+
+
+# Prompts
+
+
+def plain(row: Row, origin: Origin) -> list[Record]:
+    if row.get("prompt") is None and row.get("instruction") is not None:
+        text = instruction(row)
+    else:
+        text = prompt_text(
+            next((row[name] for name in ("prompt", "text", "question") if row.get(name) is not None), None)
+        )
+    source, kind = row.get("source"), row.get("kind")
+    return [Prompt(0, text, str(source) if source else origin.source, str(kind) if kind else None)]
+
+
+# Demonstrations
+
+
+def trl_demonstration(row: Row, origin: Origin) -> list[Record]:
+    if row.get("label") is not None and not true(row["label"]):
+        raise ValueError("labelled as an unwanted answer; only wanted ones are demonstrations")
+    return [
+        demonstration(row, origin, prompt_text(row.get("prompt")), answer_text(row.get("completion"), "the completion"))
+    ]
+
+
+def messages(row: Row, origin: Origin) -> list[Record]:
+    return [demonstration(row, origin, *split_answer(turns_of(row.get("messages"))))]
+
+
+def sharegpt(row: Row, origin: Origin) -> list[Record]:
+    turns = turns_of(row.get("conversations"))
+    if isinstance(row.get("system"), str) and row["system"].strip() and turns[0][0] != "system":
+        turns = [("system", row["system"]), *turns]
+    return [demonstration(row, origin, *split_answer(turns))]
+
+
+def alpaca(row: Row, origin: Origin) -> list[Record]:
+    return [demonstration(row, origin, instruction(row), row.get("output"))]
+
+
+def self_instruct(row: Row, origin: Origin) -> list[Record]:
+    instances = row.get("instances")
+    if not isinstance(instances, list) or not instances or not all(isinstance(each, dict) for each in instances):
+        raise ValueError("instances must be a list of objects with an input and an output, and not empty")
+    return [
+        demonstration(
+            row,
+            origin,
+            instruction({"instruction": row.get("instruction"), "input": each.get("input")}),
+            each.get("output"),
+        )
+        for each in instances
+    ]
+
+
+# Comparisons
+
+
+def trl_comparison(row: Row, origin: Origin) -> list[Record]:
+    chosen, rejected = row.get("chosen"), row.get("rejected")
+    if row.get("prompt") is not None:
+        prompt = prompt_text(row["prompt"])
+        return [
+            comparison(
+                row,
+                origin,
+                prompt,
+                answer_text(chosen, "the chosen answer"),
+                answer_text(rejected, "the rejected answer"),
+            )
+        ]
+    if not isinstance(chosen, list) or not isinstance(rejected, list):
+        raise ValueError("the prompt is missing")
+    return [_shared_prompt(row, origin, turns_of(chosen), turns_of(rejected))]
+
+
+def hh_rlhf(row: Row, origin: Origin) -> list[Record]:
+    turns = []
+    for name in ("chosen", "rejected"):
+        try:
+            turns.append(transcript(row.get(name)))
+        except ValueError as error:
+            raise ValueError(f"{name} is {error}") from None
+    return [_shared_prompt(row, origin, *turns)]
+
+
+def _shared_prompt(row: Row, origin: Origin, chosen: list, rejected: list) -> Comparison:
+    (prompt, better), (other, worse) = split_answer(chosen), split_answer(rejected)
+    if prompt != other:
+        raise ValueError("chosen and rejected differ before their last answer, so they do not answer the same prompt")
+    return comparison(row, origin, prompt, better, worse)
+
+
+def alpaca_eval(row: Row, origin: Origin) -> list[Record]:
+    """`preference` is 1 + the probability that output_2 is better; 1.5 (in old files 0) is a tie."""
+    first, second = row.get("output_1"), row.get("output_2")
+    try:
+        preference = float(row["preference"])
+    except (KeyError, TypeError, ValueError):
+        preference = math.nan
+    if math.isnan(preference):
+        raise ValueError("the preference is missing, so this pair was not judged")
+    if preference != 0 and not 1 <= preference <= 2:
+        raise ValueError(f"the preference is {preference:g}; it must be from 1 (output_1) to 2 (output_2)")
+    groups: tuple[tuple[int, ...], ...] = ((1,), (2,)) if preference < 1.5 else ((2,), (1,))
+    if preference in (0, 1.5):
+        groups = ((1, 2),)
+    models = tuple(str(row.get(name) or "import") for name in ("generator_1", "generator_2"))
+    texts = words(first, "output_1"), words(second, "output_2")
+    rater = origin.rater_of(row, "annotator")
+    return [comparison(row, origin, instruction(row), *texts, groups=groups, models=models, rater=rater)]
+
+
+def native(row: Row, origin: Origin) -> list[Record]:
+    """Our own lossless form of a comparison; groups and shown are positions in responses."""
+    answers, groups, shown = row.get("responses"), row.get("groups"), row.get("shown")
+    if not isinstance(answers, list) or not isinstance(groups, list) or not isinstance(shown, list):
+        raise ValueError("responses, groups and shown must be lists")
+    try:
+        responses = tuple(_response(number, answer) for number, answer in enumerate(answers, 1))
+        value: dict[str, Any] = {
+            name: _or_none(row.get(name), kind) for name, kind in (("seconds", float), ("acceptable", int))
+        }
+        value |= {name: _or_none(row.get(name), str) for name in ("why", "question")}
+        ranked = tuple(tuple(int(n) + 1 for n in group) for group in groups)
+        order = tuple(int(n) + 1 for n in shown)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"not as the workbench writes it: {error}") from None
+    positions = list(range(1, len(responses) + 1))
+    if (
+        len(positions) < 2
+        or sorted(order) != positions
+        or sorted(n for group in ranked for n in group) != positions
+        or not all(ranked)
+    ):
+        raise ValueError("groups and shown must hold each response once, and there must be two or more")
+    if value["acceptable"] is not None and not 0 <= value["acceptable"] <= len(ranked):
+        raise ValueError(f"acceptable is {value['acceptable']}, but there are {len(ranked)} groups")
+    rest: dict[str, Any] = {
+        "rater": origin.rater_of(row),
+        "simulated": true(row.get("simulated")),
+        "source": str(row.get("source") or origin.source),
+    }
+    return [Comparison(0, 0, prompt_text(row.get("prompt")), responses, ranked, order, **value, **rest)]
+
+
+def _or_none(value: Any, kind: type) -> Any:
+    return None if value is None or value == "" else kind(value)
+
+
+def _response(number: int, row: Row) -> Response:
+    if row["text"] != "":  # a model may have said nothing
+        words(row["text"], f"answer {number}")
+    sampling = Sampling(**row["sampling"]) if row.get("sampling") else None
+    values = {name: row[name] for name in ("run", "strength", "tokens", "ended", "author") if row.get(name) is not None}
+    return Response(number, 0, row["text"], str(row["model"]), sampling=sampling, **values)
+
+
+@dataclass(frozen=True)
+class Format:
+    """`needs`: columns that tell the format. The first format whose columns are all there is recognised."""
+
+    name: str
+    kind: str
+    needs: tuple[str, ...]
+    convert: Callable[[Row, Origin], list[Record]]
+
+
+FORMATS = [
+    Format("native", "comparisons", ("responses", "groups"), native),
+    Format("alpacaeval", "comparisons", ("instruction", "output_1", "output_2"), alpaca_eval),
+    Format("trl", "comparisons", ("prompt", "chosen", "rejected"), trl_comparison),
+    Format("hh-rlhf", "comparisons", ("chosen", "rejected"), hh_rlhf),
+    Format("self-instruct", "demonstrations", ("instruction", "instances"), self_instruct),
+    Format("sharegpt", "demonstrations", ("conversations",), sharegpt),
+    Format("messages", "demonstrations", ("messages",), messages),
+    Format("trl", "demonstrations", ("prompt", "completion"), trl_demonstration),
+    Format("alpaca", "demonstrations", ("instruction", "output"), alpaca),
+    Format("trl", "prompts", ("prompt",), plain),
+    Format("plain", "prompts", ("text",), plain),
+    Format("plain", "prompts", ("question",), plain),
+    Format("plain", "prompts", ("instruction",), plain),
+]
+
+
+def format_of(row: Row) -> Format | None:
+    """The format whose columns this row has; None when it is none of them."""
+    there = {name for name, value in row.items() if value is not None}
+    for format in FORMATS:
+        if there.issuperset(format.needs):
+            if format.name == "hh-rlhf" and isinstance(row["chosen"], list):
+                return Format("trl", "comparisons", format.needs, trl_comparison)
+            return format
+    return None
