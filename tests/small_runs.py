@@ -1,0 +1,77 @@
+"""A workspace with a model of a few thousand weights, some answers and some choices, for tests that train for real."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from tests import tiny_model
+from workbench import jobs, settings
+from workbench.learn.args import parse
+from workbench.records import Response
+from workbench.store import Store
+
+SMALL = {
+    "steps": 8,
+    "batch_size": 4,
+    "max_new_tokens": 8,
+    "live_prompts": 4,
+    "evaluate_every": 4,
+    "checkpoint_every": 2,
+    "learning_rate": 0.003,
+}
+
+
+def workspace(folder: Path, n: int = 30) -> tuple[settings.Settings, Store]:
+    """Settings for a new workspace with `n` demonstrations and `n` comparisons, and its open store."""
+    base = folder.parent / f"{folder.name}-model"
+    if not base.exists():
+        tiny_model.base(base)
+    made = settings.load(folder, model=str(base))
+    folder.mkdir(parents=True, exist_ok=True)
+    store = Store(made.database)
+    for prompt in store.add_prompts([f"What is {i} plus {i}?" for i in range(n)], "person"):
+        store.add_demonstration(prompt.id, f"It is {2 * prompt.id}.", "me")
+        good, bad = store.add_responses([Response(0, prompt.id, text, "tiny") for text in ("Yes, so it is.", "no!")])
+        store.add_comparison(prompt.id, [good, bad], [[good.id], [bad.id]], [good.id, bad.id], "me")
+    return made, store
+
+
+def launch(
+    made: settings.Settings, store: Store, method: str = "sft", start_from: int | None = None, **changes
+) -> jobs.Run:
+    return jobs.launch(made, store, method, parse(method, SMALL | changes), start_from)
+
+
+def until(condition, seconds: float = 90.0):
+    """The condition's first true value. Fails after `seconds`, so that a broken job cannot hang the suite."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+    return value
+
+
+def done(made: settings.Settings, run: jobs.Run) -> jobs.Run:
+    """The run at its end."""
+    until(lambda: not jobs.run(made.workspace, run.number).active)
+    return jobs.run(made.workspace, run.number)
+
+
+def alive(pid: int) -> bool:
+    """Whether that process still runs (and is no zombie)."""
+    from workbench.processes import identity
+
+    return identity(pid) is not None
+
+
+def figures(run: jobs.Run) -> list[dict]:
+    """The run's metrics without those that are times."""
+    return run.metrics(0)[0]
+
+
+def pid_of(run: jobs.Run) -> int:
+    pid = run.status["pid"]
+    assert isinstance(pid, int) and pid != os.getpid()
+    return pid
