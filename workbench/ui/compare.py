@@ -277,7 +277,7 @@ def reveal(context: Context, one: Ask) -> list[dict[str, Any]]:
         figures = [] if answer["gold"] is None else [f"gold {answer['gold']:.2f}, {answer['style']}"]
         figures.append(f"{answer['tokens']} tokens")
         if model[0] is not None:
-            figures.append(f"KL {answer['kl']:.1f} nats".replace("-", "−"))
+            figures.append(f"KL {round(answer['kl'], 1) + 0.0:.1f} nats".replace("-", "−"))  # + 0.0: no minus zero
         if not answer["ended"]:
             figures.append("did not come to an end")
         was = f"was answer {LETTERS[slot]}" if one.blind else f"answer {LETTERS[slot]}"

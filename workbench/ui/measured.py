@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
 from math import ceil, floor, log10
 from pathlib import Path
@@ -57,10 +58,15 @@ def has_gold(context: Context) -> bool:
 def prompts(context: Context, n: int, seed: int = 0) -> list[str]:
     """Up to n held-out prompts, always the same: of the sandbox's world, else those in the store."""
     if has_gold(context):
-        from workbench.sandbox import world
-
-        return [p.text for p in world.sample(n, "heldout", seed=seed)]
+        return list(_of_the_world(n, seed))
     return [p.text for p in context.store.prompts("heldout")][:n]
+
+
+@cache
+def _of_the_world(n: int, seed: int) -> tuple[str, ...]:
+    from workbench.sandbox import world
+
+    return tuple(p.text for p in world.sample(n, "heldout", seed=seed))
 
 
 def start(context: Context, voices: list[Voice]) -> None:
