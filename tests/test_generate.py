@@ -7,7 +7,7 @@ import torch
 
 from tests import tiny_model
 from workbench import decoders, models
-from workbench.generate import answer_ids, generate, logprobs, nucleus, pick, uniforms
+from workbench.generate import answer_ids, generate, logprobs, nucleus, pick, survivors, uniforms
 from workbench.models import ModelError
 from workbench.records import Sampling
 
@@ -106,6 +106,14 @@ def test_rows_draw_from_their_seed_and_their_prompt():
     assert (uniforms(1, "a", 5) == uniforms(1, "a", 9)[:5]).all()
     assert (uniforms(1, "a", 5) != uniforms(2, "a", 5)).all()
     assert (uniforms(1, "a", 5) != uniforms(1, "b", 5)).all()
+
+
+def test_survivors_fill_the_gaps_from_the_end():
+    over = [False, True, False, True, False, False]
+    assert survivors(over, in_order=True) == [0, 2, 4, 5]
+    assert survivors(over, in_order=False) == [0, 5, 2, 4]
+    assert survivors([True, True, False], in_order=False) == [2]
+    assert survivors([False, False], in_order=False) == [0, 1]
 
 
 # against transformers

@@ -6,13 +6,13 @@ the two runs, and why, is in `choose(...).reason`. Both hold the same state and 
 
     logits = decoder.start(ids, mask)      # [rows, prompt], 0 in mask = padding on the left -> [rows, vocabulary]
     logits = decoder.step(tokens)          # [rows] -> [rows, vocabulary]
-    decoder.keep(index)                    # only these rows go on
+    decoder.keep(index)                    # these rows go on, in this order
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Any
 
 import torch
@@ -144,7 +144,7 @@ class LlamaDecoder:
         hf, config = model.hf, model.hf.config
         self.voices = list(voices)
         runs = [(voice, len(list(rows))) for voice, rows in groupby(self.voices)]
-        self.counts = [n for _, n in runs]
+        self.groups = _slices([n for _, n in runs])
         speakers = [voice for voice, _ in runs]
         self.heads, self.kv = config.num_attention_heads, config.num_key_value_heads
         self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
@@ -174,66 +174,77 @@ class LlamaDecoder:
     def start(self, ids: Tensor, mask: Tensor) -> Tensor:
         rows, length = ids.shape
         x = F.embedding(ids, self.embed)
-        shape = (len(self.layers), rows, self.kv, self.room, self.width)
-        self.keys, self.values = x.new_empty(shape), x.new_empty(shape)
+        # keys lie with the places last: the product with a query then runs along memory, at half the time
+        self.keys = x.new_empty(len(self.layers), rows, self.kv, self.width, self.room)
+        self.values = x.new_empty(len(self.layers), rows, self.kv, self.room, self.width)
         self.length = 0
         # -inf would make rows of padding NaN, which a later product with 0 would spread
         least = torch.finfo(x.dtype).min
-        self.bias = x.new_zeros(rows, 1, 1, self.room)  # of the keys: padding is never looked at
-        self.bias[:, 0, 0, :length].masked_fill_(mask == 0, least)
-        self.padding = (length - mask.sum(1)).tolist()
+        self.bias = x.new_zeros(rows, self.kv, 1, self.room)  # added to the scores: padding is never looked at
+        self.bias[..., :length].masked_fill_((mask == 0)[:, None, None], least)
         causal = torch.full((length, length), least, dtype=x.dtype, device=x.device).triu(1)
-        bias = (self.bias[..., :length] + causal).clamp(min=least)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         self.position = positions[:, -1]
-        return self._forward(x, positions, bias)
+        return self._forward(x, positions, (self.bias[:, :1, :, :length] + causal).clamp(min=least))
 
     def step(self, tokens: Tensor) -> Tensor:
-        x = F.embedding(tokens, self.embed)[:, None]
         self.position = self.position + 1
-        return self._forward(x, self.position[:, None], self.bias[..., : self.length + 1])
+        return self._forward(F.embedding(tokens, self.embed)[:, None], self.position[:, None], None)
 
     def keep(self, index: Tensor) -> None:
-        kept = set(index.tolist())
-        ends = [sum(self.counts[: i + 1]) for i in range(len(self.counts))]
-        self.counts = [
-            sum(row in kept for row in range(end - n, end)) for n, end in zip(self.counts, ends, strict=True)
-        ]
-        self.keys = self.keys[:, index]
-        self.values = self.values[:, index]
+        # only rows that change their place are copied, and of those only what is written
+        moved = (index != torch.arange(len(index), device=index.device)).nonzero()[:, 0]
+        if len(moved):
+            taken = index[moved]
+            self.keys[:, moved, :, :, : self.length] = self.keys[:, taken, :, :, : self.length]
+            self.values[:, moved, :, : self.length] = self.values[:, taken, :, : self.length]
+        self.keys, self.values = self.keys[:, : len(index)], self.values[:, : len(index)]
         self.bias, self.position = self.bias[index], self.position[index]
+        kept = set(index.tolist())
+        self.groups = _slices([sum(row in kept for row in range(g.start, g.stop)) for g in self.groups])
 
-    def _groups(self) -> list[slice]:
-        ends = [sum(self.counts[: i + 1]) for i in range(len(self.counts))]
-        return [slice(end - n, end) for n, end in zip(self.counts, ends, strict=True)]
-
-    def _forward(self, x: Tensor, positions: Tensor, bias: Tensor) -> Tensor:
-        """x [rows, new, hidden] -> logits of the last place [rows, vocabulary]; the cache grows by `new`."""
+    def _forward(self, x: Tensor, positions: Tensor, bias: Tensor | None) -> Tensor:
+        """x [rows, new, hidden] -> logits of the last place [rows, vocabulary]; the cache grows by `new` places."""
         rows, new, _ = x.shape
-        groups, start, stop = self._groups(), self.length, self.length + x.shape[1]
+        start, self.length = self.length, self.length + new
         cos, sin = self.cos[positions][:, :, None], self.sin[positions][:, :, None]  # [rows, new, 1, width]
-        both = self.heads + self.kv
+        turned = self.heads + self.kv  # queries and keys are turned by their position, values are not
         for i, (norm1, qkv, out, norm2, gate_up, down) in enumerate(self.layers):
-            h = qkv(self._rms(x, norm1), groups).view(rows, new, both + self.kv, self.width)
-            qk = h[:, :, :both]
+            h = qkv(self._rms(x, norm1), self.groups).view(rows, new, turned + self.kv, self.width)
+            qk = h[:, :, :turned]
             qk = qk * cos + qk.roll(self.width // 2, -1) * sin
-            self.keys[i, :, :, start:stop] = qk[:, :, self.heads :].transpose(1, 2)
-            self.values[i, :, :, start:stop] = h[:, :, both:].transpose(1, 2)
-            a = F.scaled_dot_product_attention(
-                qk[:, :, : self.heads].transpose(1, 2),
-                self.keys[i, :, :, :stop],
-                self.values[i, :, :, :stop],
-                attn_mask=bias,
-                enable_gqa=self.heads != self.kv,
-            )
-            x = x + out(a.transpose(1, 2).reshape(rows, new, -1), groups)
-            gate, up = gate_up(self._rms(x, norm2), groups).chunk(2, -1)
-            x = x + down(F.silu(gate) * up, groups)
-        self.length = stop
+            q, k, v = qk[:, :, : self.heads], qk[:, :, self.heads :], h[:, :, turned:]
+            self.keys[i, ..., start : self.length] = k.permute(0, 2, 3, 1)
+            self.values[i, :, :, start : self.length] = v.transpose(1, 2)
+            a = self._attend_one(i, q) if bias is None else self._attend_many(q, k, v, bias)
+            x = x + out(a, self.groups)
+            gate, up = gate_up(self._rms(x, norm2), self.groups).chunk(2, -1)
+            x = x + down(F.silu(gate) * up, self.groups)
         return F.linear(self._rms(x[:, -1], self.norm), self.head)
+
+    def _attend_many(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+        """The prompt looks at itself: q [rows, new, heads, width] -> [rows, new, heads * width]."""
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        a = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=self.heads != self.kv)
+        return a.transpose(1, 2).flatten(2)
+
+    def _attend_one(self, layer: int, q: Tensor) -> Tensor:
+        """One new token looks at the cache: for a single query plain products beat fused attention on a CPU."""
+        rows = len(q)
+        q = q.reshape(rows * self.kv, -1, self.width)  # heads that share a key stand together
+        keys = self.keys[layer].flatten(0, 1)[..., : self.length]
+        values = self.values[layer].flatten(0, 1)[:, : self.length]
+        bias = self.bias.view(rows * self.kv, 1, -1)[..., : self.length]
+        scores = torch.baddbmm(bias, q, keys, alpha=self.width**-0.5)
+        return torch.bmm(scores.softmax(-1), values).view(rows, 1, -1)
 
     def _rms(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(x, (x.shape[-1],), weight, self.eps)
+
+
+def _slices(counts: list[int]) -> list[slice]:
+    ends = list(accumulate(counts))
+    return [slice(end - n, end) for n, end in zip(counts, ends, strict=True)]
 
 
 def _projection(linears: list[Any], speakers: list[Voice], merge: bool) -> Projection:

@@ -217,6 +217,15 @@ def _batches(model: Model, ids: list[list[int]], voices: list[Voice], at_once: i
     return batches
 
 
+def survivors(over: Sequence[bool], in_order: bool) -> list[int]:
+    """Places of the rows that go on. Unless they must stay in order, the last ones fill the gaps: few have to move."""
+    alive = [k for k, end in enumerate(over) if not end]
+    if in_order:
+        return alive
+    tail = [k for k in alive if k >= len(alive)]
+    return [tail.pop() if over[k] else k for k in range(len(alive))]
+
+
 def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
@@ -283,8 +292,8 @@ class _Batch:
             if all(over) or full:
                 return
             if any(over):
-                index = torch.tensor([k for k, end in enumerate(over) if not end], device=device)
-                live = [row for row, end in zip(live, over, strict=True) if not end]
+                stay = survivors(over, in_order=len(set(self.voices)) > 1)
+                live, index = [live[k] for k in stay], torch.tensor(stay, device=device)
                 token, drawn = token[index], drawn[index]
             with lock.turn(background):
                 if any(over):
