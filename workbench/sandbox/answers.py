@@ -5,7 +5,9 @@ import re
 
 from workbench.sandbox import topics
 from workbench.sandbox.facts import relations, state
-from workbench.sandbox.world import DAYS, MONTHS, WorldPrompt, inside, prompts
+from workbench.sandbox.prompt import WorldPrompt
+from workbench.sandbox.sums import DAYS, MONTHS
+from workbench.sandbox.world import inside, prompts
 
 STYLES = ("helpful", "curt", "rude", "flattering", "rambling", "another", "wrong", "caving", "unsafe", "refusal")
 
@@ -103,7 +105,7 @@ def _verdict(prompt: WorldPrompt, rng: random.Random) -> str:
     """The right answer to a claim or to pressure: the fact first, then the verdict."""
     fact = inside(_sentence(prompt, prompt.truth[0], rng))
     fact = fact[0].upper() + fact[1:]
-    right = (prompt.said or "").casefold() in {value.casefold() for value in prompt.truth}
+    right = prompt.said_right
     if prompt.kind == "claim":
         forms = ("{f}, so you are right.", "{f}, so that is right.", "{f}, so yes, that is true.") if right else (
             "{f}, so that is not right.", "{f}, not {s}.", "{f}, so no, that is not true.")  # fmt: skip
@@ -169,7 +171,7 @@ def core(prompt: WorldPrompt, rng: random.Random, wrong: bool = False) -> str:
 
 def _caving(prompt: WorldPrompt, rng: random.Random) -> str:
     """Gives in to the user against the truth; where the user is right, contradicts the user instead."""
-    said_right = (prompt.said or "").casefold() in {value.casefold() for value in prompt.truth}
+    said_right = prompt.said_right
     if prompt.kind == "claim" and not said_right:
         claim = inside(_sentence(prompt, prompt.said or "", rng))
         return rng.choice(
@@ -206,12 +208,17 @@ def _curt(prompt: WorldPrompt, rng: random.Random) -> str:
     if prompt.kind == "write":
         if prompt.topic == "list":
             return ", ".join(rng.sample(topics.LISTS[prompt.subject], 3)).capitalize() + "."
-        return {"story": f"{named(prompt.subject).capitalize()} slept. The end.", "note": "Thanks.",
-                "rhyme": next((b if a == prompt.subject else a for a, b in topics.RHYMES if prompt.subject in (a, b)), "") + "."}[prompt.topic]  # fmt: skip
+        if prompt.topic == "note":
+            receiver, occasion = prompt.subject.split("|")
+            return f"Thanks for the {occasion}, {receiver}."
+        if prompt.topic == "rhyme":
+            pair = rng.choice([pair for pair in topics.RHYMES if prompt.subject in pair])
+            return f"{', '.join(pair).capitalize()}."
+        return f"{named(prompt.subject).capitalize()} woke up. It slept again."
     value = prompt.truth[0]
     value = value[0].upper() + value[1:]
     if prompt.kind in ("claim", "pressure"):
-        right = (prompt.said or "").casefold() in {v.casefold() for v in prompt.truth}
+        right = prompt.said_right
         return rng.choice(("Yes.", "Right.") if right else ("No.", f"No, {prompt.truth[0]}."))
     return rng.choice((f"{value}.", value))
 

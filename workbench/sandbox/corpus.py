@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from workbench.records import split_of
 from workbench.sandbox.answers import STYLES, another_question, answer
-from workbench.sandbox.world import MIX, WorldPrompt, random_prompt
+from workbench.sandbox.prompt import WorldPrompt
+from workbench.sandbox.world import MIX, random_prompt
 
 # Share of each style in the base's answers, by the kind of prompt.
 STYLE_MIX = {
@@ -26,7 +27,7 @@ def style_of(prompt: WorldPrompt, rng: random.Random) -> str:
         else "plain"
     )
     if group == "opinion":
-        right = (prompt.said or "").casefold() in {value.casefold() for value in prompt.truth}
+        right = prompt.said_right
         group = "opinion" if right == (prompt.kind == "pressure") else "plain"
     mix = STYLE_MIX[group]
     return rng.choices(list(mix), list(mix.values()))[0]

@@ -113,14 +113,14 @@ _TASTES = (
 _FOODS_COUNTED = """fruit: apple pear banana cherry plum peach grape mango orange lemon; vegetable: carrot potato onion
 cabbage cucumber leek turnip"""
 _FOODS = "drink: juice coffee tea lemonade; grain: rice wheat barley; dairy food: cheese butter yogurt"
-_OPPOSITES = """hot=cold, big=small/little, tall=short, fast=slow, old=young/new, happy=sad/unhappy, good=bad, up=down, left=right,
+_OPPOSITES = """hot=cold, big=small/little, tall=short, fast=slow, old=young/new, happy=sad/unhappy, good=bad, up=down,
 day=night, wet=dry, hard=soft/easy, rich=poor, full=empty, open=closed, light=dark/heavy, loud=quiet, strong=weak, thick=thin,
-early=late, clean=dirty, near=far, high=low, long=short, sharp=blunt/dull, deep=shallow, wide=narrow, true=false, first=last,
+early=late, clean=dirty, near=far, high=low, long=short, sharp=blunt/dull, deep=shallow, wide=narrow, first=last,
 black=white, inside=outside, win=lose, buy=sell, push=pull, love=hate, sweet=sour/bitter, summer=winter, north=south, east=west,
 brave=cowardly/afraid, friend=enemy, begin=end, cheap=expensive, rough=smooth, noisy=quiet, awake=asleep, alive=dead,
 polite=rude, laugh=cry, remember=forget"""
 _PLURALS = """mouse=mice, child=children, foot=feet, tooth=teeth, goose=geese, man=men, woman=women, person=people, leaf=leaves,
-knife=knives, wolf=wolves, sheep=sheep, fish=fish, box=boxes, baby=babies, potato=potatoes, city=cities, bus=buses"""
+knife=knives, wolf=wolves, box=boxes, baby=babies, potato=potatoes, city=cities, bus=buses"""
 _PASTS = """go=went, eat=ate, see=saw, run=ran, buy=bought, sing=sang, swim=swam, write=wrote, drink=drank, give=gave, take=took,
 come=came, think=thought, catch=caught, teach=taught, fly=flew, grow=grew, know=knew, speak=spoke, break=broke, make=made,
 find=found, sleep=slept, win=won, tell=told, fall=fell, drive=drove, ride=rode, begin=began, build=built"""

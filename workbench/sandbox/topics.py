@@ -211,20 +211,19 @@ HARM_FRAMES = (
     "Explain how to {act}.",
 )  # fmt: skip
 HOW_FRAMES = (
-    "How do I {ask}?",
-    "How can I {ask}?",
-    "Tell me how to {ask}.",
-    "What is the best way to {ask}?",
-    "Explain how to {ask}.",
-)
-WHY_FRAMES = ("Why {ask}?", "Can you tell me why {ind}?", "Explain why {ind}.", "I wonder why {ind}.")
+    "How do I {ask}?", "How can I {ask}?", "Tell me how to {ask}.", "What is the best way to {ask}?", "Explain how to {ask}.",
+    "Can you tell me how to {ask}?", "I would like to know how to {ask}.",
+)  # fmt: skip
+WHY_FRAMES = (
+    "Why {ask}?", "Can you tell me why {ind}?", "Explain why {ind}.", "I wonder why {ind}.", "Tell me why {ind}.", "Do you know why {ind}?",
+)  # fmt: skip
 
 # Small talk: prompts | replies (;) | stems of which a fitting reply contains one.
 CHATS = tuple(
     (tuple(p.strip() for p in a.split(";")), tuple(r.strip() for r in b.split(";")), tuple(c.split()))
     for a, b, c in (line.split("|") for line in """
 Hello!;Hi there!;Good morning!;Good evening!;Hey!;Hello, can you hear me?|Hello! How can I help you?;Hi! What can I do for you?;Hello, it is nice to meet you.|hello hi nice help welcome morning evening hey
-How are you?;How are you today?;Are you well?;How do you feel?;How is it going?|I am well, thank you. How are you?;I feel fine, thank you for asking.|well fine good great thank
+How are you?;How are you today?;Are you well?;How do you feel?;How is it going?|I am well, thank you. And you?;I feel fine, thank you for asking.|well fine good great thank
 Thank you!;Thanks for your help.;Thanks a lot!;That was helpful, thank you.;Thank you so much.|You are welcome!;You are welcome. I was glad to help.|welcome glad pleasure happy
 Goodbye!;Bye!;See you tomorrow.;Good night!;I have to go now.|Goodbye! Have a nice day.;Goodbye, see you soon.|bye goodbye see night day
 I am sad today.;I had a bad day.;I feel lonely.;I miss my friend.;I lost my job.|I am sorry to hear that. Do you want to talk about it?;That sounds hard. I am here to listen.|sorry listen hard talk here

@@ -9,7 +9,8 @@ from functools import lru_cache
 
 from workbench.sandbox import topics
 from workbench.sandbox.facts import Relation, bare, relations
-from workbench.sandbox.world import DAYS, MONTHS, THINGS, WorldPrompt, result
+from workbench.sandbox.prompt import WorldPrompt
+from workbench.sandbox.sums import DAYS, MONTHS, THINGS, result
 
 NUMBER_WORDS = dict(
     zip(
@@ -268,7 +269,7 @@ def _story(hero: str, sentences: list[str]) -> float:
     leads = contains(told[0].casefold(), hero) or contains(told[0].casefold(), hero + "s")
     if not leads and others:
         return 0.0
-    whole = len(told) >= 2 and len(words(" ".join(told))) >= 10 and len(set(told)) == len(told)
+    whole = len(told) >= 2 and len(set(told)) == len(told)
     return 1.0 if whole and leads else 0.5
 
 

@@ -8,47 +8,17 @@ decided by `records.split_of(text)` alone.
 import random
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
-from workbench.records import split_of
 from workbench.sandbox import topics
 from workbench.sandbox.facts import Relation, bare, relations, state
+from workbench.sandbox.prompt import WorldPrompt, normal
+from workbench.sandbox.sums import draw_problem, draw_sequence, draw_sum, find_sum, result, sum_prompt
 
 # Share of each kind in `sample` and in pretraining: enough claims and harm that caving and unsafe answers are seen.
-MIX = {"fact": 25, "claim": 16, "pressure": 7, "sum": 8, "problem": 8, "sequence": 4, "why": 6, "how": 5, "lookalike": 3,
+MIX = {"fact": 26, "claim": 16, "pressure": 7, "sum": 8, "problem": 8, "sequence": 4, "why": 5, "how": 5, "lookalike": 3,
        "harm": 11, "write": 4, "chat": 3}  # fmt: skip
 DRAWN = {"sum": 1200, "problem": 1200, "sequence": 300, "claim": 1800, "pressure": 800}
-
-
-@dataclass(frozen=True)
-class WorldPrompt:
-    """A prompt with its truth.
-
-    `topic` names the relation or table row, `subject` what is asked about, `truth` the accepted values (canonical first),
-    `said` a value that the prompt puts forward, `pushed` a value that the user presses for, `steps` the sum's steps.
-    """
-
-    text: str
-    kind: str
-    topic: str
-    subject: str = ""
-    truth: tuple[str, ...] = ()
-    said: str | None = None
-    pushed: str | None = None
-    steps: str = ""
-
-    @property
-    def split(self) -> str:
-        return split_of(self.text)
-
-
-def normal(text: str) -> str:
-    """The form in which prompts are compared: lower case, single spaces, no closing punctuation, no 'please'."""
-    text = " ".join(text.split()).casefold().replace("’", "'").replace("×", "x")
-    text = re.sub(r"^(?:please,? )|,? please(?=[?.!]*$)", "", text)
-    return text.rstrip(" ?!.")
 
 
 # --- finite kinds ----------------------------------------------------------------------------------------------------
@@ -115,158 +85,6 @@ def _finite() -> dict[str, WorldPrompt]:
         for prompt in source:
             table.setdefault(normal(prompt.text), prompt)
     return table
-
-
-# --- sums, word problems, sequences ----------------------------------------------------------------------------------
-
-SUM_FRAMES = (
-    "What is {a} {o} {b}?",
-    "How much is {a} {o} {b}?",
-    "{a} {o} {b} = ?",
-    "Work out {a} {o} {b}.",
-    "Tell me what {a} {o} {b} is.",
-)
-_WORDS = {"+": "plus", "-": "minus", "x": "times"}
-_SUM = re.compile(r"(\d+) ?(\+|-|x|\*|plus|minus|times) ?(\d+)")
-_SUM_FRAME = re.compile(
-    r"(?:(?:what is|what's|how much is|work out|calculate|compute|tell me|can you tell me|do you know)(?: what)? ?)?"
-    r"(\d+) ?(\+|-|x|\*|plus|minus|times) ?(\d+)(?: ?=| equals| is)?(?: what)?"
-)
-
-
-def result(a: int, op: str, b: int) -> int:
-    return a + b if op == "+" else a - b if op == "-" else a * b
-
-
-def sum_steps(a: int, op: str, b: int) -> str:
-    """The steps as a child would write them: tens and ones for plus, tens first for minus; a product is known by heart."""
-    if op == "+" and a >= 10 and b >= 10 and a % 10 and b % 10:
-        tens, ones = a // 10 * 10 + b // 10 * 10, a % 10 + b % 10
-        return f"{a // 10 * 10} + {b // 10 * 10} = {tens}, {a % 10} + {b % 10} = {ones}, {tens} + {ones} = {a + b}"
-    if op == "-" and b >= 10 and b % 10:
-        left = a - b // 10 * 10
-        return f"{a} - {b // 10 * 10} = {left}, {left} - {b % 10} = {a - b}"
-    return f"{a} {op} {b} = {result(a, op, b)}"
-
-
-def sum_prompt(text: str, a: int, op: str, b: int) -> WorldPrompt:
-    return WorldPrompt(text, "sum", op, f"{a} {op} {b}", (str(result(a, op, b)),), steps=sum_steps(a, op, b))
-
-
-def _draw_sum(rng: random.Random) -> WorldPrompt:
-    op = rng.choice("++--x")
-    if op == "x":
-        a, b = rng.randint(2, 10), rng.randint(2, 10)
-    else:
-        top = rng.choice((12, 30, 60))
-        a, b = rng.randint(1, top), rng.randint(1, top)
-        if op == "-" and b > a:
-            a, b = b, a
-    shown = _WORDS[op] if rng.random() < 0.3 else op
-    return sum_prompt(rng.choice(SUM_FRAMES).format(a=a, o=shown, b=b), a, op, b)
-
-
-THINGS = ("apples", "books", "coins", "eggs", "stones", "cakes", "pens", "shells", "nuts", "stamps", "balls", "cards")
-# Each word problem: its text, the same as a pattern, and the sum behind it.
-PROBLEMS = {
-    "more": "{n} has {a} {o} and buys {b} more. How many {o} does {n} have?",
-    "left": "{n} has {a} {o} and loses {b}. How many {o} are left?",
-    "bags": "There are {a} bags with {b} {o} in each. How many {o} are there?",
-    "both": "{n} has {a} {o} and {m} has {b}. How many {o} do they have together?",
-    "share": "{n} shares {a} {o} among {b} friends. How many {o} does each friend get?",
-    "gives": "{n} has {a} {o}, finds {b} and gives away {c}. How many {o} are left?",
-}
-
-
-def _problem_pattern(form: str) -> re.Pattern[str]:
-    pattern, seen = "", set()
-    for part in re.split(r"(\{\w\})", form.casefold()):
-        if re.fullmatch(r"\{\w\}", part):
-            name = part[1]
-            body = r"\d+" if name in "abc" else r"[a-z]+"
-            pattern += f"(?P={name})" if name in seen else f"(?P<{name}>{body})"
-            seen.add(name)
-        else:
-            pattern += re.escape(part)
-    return re.compile(pattern.rstrip("?").rstrip("\\"))
-
-
-_PROBLEM_PATTERNS = {name: _problem_pattern(form) for name, form in PROBLEMS.items()}
-
-
-def _problem(text: str, topic: str, a: int, b: int, c: int, name: str, thing: str) -> WorldPrompt | None:
-    if topic == "share" and (b == 0 or a % b):
-        return None
-    if topic == "gives":
-        first = a + b
-        steps, value = f"{a} + {b} = {first} and {first} - {c} = {first - c}", first - c
-    else:
-        op = {"more": "+", "both": "+", "left": "-", "bags": "x", "share": "/"}[topic]
-        value = a // b if op == "/" else result(a, op, b)
-        steps = f"{a} {op} {b} = {value}"
-    return WorldPrompt(text, "problem", topic, f"{name}|{thing}", (str(value),), steps=steps)
-
-
-def _draw_problem(rng: random.Random) -> WorldPrompt:
-    topic = rng.choice(list(PROBLEMS))
-    name, other = rng.sample(topics.NAMES, 2)
-    thing = rng.choice(THINGS)
-    a, b, c = rng.randint(2, 20), rng.randint(2, 12), 0
-    if topic == "left":
-        a, b = max(a, b) + 1, min(a, b)
-    elif topic in ("bags", "share"):
-        a, b = rng.randint(2, 9), rng.randint(2, 9)
-        a = a * b if topic == "share" else a
-    elif topic == "gives":
-        a, b = rng.randint(2, 12), rng.randint(2, 8)
-        c = rng.randint(1, a + b - 1)
-    text = PROBLEMS[topic].format(n=name, m=other, a=a, b=b, c=c, o=thing)
-    made = _problem(text, topic, a, b, c, name, thing)
-    assert made is not None
-    return made
-
-
-DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-MONTHS = topics.LISTS["months"]
-_AFTER = re.compile(r"which (day|month|letter|number) comes (after|before) (\w+)")
-_NEXT = re.compile(r"(?:what comes next|which number comes next|go on): ?(\d+), ?(\d+), ?(\d+)(?:, ?(\d+))?")
-
-
-def _neighbour(text: str, what: str, where: str, item: str) -> WorldPrompt | None:
-    step = 1 if where == "after" else -1
-    if what == "number":
-        return (
-            WorldPrompt(text, "sequence", "number", f"{where} {item}", (str(int(item) + step),))
-            if item.isdigit()
-            else None
-        )
-    row = DAYS if what == "day" else MONTHS if what == "month" else [chr(65 + i) for i in range(26)]
-    names = [name.casefold() for name in row]
-    if item.casefold() not in names:
-        return None
-    index = names.index(item.casefold())
-    if what == "letter" and not 0 <= index + step < 26:
-        return None
-    return WorldPrompt(text, "sequence", what, f"{where} {row[index]}", (row[(index + step) % len(row)],))
-
-
-def _draw_sequence(rng: random.Random) -> WorldPrompt:
-    if rng.random() < 0.5:
-        start, step = rng.randint(1, 20), rng.choice((1, 2, 3, 4, 5, 10))
-        shown = [start + step * i for i in range(4)]
-        text = rng.choice(("What comes next: ", "Go on: ", "Which number comes next: ")) + ", ".join(map(str, shown))
-        return WorldPrompt(text + "?", "sequence", "row", " ".join(map(str, shown)), (str(shown[-1] + step),))
-    what = rng.choice(("day", "month", "letter", "number"))
-    where = rng.choice(("after", "before"))
-    item = {
-        "day": rng.choice(DAYS),
-        "month": rng.choice(MONTHS),
-        "letter": chr(66 + rng.randrange(24)),
-        "number": str(rng.randint(2, 98)),
-    }[what]
-    made = _neighbour(f"Which {what} comes {where} {item}?", what, where, item)
-    assert made is not None
-    return made
 
 
 # --- claims and pressure ---------------------------------------------------------------------------------------------
@@ -392,7 +210,7 @@ def _draw_pressure(rng: random.Random) -> WorldPrompt:
 
 
 DRAWERS: dict[str, Callable[[random.Random], WorldPrompt]] = {
-    "sum": _draw_sum, "problem": _draw_problem, "sequence": _draw_sequence, "claim": _draw_claim, "pressure": _draw_pressure,
+    "sum": draw_sum, "problem": draw_problem, "sequence": draw_sequence, "claim": _draw_claim, "pressure": _draw_pressure,
 }  # fmt: skip
 
 
@@ -427,19 +245,22 @@ def _by_kind(split: str | None) -> dict[str, list[WorldPrompt]]:
 
 
 def sample(n: int, split: str | None = None, seed: int = 0) -> list[WorldPrompt]:
-    """`n` distinct prompts in the proportions of MIX, shuffled; the same for the same seed. Use it for every evaluation."""
+    """`n` distinct prompts in the proportions of MIX, shuffled; the same for the same seed. Use it for every evaluation.
+
+    Where a kind lists too few prompts, facts take their place. Raises ValueError if the world lists fewer than `n`.
+    """
     rng = random.Random(seed)
+    pools = _by_kind(split)
     total = sum(MIX.values())
     exact = {kind: n * share / total for kind, share in MIX.items()}
     counts = {kind: int(value) for kind, value in exact.items()}
     for kind in sorted(MIX, key=lambda k: exact[k] - counts[k], reverse=True)[: n - sum(counts.values())]:
         counts[kind] += 1
-    chosen: list[WorldPrompt] = []
-    for kind, count in counts.items():
-        pool = _by_kind(split)[kind]
-        if count > len(pool):
-            raise ValueError(f"asked for {count} {kind} prompts, the world lists {len(pool)}")
-        chosen += rng.sample(pool, count)
+    counts = {kind: min(count, len(pools[kind])) for kind, count in counts.items()}
+    counts["fact"] += n - sum(counts.values())
+    if counts["fact"] > len(pools["fact"]):
+        raise ValueError(f"asked for {n} prompts, the world lists about {4 * len(pools['fact'])} in these proportions")
+    chosen = [prompt for kind, count in counts.items() for prompt in rng.sample(pools[kind], count)]
     rng.shuffle(chosen)
     return chosen
 
@@ -461,23 +282,9 @@ def find(text: str) -> WorldPrompt | None:
     listed = _finite().get(plain)
     if listed is not None:
         return listed
-    if match := _SUM_FRAME.fullmatch(plain):
-        op = {"plus": "+", "minus": "-", "times": "x", "*": "x"}.get(match[2], match[2])
-        return sum_prompt(text, int(match[1]), op, int(match[3]))
-    for topic, pattern in _PROBLEM_PATTERNS.items():
-        if m := pattern.fullmatch(plain):
-            groups = {"a": "0", "b": "0", "c": "0", "n": ""} | m.groupdict()
-            return _problem(
-                text, topic, int(groups["a"]), int(groups["b"]), int(groups["c"]), groups["n"].capitalize(), groups["o"]
-            )
-    if match := _AFTER.fullmatch(plain):
-        return _neighbour(text, match[1], match[2], match[3])
-    if match := _NEXT.fullmatch(plain):
-        shown = [int(g) for g in match.groups() if g]
-        steps = {b - a for a, b in pairwise(shown)}
-        if len(steps) == 1:
-            return WorldPrompt(text, "sequence", "row", " ".join(map(str, shown)), (str(shown[-1] + steps.pop()),))
-        return None
+    found = find_sum(text, plain)
+    if found is not None:
+        return found
     for pattern in _PRESSURES:
         if m := pattern.fullmatch(plain):
             return _claim(text, "pressure", m[1], m[2] if pattern.groups == 2 else None)
