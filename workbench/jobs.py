@@ -68,7 +68,16 @@ class Run:
 
     @property
     def adapter(self) -> Path | None:
-        """The folder of the trained adapter, None until one is saved."""
+        """The folder of the adapter that answers, None until one is saved; a reward model's answers nothing."""
+        return self._saved if METHODS[self.method].answers else None
+
+    @property
+    def reward_model(self) -> Path | None:
+        """The folder of the trained reward model, None until one is saved and for other methods."""
+        return self._saved if self.method == "reward" else None
+
+    @property
+    def _saved(self) -> Path | None:
         folder = self.folder / "adapter"
         return folder if (folder / "adapter_model.safetensors").is_file() else None
 

@@ -59,6 +59,12 @@ class TrainArgs:
         None, "Steps between two checkpoints, from which a run can resume. Empty: four.", "steps", 1, 1_000_000
     )
     held_out: int = setting(100, "Held-out examples to look at, at most.", "examples", 0, 10_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerArgs(TrainArgs):
+    """What methods have whose model answers: how it is listened to as it trains."""
+
     live_prompts: int = setting(
         32, "Held-out prompts answered at every look, for distance and gold score.", "prompts", 0, 1000
     )
@@ -70,12 +76,12 @@ class TrainArgs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SFTArgs(TrainArgs):
+class SFTArgs(AnswerArgs):
     """Supervised fine-tuning: raise the probability of the written answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class DPOArgs(TrainArgs):
+class DPOArgs(AnswerArgs):
     """Direct preference optimisation (Rafailov et al. 2023)."""
 
     steps: int = setting(60, "How many updates to make.", "updates", 1, 1_000_000)
@@ -86,6 +92,15 @@ class DPOArgs(TrainArgs):
         choices=("sigmoid", "ipo", "hinge", "robust"),
     )
     label_smoothing: float = setting(0.0, "Expected share of wrong votes (sigmoid and robust).", "share", 0.0, 0.49)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardArgs(TrainArgs):
+    """A reward model from comparisons (Bradley & Terry 1952): it scores answers and writes none."""
+
+    steps: int = setting(80, "How many updates to make.", "updates", 1, 1_000_000)
+    batch_size: int = setting(16, "Comparisons that one update learns from.", "comparisons", 1, 4096)
+    held_out: int = setting(300, "Held-out comparisons to look at, at most.", "comparisons", 0, 10_000)
 
 
 PRESETS = ("quick", "normal", "thorough")
@@ -108,6 +123,8 @@ class Method:
     presets: Mapping[str, Mapping[str, Any]]
     rates: tuple[tuple[float, float], ...]
     """(largest number of parameters, learning rate), smallest model first."""
+    answers: bool = True
+    """Whether its model answers prompts; a reward model only scores."""
 
 
 METHODS: dict[str, Method] = {
@@ -134,6 +151,19 @@ METHODS: dict[str, Method] = {
         missing="DPO needs ranked pairs. There are none yet.",
         presets={"quick": {"steps": 30}, "normal": {"steps": 60}, "thorough": {"steps": 150}},
         rates=((1e7, 3e-3), (2e8, 3e-4), (2e9, 5e-5), (float("inf"), 2e-5)),
+    ),
+    "reward": Method(
+        name="reward",
+        label="Reward model",
+        colour="reward",
+        line="Learn to score answers from the {n} comparisons.",
+        args=RewardArgs,
+        needs="comparisons",
+        unit="comparisons",
+        missing="A reward model needs ranked answers. There are none yet.",
+        presets={"quick": {"steps": 40}, "normal": {"steps": 80}, "thorough": {"steps": 200}},
+        rates=((1e7, 1e-3), (2e8, 3e-4), (2e9, 1e-4), (float("inf"), 5e-5)),
+        answers=False,
     ),
 }
 

@@ -57,6 +57,7 @@ class Work:
     first_step: int = 0
     frozen: str = ""
     trained_for: float = 0.0
+    beside: Callable[[Path], None] | None = None  # writes what else belongs into the adapter's folder
     last: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -159,7 +160,10 @@ def look(work: Work, step: int, method_metrics: Callable[[Work, int], dict[str, 
     values = method_metrics(work, step)
     work.report.metrics(step, **values)
     work.report.alive()
+    work.last |= values
     few, live = work.prompts["samples"], work.prompts["live"]
+    if not few and not live:  # a reward model answers nothing
+        return
     speaker = POLICY if step or work.config["parent"] else None  # a fresh adapter changes nothing yet
     answers = generate.generate(
         work.model,
@@ -175,8 +179,7 @@ def look(work: Work, step: int, method_metrics: Callable[[Work, int], dict[str, 
         if work.config["model"] == "sandbox":
             sampled |= gold(live, [a.text for a in answers[len(few) :]])
         work.report.metrics(step, **sampled)
-        values |= sampled
-    work.last |= values
+        work.last |= sampled
     work.report.alive()
 
 
@@ -237,7 +240,7 @@ def finish(work: Work) -> dict[str, Any]:
     step = work.report.get("step") or 0
     if frozen_hash(work.peft) != work.frozen:
         raise RuntimeError("weights that should be frozen have changed; the adapter is not saved")
-    save_adapter(work.peft, work.folder / "adapter", work.config["model"])
+    save_adapter(work.peft, work.folder / "adapter", work.config["model"], work.beside)
     result: dict[str, Any] = {"steps": step, "train_seconds": round(work.trained_for, 2), **_rounded(work.last)}
     final = work.prompts["final"]
     if final and step == work.args.steps:
@@ -289,7 +292,7 @@ def _rounded(values: dict[str, Any]) -> dict[str, Any]:
     return {k: round(v, 4) if isinstance(v, float) and math.isfinite(v) else v for k, v in values.items()}
 
 
-def save_adapter(peft: PeftModel, folder: Path, base: str) -> None:
+def save_adapter(peft: PeftModel, folder: Path, base: str, beside: Callable[[Path], None] | None = None) -> None:
     """The trained adapter alone, as safetensors, complete or not at all; nothing pickled lies beside it."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
@@ -303,6 +306,8 @@ def save_adapter(peft: PeftModel, folder: Path, base: str) -> None:
     was, config.base_model_name_or_path = config.base_model_name_or_path, base
     config.save_pretrained(str(fresh))
     config.base_model_name_or_path = was
+    if beside:
+        beside(fresh)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
 

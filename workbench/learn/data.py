@@ -12,7 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.learn.args import METHODS, TrainArgs
+from workbench.learn.args import METHODS, AnswerArgs, TrainArgs
 
 if TYPE_CHECKING:
     from workbench.store import Store
@@ -35,6 +35,8 @@ def rows(store: Store, method: str) -> tuple[list[Row], list[Row]]:
     m = METHODS[method]
     if m.needs == "demonstrations":
         from workbench.collect.demonstrations import sft_rows as read
+    elif method == "reward":
+        from workbench.collect.comparisons import ranking_rows as read
     else:
         from workbench.collect.comparisons import preference_rows as read
     found = read(store)
@@ -94,8 +96,11 @@ def prompts(
     """The held-out prompts a run answers: "live" at every look, "final" at its end, "samples" for the page.
 
     The sandbox brings its own, the same for every run, so that runs can be compared. Other models answer the held-out
-    prompts of the workspace; only without any are training prompts shown as samples.
+    prompts of the workspace; only without any are training prompts shown as samples. A model that only scores answers
+    none.
     """
+    if not isinstance(args, AnswerArgs):
+        return {"samples": [], "live": [], "final": []}
     if model == "sandbox":
         from workbench.sandbox import world
 
@@ -149,19 +154,29 @@ def first_batch(tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArg
     """The first batch as the model will see it, decoded again from its token ids.
 
     Each item has "prompt" and, by method, "completion" or "chosen" and "rejected" (these are learned from, the prompt
-    is only read), "tokens" (of its longest text) and "cut" (whether max_tokens shortens it).
+    is only read), "tokens" (of its longest text) and "cut" (whether max_tokens shortens it). A ranking is one
+    "completion" that lists its answers, each after its place.
     """
     batch = []
     for i in order(rows, args.batch_size, args.seed):
         start = prompt_ids(tokenizer, rows[i]["prompt"])
         item: dict[str, Any] = {"prompt": tokenizer.decode(start), "tokens": 0, "cut": False}
-        for key in TEXTS[method]:
-            ids = answer_ids(tokenizer, rows[i][key])
+        for key, text in _texts(method, rows[i]):
+            ids = answer_ids(tokenizer, text)
             item["tokens"] = max(item["tokens"], len(start) + len(ids))
             item["cut"] |= len(start) + len(ids) > args.max_tokens
             item[key] = tokenizer.decode(ids[: max(0, args.max_tokens - len(start))])
+        if method == "reward":
+            ranked = sorted((place + 1, item.pop(f"answer {k}")) for k, place in enumerate(rows[i]["places"]))
+            item["completion"] = "\n".join(f"{place}. {text}" for place, text in ranked)
         batch.append(item)
     return batch
+
+
+def _texts(method: str, row: Row) -> list[tuple[str, str]]:
+    if method == "reward":
+        return [(f"answer {k}", text) for k, text in enumerate(row["answers"])]
+    return [(key, row[key]) for key in TEXTS[method]]
 
 
 def as_text(batch: Sequence[dict[str, Any]]) -> str:

@@ -67,7 +67,7 @@ class Tracked:
         folder = self.work.folder / "checkpoints"
         fresh = folder / f".step-{step}.new"
         shutil.rmtree(fresh, ignore_errors=True)
-        common.save_adapter(self.work.peft, fresh / "adapter", self.work.config["model"])
+        common.save_adapter(self.work.peft, fresh / "adapter", self.work.config["model"], self.work.beside)
         optimizer = self.optimizer.state_dict()  # type: ignore[attr-defined]
         tensors = {
             f"{i}.{key}": torch.as_tensor(value).detach().cpu().contiguous()
