@@ -46,7 +46,7 @@ class PairQueue:
         self._sides = random.Random(seed)
         self._changed = threading.Condition()
         self._ready: list[Written] = []
-        self._given: Counter[int] = Counter()  # prompt id -> pairs written in this life, so that prompts take turns
+        self._given: Counter[int] = Counter()  # prompt id -> pairs asked for in this life
         self._rater: str | None = None
         self._closed = self._writing = self._retry = False
         self._era = 0  # counts clear(): what was begun before one is thrown away
@@ -109,10 +109,9 @@ class PairQueue:
                 if self._closed:
                     return
                 want, era, rater = min(BATCH, self._ahead - len(self._ready)), self._era, self._rater
-                waiting = Counter(prompt.id for prompt, *_ in self._ready)
                 self._retry = False
             try:
-                found = self._write(self._choose(rater, want, waiting))
+                found = self._write(self._choose(rater, want))
             except Exception as error:  # whatever the model raises is shown on the page, and tried again
                 self._rest(error)
                 continue
@@ -134,13 +133,15 @@ class PairQueue:
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._closed or self._retry, pause)
 
-    def _choose(self, rater: str | None, n: int, waiting: Counter[int]) -> list[Prompt]:
-        """n prompts, no more pairs waiting for one than for another, those judged least first."""
+    def _choose(self, rater: str | None, n: int) -> list[Prompt]:
+        """The n prompts that this rater has judged, and that were asked for in this life, least often.
+
+        What was asked for counts even when no pair came of it: else prompts whose answers are always
+        identical would keep the others from their turn.
+        """
         order = next_to_rank(self._store, rater, n=10**9)
         mine = self._store.judged(rater) if rater is not None else {}
-        return sorted(
-            order, key=lambda prompt: (waiting[prompt.id], max(mine.get(prompt.id, 0), self._given[prompt.id]))
-        )[:n]
+        return sorted(order, key=lambda prompt: max(mine.get(prompt.id, 0), self._given[prompt.id]))[:n]
 
     def _write(self, prompts: list[Prompt]) -> list[Written]:
         """Stored pairs for these prompts. Two answers with the same words are no pair and are asked for again."""
