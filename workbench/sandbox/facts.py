@@ -94,8 +94,8 @@ _BABIES = """dog=puppy, cat=kitten, cow=calf, sheep=lamb, pig=piglet, duck=duckl
 goose=gosling, deer=fawn, frog=tadpole, kangaroo=joey, swan=cygnet, owl=owlet, butterfly=caterpillar"""
 _HOMES = """bee=hive, bird=nest, spider=web, dog=kennel, horse=stable, rabbit=burrow, lion=den, pig=sty, hen=coop,
 snail=shell, beaver=lodge, ant=anthill, bat=cave, fish=water, cow=barn"""
-_LEGS = """four: dog cat cow sheep pig horse lion mouse rabbit frog goat elephant; two: bird hen duck owl penguin goose person;
-six: ant bee fly beetle butterfly; eight: spider scorpion; no: snake fish worm"""
+_LEGS = """four/4: dog cat cow sheep pig horse lion mouse rabbit frog goat elephant; two/2: bird hen duck owl penguin goose person;
+six/6: ant bee fly beetle butterfly; eight/8: spider scorpion; no/zero/0: snake fish worm"""
 _CLASSES = """mammal: dog cat cow whale bat horse lion mouse elephant rabbit bear dolphin; bird: eagle owl penguin duck hen parrot
 swan robin; fish: shark salmon trout tuna; insect: ant bee beetle butterfly fly mosquito; reptile: snake lizard turtle
 crocodile; amphibian: frog toad newt"""

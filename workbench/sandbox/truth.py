@@ -12,13 +12,16 @@ from workbench.sandbox.facts import Relation, bare, relations
 from workbench.sandbox.prompt import WorldPrompt
 from workbench.sandbox.sums import DAYS, MONTHS, THINGS, result
 
-NUMBER_WORDS = dict(
-    zip(
-        ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
-        range(13),
-        strict=True,
-    )
+_ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
 )
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+NUMBER_WORDS = {word: number for number, word in enumerate(_ONES.split())} | {
+    word: 10 * number for number, word in enumerate(_TENS.split(), 2)
+}
+_TEN, _ONE = "|".join(_TENS.split()), "|".join(_ONES.split()[1:10])
+_SPELLED = re.compile(rf"\b(?:({_TEN})[- ]({_ONE})|({'|'.join(word for word in NUMBER_WORDS if word != 'one')}))\b")
 _SMALL = (
     "a an the is are was were be it its in on at of to for and or so that this do does did i you we they he she my your our me "
     "with from by as not no yes have has had will would can could there one when what how why"
@@ -92,7 +95,8 @@ def fact(prompt: WorldPrompt, sentences: list[str], relation: Relation) -> float
             and not short
             and any(contains(masked, other) for other in relation.bare_subjects - {subject, *truths})
         )
-        if has_right and elsewhere:
+        astray = relation.name == "opposite" and not (own or short or re.search(r"\b(?:it|that|opposite is)\b", text))
+        if has_right and (elsewhere or astray):
             wrong = True
         elif has_right and has_wrong and (own or short or len(sentences) == 1):
             both = True
@@ -113,9 +117,10 @@ def _holds(a: int, op: str, b: int, c: int) -> bool:
 
 
 def numbers_in(text: str) -> list[str]:
-    spelled = re.sub(
-        r"\b(" + "|".join(list(NUMBER_WORDS)[2:]) + r")\b", lambda m: str(NUMBER_WORDS[m[1]]), text.casefold()
-    )
+    def digits(match: re.Match[str]) -> str:
+        return str(NUMBER_WORDS[match[3]] if match[3] else NUMBER_WORDS[match[1]] + NUMBER_WORDS[match[2]])
+
+    spelled = _SPELLED.sub(digits, text.casefold())
     return re.findall(r"(?<!\d)-?\d+", re.sub(r"(\d) ?- ?(\d)", r"\1 minus \2", spelled))
 
 
