@@ -19,7 +19,7 @@ from workbench.ui.shell import panel
 LISTED = 400  # prompts in the list at once; the rest is reached as these are answered
 SHORT = 200  # characters of a prompt in the list
 FILE_MB = 20  # larger files are for the command line, which reads them in pieces
-SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt")
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
 
 def demonstrations(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def import_file(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"import{suffix}"
         file.write_bytes(content)
-        report = formats.import_file(context.store, file, rater=payload["rater"], name=name)
+        report = formats.import_file(context.store, file, name=name, limit_mb=FILE_MB)
     return {
         "kind": report.kind,
         "format": report.format,

@@ -6,21 +6,21 @@ import os
 from typing import Any
 
 from workbench import jobs
+from workbench.learn.args import METHODS
 from workbench.ui.context import Context
 
 WRITE_GOAL = 30  # answers after which the page suggests a first SFT run
 RANK_GOAL = 100  # pairs after which the page suggests DPO
 VOTE_GOAL = 10  # blind votes from which on Compare shows a win rate
 
-RUNNING = ("waiting", "starting", "running")
-
 
 def overview(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Everything above the tabs in one small answer, for the page's light poll."""
     counts = context.store.counts()
     runs = jobs.runs(context.settings.workspace)
-    job = next((run for run in reversed(runs) if run.status.get("state") in RUNNING), None)
-    finished = [run for run in runs if run.status.get("state") == "done"]
+    active = [run for run in reversed(runs) if run.active]
+    job = next((run for run in active if run.state != "waiting"), active[0] if active else None)
+    finished = [run for run in runs if run.state == "done"]
     loading = context.loading()
     return {
         "place": loading or context.place(),
@@ -40,36 +40,50 @@ def plural(n: int, one: str) -> str:
 
 def steps(counts: dict[str, int], finished: list[Any], job: Any) -> list[dict[str, Any]]:
     """The loop's steps with their state ("done", "next" or "open") and a count in words."""
-    written, ranked, votes = counts["demonstrations"], counts["comparisons"], counts["verdicts"]
-    nearest = next_step(counts, finished, job)["tab"]
-    aligned = [run for run in finished if run.method != "sft"]
-    if job:
-        align = f"{job.method.upper()} {'waiting' if job.status.get('state') == 'waiting' else 'running'}"
-    else:
-        align = plural(len(finished), "run") if finished else "not started"
-    wrote = f"{written} of {WRITE_GOAL}" if 0 < written < WRITE_GOAL and not ranked else plural(written, "answer")
-    told = f"{ranked} of {RANK_GOAL}" if 0 < ranked < RANK_GOAL else plural(ranked, "pair")
+    votes = counts["verdicts"]
+    aligned = [run for run in finished if run.method != "reward"]
+    scorers = [run for run in finished if run.method == "reward"]
+    busy = {"" if job is None else "reward" if job.method == "reward" else "align"}
+    doing = "" if job is None else f"{job.method.upper()} {'waiting' if job.state == 'waiting' else 'running'}"
+    rows = [
+        ("write", "Write", "demonstrate", {}, amount(counts, "demonstrations", "answer", WRITE_GOAL)),
+        ("rank", "Rank", "rank", {}, amount(counts, "comparisons", "pair", RANK_GOAL)),
+        ("reward", "Reward", "train", {"method": "reward"}, f"run {scorers[0].number}" if scorers else "not trained"),
+        ("align", "Align", "train", {"method": "dpo"}, plural(len(aligned), "run") if aligned else "not started"),
+        ("compare", "Compare", "compare", {}, plural(votes, "vote") if votes else "nothing yet"),
+    ]
     done = {
-        "demonstrate": written >= WRITE_GOAL or (written > 0 and ranked > 0),
-        "rank": ranked >= RANK_GOAL,
-        "train": bool(aligned) and not job,
+        "write": counts["demonstrations"] >= WRITE_GOAL or (counts["demonstrations"] > 0 and counts["comparisons"] > 0),
+        "rank": counts["comparisons"] >= RANK_GOAL,
+        "reward": bool(scorers),
+        "align": any(run.method != "sft" for run in aligned),
         "compare": votes >= VOTE_GOAL,
     }
-    rows = [
-        ("Write", "demonstrate", wrote),
-        ("Rank", "rank", told),
-        ("Align", "train", align),
-        ("Compare", "compare", plural(votes, "vote") if votes else "nothing yet"),
-    ]
+    nearest = next_step(counts, finished, job)["at"]
     return [
-        {"label": label, "tab": tab, "text": text, "state": step_state(tab, nearest, done[tab])}
-        for label, tab, text in rows
+        {
+            "label": label,
+            "tab": tab,
+            "options": options,
+            "text": doing if name in busy else text,
+            "state": "next" if name == nearest else "done" if done[name] and name not in busy else "open",
+        }
+        for name, label, tab, options, text in rows
+        if name != "reward" or "reward" in METHODS
     ]
 
 
-def step_state(tab: str, nearest: str, done: bool) -> str:
-    """ "next" for the suggested step, else "done" or "open"."""
-    return "next" if tab == nearest else "done" if done else "open"
+def amount(counts: dict[str, int], what: str, one: str, goal: int) -> str:
+    """How many there are, towards the goal while below it; simulated ones are named."""
+    n, simulated = counts[what], counts[f"simulated_{what}"]
+    if simulated == n > 0:
+        return f"{n:,} simulated"
+    if simulated:
+        return f"{n - simulated:,}, {simulated:,} simulated"
+    beyond = n >= goal or (
+        what == "demonstrations" and counts["comparisons"] > 0
+    )  # ranking has begun: no goal any more
+    return f"{n} of {goal}" if n and not beyond else plural(n, one)
 
 
 def next_step(counts: dict[str, int], finished: list[Any], job: Any) -> dict[str, Any]:
@@ -77,26 +91,31 @@ def next_step(counts: dict[str, int], finished: list[Any], job: Any) -> dict[str
     written, ranked, votes = counts["demonstrations"], counts["comparisons"], counts["verdicts"]
     methods = {run.method for run in finished}
 
-    def say(before: str, link: str, after: str, tab: str, at: str = "", **options: Any) -> dict[str, Any]:
-        return {"before": before, "link": link, "after": after, "tab": at or tab, "opens": tab, "options": options}
+    def say(at: str, before: str, link: str, after: str, tab: str, **options: Any) -> dict[str, Any]:
+        return {"at": at, "before": before, "link": link, "after": after, "opens": tab, "options": options}
 
+    if job and job.method == "reward":
+        return say("reward", "Next: ", "watch it learn", " to score answers as you do", "train", run=job.number)
     if job:
-        return say("Next: see what changed in ", "Compare", f" when run {job.number} ends", "compare", at="train")
+        return say("align", "Next: see what changed in ", "Compare", f" when run {job.number} ends", "compare")
     if not written and not ranked:
-        return say("Next: ", "write the answers you wish it gave", "", "demonstrate")
+        return say("write", "Next: ", "write the answers you wish it gave", "", "demonstrate")
     if written < WRITE_GOAL and not ranked:
         rest = plural(WRITE_GOAL - written, "more answer")
-        return say(f"Next: {rest}, then ", "train SFT", " on them", "train", at="demonstrate", method="sft")
+        return say("write", f"Next: {rest}, then ", "train SFT", " on them", "train", method="sft")
     if written >= WRITE_GOAL and not methods:
-        return say("Next: ", "train SFT", f" on your {plural(written, 'answer')}", "train", method="sft")
+        return say("align", "Next: ", "train SFT", f" on the {plural(written, 'answer')}", "train", method="sft")
     if ranked < RANK_GOAL:
         rest = plural(RANK_GOAL - ranked, "more pair")
-        return say(f"Next: rank {rest}, then ", "train DPO", "", "train", at="rank", method="dpo")
+        return say("rank", f"Next: rank {rest}, then ", "train DPO", "", "train", method="dpo")
     if "dpo" not in methods:
-        return say("Next: ", "train DPO", f" on the {plural(ranked, 'pair')}", "train", method="dpo")
+        return say("align", "Next: ", "train DPO", f" on the {plural(ranked, 'pair')}", "train", method="dpo")
     if votes < VOTE_GOAL:
-        return say("Next: ", "compare", f" base and run {finished[0].number} blind", "compare")
-    return say(f"{plural(votes, 'blind vote')} so far; more in ", "Compare", " narrow the interval", "compare")
+        newest = next(run for run in finished if run.method != "reward")
+        return say("compare", "Next: ", "compare", f" base and run {newest.number} blind", "compare")
+    return say(
+        "compare", f"{plural(votes, 'blind vote')} so far; more in ", "Compare", " narrow the interval", "compare"
+    )
 
 
 def chip(job: Any) -> dict[str, Any]:
@@ -104,14 +123,20 @@ def chip(job: Any) -> dict[str, Any]:
     status = job.status
     share = status.get("step", 0) / max(1, status.get("steps") or 1)
     name = job.method.upper()
-    if status["state"] == "waiting":
+    if job.state == "waiting":
         text = f"{name} waits"
-    elif status["state"] == "starting":
+    elif job.state == "starting":
         text = f"{name} starting"
     else:
         left = status.get("eta_s")
         text = f"{name} {share:.0%}".replace("%", " %") + (f", {left:.0f} s left" if left is not None else "")
-    return {"number": job.number, "method": job.method, "colour": job.method, "share": share, "text": text}
+    return {
+        "number": job.number,
+        "method": job.method,
+        "colour": METHODS[job.method].colour,
+        "share": share,
+        "text": text,
+    }
 
 
 def notices() -> list[dict[str, Any]]:

@@ -425,7 +425,7 @@ function markdown(text) {
 /* ---- adding prompts ---- */
 
 const pasted = el("textarea", { class: "wb-field wd-pasted", rows: 4, "aria-label": "Your prompts, one per line", placeholder: "One prompt per line" });
-const chosen = el("input", { type: "file", class: "wb-hidden", id: "wd-file", accept: ".jsonl,.json,.csv,.parquet,.txt", onchange: importFile });
+const chosen = el("input", { type: "file", class: "wb-hidden", id: "wd-file", accept: ".jsonl,.json,.csv,.parquet", onchange: importFile });
 const report = el("div", { class: "wd-report", role: "status" });
 fill(adder, pasted, el("div", { class: "wb-row" },
   el("button", { class: "wb-button", onclick: addPrompts }, "Add these"),

@@ -1,0 +1,36 @@
+"""A page's context over a store in a temporary folder, with a model whose answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from workbench import settings
+from workbench.records import Prompt, Response, Sampling
+from workbench.store import Store
+from workbench.ui.context import Context
+
+Answer = Callable[[str, int], str]  # prompt, how many answers were given before -> answer
+
+
+def counted(prompt: str, number: int) -> str:
+    """Every answer is another one, so that no pair is refused for being two times the same."""
+    return f"answer {number} to {prompt}"
+
+
+class Scripted(Context):
+    """A context whose model says what a test wrote."""
+
+    def __init__(self, folder: Path, answer: Answer = counted) -> None:
+        super().__init__(settings.load(folder), Store(folder / "workbench.db"))
+        self.model_state = "ready"
+        self._say = answer
+        self._said = 0
+
+    def answer(self, prompts: Sequence[Prompt], background: bool = False) -> list[Response]:
+        answers = []
+        for prompt in prompts:
+            text = self._say(prompt.text, self._said)
+            self._said += 1
+            answers.append(Response(0, prompt.id, text, "sandbox", sampling=Sampling(seed=self._said), ended=True))
+        return answers

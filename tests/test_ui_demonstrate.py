@@ -1,0 +1,180 @@
+"""Demonstrate: what the page asks of Python, over a real store."""
+
+import base64
+
+import pytest
+
+from tests.pages import Scripted
+from workbench.ui import demonstrate as tab
+from workbench.ui.context import Refused
+
+ME = {"rater": "you"}
+
+
+@pytest.fixture
+def context(tmp_path):
+    made = Scripted(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def prompts(context):
+    return context.store.add_prompts(["What is 2 + 2?", "Name a fruit.", "Hello!"], "person")
+
+
+def save(context, prompt, text, token="t" * 16, **more):
+    return tab.save_demonstration(context, ME | {"prompt_id": prompt.id, "text": text, "token": token, **more})
+
+
+def test_an_empty_workspace_can_be_filled_with_the_starter(context):
+    assert tab.demonstrations(context, ME)["prompts"] == []
+    assert tab.use_starter(context, ME) == {"added": 30}
+    listed = tab.demonstrations(context, ME)
+    assert len(listed["prompts"]) == listed["total"] == 30 and listed["next"] == listed["prompts"][0]["id"]
+    assert all(prompt.split == "train" for prompt in context.store.prompts())
+
+
+def test_a_saved_answer_is_ticked_and_the_next_prompt_is_without_one(context, prompts):
+    made = save(context, prompts[0], "  Four.  ")
+    assert made["saved"]["text"] == "Four." and made["written"] == 1 and made["saved"]["who"] == "you"
+    listed = tab.demonstrations(context, ME)
+    assert [each["answers"] for each in listed["prompts"]] == [1, 0, 0] and listed["next"] == prompts[1].id
+
+
+def test_sending_an_answer_twice_stores_it_once(context, prompts):
+    first, again = save(context, prompts[0], "Four."), save(context, prompts[0], "Four.")
+    assert first["saved"]["id"] == again["saved"]["id"] and again["written"] == 1
+
+
+def test_drafts_are_kept_per_person_and_cleared_by_saving(context, prompts):
+    tab.save_draft(context, ME | {"prompt_id": prompts[0].id, "text": "Fo"})
+    tab.save_draft(context, {"rater": "ann", "prompt_id": prompts[0].id, "text": "hers"})
+    assert tab.open_prompt(context, ME | {"id": prompts[0].id})["draft"] == "Fo"
+    assert tab.demonstrations(context, ME)["prompts"][0]["draft"] is True
+    save(context, prompts[0], "Four.")
+    assert tab.open_prompt(context, ME | {"id": prompts[0].id})["draft"] == ""
+    assert tab.open_prompt(context, {"rater": "ann", "id": prompts[0].id})["draft"] == "hers"
+
+
+def test_15_the_second_to_edit_is_told_and_nothing_is_overwritten(context, prompts):
+    saved = save(context, prompts[0], "Four.")["saved"]
+    edit = {"id": saved["id"], "version": saved["version"]}
+    assert tab.edit_demonstration(context, ME | edit | {"text": "4"})["saved"]["version"] == 2
+    second = tab.edit_demonstration(context, {"rater": "ann", **edit, "text": "four, I think"})
+    assert "changed" in second["conflict"] and second["theirs"]["text"] == "4"
+    assert [each.text for each in context.store.demonstrations()] == ["4"]
+
+
+def test_15_editing_what_was_deleted_loses_nothing(context, prompts):
+    saved = save(context, prompts[0], "Four.")["saved"]
+    tab.delete_demonstration(context, ME | {"id": saved["id"]})
+    answer = tab.edit_demonstration(context, ME | {"id": saved["id"], "version": 1, "text": "4"})
+    assert "deleted" in answer["conflict"] and answer["theirs"] is None
+
+
+def test_deleting_can_be_undone(context, prompts):
+    saved = save(context, prompts[0], "Four.")["saved"]
+    assert tab.delete_demonstration(context, ME | {"id": saved["id"]})["written"] == 0
+    assert tab.restore_demonstration(context, ME | {"id": saved["id"]})["written"] == 1
+
+
+def test_skipped_prompts_come_last(context, prompts):
+    assert tab.skip_prompt(context, ME | {"prompt_id": prompts[0].id})["next"] == prompts[1].id
+    save(context, prompts[1], "Apple.")
+    save(context, prompts[2], "Hello.", token="u" * 16)
+    assert tab.demonstrations(context, ME)["next"] == prompts[0].id
+
+
+def test_simulated_answers_are_named_so(context, prompts):
+    context.store.add_demonstration(prompts[0].id, "Four.", "simulated careful", simulated=True)
+    opened = tab.open_prompt(context, ME | {"id": prompts[0].id})
+    assert [each["who"] for each in opened["answers"]] == ["simulated"]
+    assert tab.demonstrations(context, ME)["simulated"] == 1
+
+
+def test_the_model_is_asked_once_and_again_on_demand(context, prompts):
+    first = tab.model_says(context, ME | {"id": prompts[0].id})
+    assert first["text"] == "answer 0 to What is 2 + 2?"
+    assert tab.model_says(context, ME | {"id": prompts[0].id}) == first
+    again = tab.model_says(context, ME | {"id": prompts[0].id, "again": True})
+    assert again["text"] == "answer 1 to What is 2 + 2?" and again["id"] != first["id"]
+
+
+def test_while_the_model_loads_the_page_is_told_how_far(context, prompts):
+    context.model_state = "loading"
+    assert tab.model_says(context, ME | {"id": prompts[0].id})["loading"].startswith("Loading the model, ")
+    context.model_state, context.model_error = "failed", "nowhere is not on this machine."
+    with pytest.raises(Refused, match="nowhere is not on this machine"):
+        tab.model_says(context, ME | {"id": prompts[0].id})
+
+
+def test_prompts_are_added_line_by_line_and_known_ones_stay(context, prompts):
+    made = tab.add_prompts(context, ME | {"text": "\n  Name a fruit. \nName a tree.\r\n\nName a bird.\n"})
+    assert (made["added"], made["known"], made["first"]) == (2, 1, prompts[1].id)
+    with pytest.raises(Refused, match="empty"):
+        tab.add_prompts(context, ME | {"text": " \n "})
+
+
+def test_a_long_list_never_hides_what_is_still_to_do(context):
+    made = context.store.add_prompts([f"Prompt {n}" for n in range(tab.LISTED + 60)], "person")
+    for n, prompt in enumerate(made[:100]):
+        context.store.add_demonstration(prompt.id, f"Answer {n}", "you")
+    listed = tab.demonstrations(context, ME)
+    ids = {each["id"] for each in listed["prompts"]}
+    assert len(ids) == tab.LISTED and {prompt.id for prompt in made[100:]} <= ids and listed["total"] == tab.LISTED + 60
+
+
+def upload(context, name, content):
+    return tab.import_file(context, ME | {"name": name, "data": base64.b64encode(content).decode()})
+
+
+def test_a_file_is_recognised_and_its_bad_lines_are_named(context):
+    rows = b'{"prompt": "Name a fruit.", "completion": "Apple."}\nnot json\n{"prompt": "", "completion": "x"}\n'
+    made = upload(context, "answers.jsonl", rows)
+    assert (made["kind"], made["format"], made["added"]) == ("demonstrations", "trl", 1)
+    assert [each["line"] for each in made["bad"]] == [2, 3] and made["bad_total"] == 2
+    assert context.store.demonstrations()[0].source == "import:answers.jsonl"
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "notes", "../../etc/passwd", "a.jsonl.exe"])
+def test_other_files_are_refused(context, name):
+    with pytest.raises(Refused, match=r"only \.jsonl"):
+        upload(context, name, b"x")
+
+
+def test_20_a_name_with_folders_in_it_writes_nowhere(context, tmp_path):
+    made = upload(context, "../../up\\..\\escape.jsonl", b'{"prompt": "p", "completion": "c"}\n')
+    assert made["added"] == 1 and not list(tmp_path.parent.glob("**/escape.jsonl"))
+
+
+def test_21_a_file_over_the_limit_is_refused(context):
+    with pytest.raises(Refused, match="python -m workbench import FILE"):
+        tab.import_file(context, ME | {"name": "big.jsonl", "data": "A" * int(tab.FILE_MB * 1.4e6 + 4)})
+
+
+def test_a_torn_upload_is_refused(context):
+    with pytest.raises(Refused, match="did not arrive whole"):
+        tab.import_file(context, ME | {"name": "a.jsonl", "data": "%%%"})
+
+
+def test_27_text_is_kept_exactly_as_written(context, prompts):
+    text = '<script>alert(1)</script> <img src=x onerror="alert(1)"> [x](javascript:alert(1))'
+    save(context, prompts[0], text)
+    assert tab.open_prompt(context, ME | {"id": prompts[0].id})["answers"][0]["text"] == text
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{}, {"text": "x"}, {"prompt_id": 1, "text": "", "token": "t" * 16}, {"prompt_id": 1, "text": "x", "token": "t"}],
+)
+def test_odd_payloads_are_refused(context, prompts, bad):
+    with pytest.raises(Refused):
+        tab.save_demonstration(context, ME | bad)
+
+
+def test_what_answers_buy_is_told_without_invented_figures():
+    assert tab.buys(0).startswith("30 more answers, and a first SFT run")
+    assert tab.buys(29).startswith("1 more answer, and")
+    assert "Enough for a first SFT run" in tab.buys(30)
+    assert "ranking teaches more" in tab.buys(150)
