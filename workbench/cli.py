@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return args.run(args) or 0
     except KeyboardInterrupt:
         return 130
-    except (ValueError, OSError, MemoryError) as error:
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
 
@@ -79,9 +79,15 @@ def _demo_options(p: argparse.ArgumentParser) -> None:
 
 def demo(args: Args) -> int:
     """Walk the whole loop with simulated raters."""
+    from dataclasses import replace
+
+    from workbench.demo import free_folder
     from workbench.demo import main as run
 
-    return run(_settings(args), as_json=args.json)
+    made = _settings(args)
+    if args.workspace is None:
+        made = replace(made, workspace=free_folder(made.workspace))
+    return run(made, as_json=args.json)
 
 
 # import, export
@@ -124,7 +130,7 @@ def export(args: Args) -> int:
 
 
 def _train_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("method", metavar="METHOD", help="sft or dpo")
+    p.add_argument("method", metavar="METHOD", help="sft, dpo or reward")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting; repeat for more")
     p.add_argument("--preset", default="normal", help="quick, normal or thorough (normal)")
     p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
@@ -304,6 +310,36 @@ def _held_out(args: Args, made: settings.Settings) -> list[str]:
     return texts
 
 
+def _score_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("file", type=Path, metavar="FILE", help="JSONL or CSV with the fields prompt and response")
+    p.add_argument("--reward-model", required=True, metavar="RUN", help="a reward run's number, or its folder")
+    p.add_argument("--out", type=Path, metavar="FILE", help="write JSONL there (else to the terminal)")
+    p.add_argument("--model", metavar="NAME", help="the base, if RUN is a folder without its config.json")
+
+
+def score(args: Args) -> int:
+    """Score answers with a reward model. Lines that cannot be scored are named on stderr; the exit code is then 1."""
+    from workbench import jobs, models
+    from workbench.learn.score import RewardModel, adapter_folder, score_file
+    from workbench.processes import read_json
+
+    made = _settings(args)
+    named = args.reward_model
+    folder = jobs.run(made.workspace, int(named)).folder if named.isdigit() else Path(named)
+    adapter_folder(folder)  # before the model is loaded: a wrong folder is told at once
+    base = args.model or read_json(folder / "config.json").get("model") or made.model
+    rows, bad = score_file(RewardModel(models.load(base), folder), args.file)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    if args.out:
+        args.out.write_text(text, "utf-8")
+        print(f"Wrote {len(rows)} scores to {args.out}.")
+    else:
+        print(text, end="")
+    for line in bad:
+        print(f"{args.file}, line {line.line}: {line.reason}", file=sys.stderr)
+    return 1 if bad else 0
+
+
 def _sandbox_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("what", choices=("build",))
     p.add_argument("--seed", type=int, default=0)
@@ -330,5 +366,6 @@ COMMANDS: dict[str, tuple[Callable[[Args], int], Options, str]] = {
     "stop": (stop, _stop_options, "Stop a run."),
     "resume": (resume, _resume_options, "Go on with a stopped or interrupted run."),
     "compare": (compare, _compare_options, "Let the base and some runs answer the same prompts."),
+    "score": (score, _score_options, "Score answers with a reward model."),
     "sandbox": (sandbox, _sandbox_options, "Make the bundled model again from its seed."),
 }
