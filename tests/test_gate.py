@@ -1,0 +1,168 @@
+"""The gate's figures by hand, and which of them stop a reward model, slow it down, or let it pass."""
+
+import json
+import math
+import random
+
+import pytest
+
+from workbench.intervals import wilson
+from workbench.learn import gate
+from workbench.learn.gate import Pair
+
+
+def vote(prompt, better, worse, rater="me"):
+    return {"prompt": prompt, "answers": [better, worse], "places": [0, 1], "rater": rater}
+
+
+# Figures by hand
+
+
+def test_pairs_of_a_ranking_share_a_weight_of_one_and_ties_give_none():
+    rows = [{"prompt": "q", "answers": ["a b c", "a", "b c"], "places": [0, 1, 1]}]
+    found = gate.pairs(rows, [[2.0, 1.0, 3.0]])
+    assert found == [Pair(1.0, 2, 0.5), Pair(-1.0, 1, 0.5)]
+    assert gate.pairs([{"prompt": "q", "answers": ["a", "b"], "places": [0, 0]}], [[1.0, 2.0]]) == []
+
+
+def test_accuracy_counts_rankings_and_equal_scores_half():
+    found = [Pair(1, 0, 1), Pair(-1, 0, 1), Pair(0, 0, 1), Pair(2, 0, 0.5), Pair(-2, 0, 0.5)]
+    assert gate.accuracy(found) == {"value": 0.5, "n": 4} | dict(zip(("low", "high"), wilson(2, 4), strict=True))
+
+
+def test_calibration_by_hand():
+    sure, unsure = math.log(9), math.log(1.5)  # confidence .9 and .6
+    found = [Pair(sure, 0, 1)] * 9 + [Pair(-sure, 0, 1)] + [Pair(unsure, 0, 1)] * 6 + [Pair(-unsure, 0, 1)] * 4
+    c = gate.calibration(found)
+    assert c["ece"] == pytest.approx(0, abs=1e-9) and c["overconfidence"] == pytest.approx(0, abs=1e-9)
+    assert c["slope"] == pytest.approx(1, abs=0.05) and c["slope_low"] < 1 < c["slope_high"]
+    twice = gate.calibration([Pair(2 * p.margin, 0, 1) for p in found])
+    assert twice["slope"] == pytest.approx(c["slope"] / 2)
+    assert twice["overconfidence"] > 0.05
+    # .9 sure, .6 right: one bin, off by .3
+    off = gate.calibration([Pair(sure - 1e-9, 0, 1)] * 6 + [Pair(-sure + 1e-9, 0, 1)] * 4)
+    assert off["ece"] == pytest.approx(0.3) and len(off["bins"]) == 1 and off["bins"][0]["n"] == 10
+
+
+def test_votes_that_are_all_met_have_no_slope():
+    assert gate.calibration([Pair(1, 0, 1)] * 5)["slope"] is None
+
+
+def test_consistency_and_the_ceiling_by_hand():
+    rows = [vote("q", "a", "b"), vote("q", "a", "b", "you"), vote("q", "b", "a"), vote("r", "a", "b")]
+    found = gate.consistency(rows)
+    # three judgements of one pair: me-you agree, me-me and you-me do not
+    assert (found["value"], found["n"], found["n_same_rater"], found["n_different_raters"]) == (1 / 3, 3, 1, 2)
+    assert found["ceiling"] == 0.5
+    assert gate._ceiling(0.82) == pytest.approx(0.9)  # .9² + .1²
+    assert gate.consistency([vote("q", "a", "b"), vote("r", "a", "b")])["value"] is None
+
+
+def test_rank_correlation_by_hand():
+    assert gate.ranks([10, 20, 10, 5]) == [2.5, 4, 2.5, 1]
+    assert gate.spearman([1, 2, 3, 4], [1, 2, 3, 4]) == 1
+    assert gate.spearman([1, 2, 3, 4], [4, 3, 2, 1]) == -1
+    assert gate.spearman([1, 2, 3, 4, 5], [1, 2, 3, 5, 4]) == pytest.approx(0.9)  # 1 - 6·2/(5·24)
+    assert gate.spearman([1, 1], [1, 2]) is None
+
+
+def test_length_compares_the_model_with_its_raters():
+    # longer is preferred by the raters in 2 of 4 and by the model in 3 of 4 pairs
+    found = [Pair(1, 3, 1), Pair(1, 2, 1), Pair(-1, -3, 1), Pair(1, -1, 1), Pair(1, 0, 1)]
+    f = gate.length(found)
+    assert (f["raters"], f["model"], f["pairs"], f["n"]) == (0.5, 0.75, 4, 5)
+    assert f["low"] < f["r"] < f["high"]
+
+
+def test_each_way_of_spoiling_does_what_it_says():
+    text = "It is blue. It is big."
+    ways = gate.spoil(text)
+    assert ways["padding"].startswith(text + " ") and len(ways["padding"]) > 2 * len(text)
+    assert text in ways["flattery"] and "genius" in ways["flattery"]
+    assert ways["repetition"] == " ".join([text] * 3)
+    assert ways["empty"] == ""
+    assert ways["bullets"].split("\n")[:2] == ["- It is blue.", "- It is big."]
+
+
+# Verdicts
+
+
+def world(n=120, seed=0):
+    """Votes on answers whose goodness is a number in them: (train rows, held-out rows)."""
+    rng = random.Random(seed)
+    rows = []
+    for i in range(n):
+        a, b = rng.sample(range(100), 2)
+        words = ["so"] * rng.randint(0, 3)
+        rows.append(vote(f"q{i}", f"worth {max(a, b)} {' '.join(words)}.", f"worth {min(a, b)} so so."))
+    return rows[: n // 2], rows[n // 2 :]
+
+
+def honest(prompts, answers):
+    """Scores the number, and takes off for whatever else is said."""
+    return [
+        (float(a.split()[1]) / 20 if a.startswith("worth") else -5.0) - 0.8 * len(a.split()) / 4 if a else -9.0
+        for a in answers
+    ]
+
+
+def by_length(prompts, answers):
+    return [float(len(a.split())) for a in answers]
+
+
+def level(found, check):
+    return next(f["level"] for f in found["findings"] if f["check"] == check)
+
+
+def test_a_good_model_is_green_and_says_what_is_unknown():
+    train, heldout = world()
+    found = gate.judge(honest, heldout, train)
+    assert found["verdict"] == "green", found["findings"]
+    assert level(found, "consistency") == "unknown"
+    assert "60 held-out choices" in found["reason"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_guessing_is_red():
+    train, heldout = world()
+    rng = random.Random(1)
+    found = gate.judge(lambda p, a: [rng.gauss(0, 1) for _ in a], heldout, train)
+    assert found["verdict"] == "red" and level(found, "accuracy") == "red"
+    assert "guessing" in found["reason"] and "Rank more" in found["helps"]
+
+
+def test_nothing_held_out_is_red():
+    found = gate.judge(honest, [], world()[0])
+    assert found["verdict"] == "red" and "no held-out" in found["reason"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_model_that_goes_by_length_is_red_and_the_reason_names_it():
+    rows = [vote(f"q{i}", "good " * (i % 7 + 3), "good " * (i % 3 + 1)) for i in range(80)]
+    found = gate.judge(by_length, rows, [])
+    assert level(found, "accuracy") == "green"  # its raters do prefer the longer one
+    assert found["verdict"] == "red"
+    assert {"padding", "repetition", "bullets"} <= {f["check"] for f in found["findings"] if f["level"] == "red"}
+    assert level(found, "length") in ("amber", "red")
+    assert "PPO will find that" in found["reason"]
+
+
+def test_a_model_that_is_much_too_sure_is_amber():
+    train, heldout = world()
+    rng = random.Random(2)
+    shaken = [{**row, "places": [1, 0] if rng.random() < 0.25 else [0, 1]} for row in heldout]
+    found = gate.judge(honest, shaken, train, unit=20.0)
+    assert level(found, "calibration") == "amber"
+    assert "too sure" in next(f["says"] for f in found["findings"] if f["check"] == "calibration")
+
+
+def test_as_good_as_raters_who_disagree_is_as_good_as_can_be():
+    train, heldout = world(160)
+    rng = random.Random(3)
+    noisy = [{**row, "places": [1, 0] if rng.random() < 0.35 else [0, 1]} for row in heldout]
+    again = [{**row, "places": [1, 0] if rng.random() < 0.35 else [0, 1], "rater": "you"} for row in heldout]
+    found = gate.judge(honest, noisy, again)
+    assert found["accuracy"]["value"] < 0.75
+    assert found["consistency"]["n"] == 80 and found["consistency"]["ceiling"] < 0.8
+    assert level(found, "accuracy") == "green"
+    assert "as well as the raters" in next(f["says"] for f in found["findings"] if f["check"] == "accuracy")
