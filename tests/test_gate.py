@@ -157,7 +157,7 @@ def test_a_model_that_is_much_too_sure_is_amber():
 
 
 def test_as_good_as_raters_who_disagree_is_as_good_as_can_be():
-    train, heldout = world(160)
+    _, heldout = world(160)
     rng = random.Random(3)
     noisy = [{**row, "places": [1, 0] if rng.random() < 0.35 else [0, 1]} for row in heldout]
     again = [{**row, "places": [1, 0] if rng.random() < 0.35 else [0, 1], "rater": "you"} for row in heldout]
