@@ -140,9 +140,8 @@ def _choose(found: Rows, as_: str | None, name: str | None) -> Format:
         if not candidates:
             raise FileError(f"--format {name}: known are {', '.join(dict.fromkeys(each.name for each in FORMATS))}")
     if not found.rows:
-        raise FileError(
-            "No line of the file could be read: " + "; ".join(f"line {bad.line}: {bad.reason}" for bad in found.bad[:3])
-        )
+        reasons = "; ".join(f"line {bad.line}: {bad.reason}" for bad in found.bad[:3])
+        raise FileError(f"No line of the file could be read: {reasons}" if reasons else "The file holds no rows")
     rows = [row for _, row in found.rows[:LOOKED_AT]]
     recognised = Counter(each.name + each.kind for row in rows if (each := format_of(row)))
     best = max(candidates, key=lambda each: (recognised[each.name + each.kind], each.kind == as_))

@@ -1,0 +1,95 @@
+"""What training reads, and which prompt comes next."""
+
+import pytest
+
+from workbench.collect.comparisons import preference_rows
+from workbench.collect.demonstrations import sft_rows
+from workbench.collect.prompts import next_to_rank, next_to_write, starter
+from workbench.records import Response, split_of
+from workbench.store import Store
+
+
+def ranked(store: Store, prompt: str, texts: str, groups: list[str], **more):
+    """A ranking of one-letter answers, e.g. groups ["a", "bc"]: a before b and c, which tie."""
+    (stored,) = store.add_prompts([prompt], "person")
+    ids = {
+        answer.text: answer.id
+        for answer in store.add_responses([Response(0, stored.id, text, "tiny") for text in texts])
+    }
+    order = [[ids[text] for text in group] for group in groups]
+    return store.add_comparison(stored.id, list(ids.values()), order, list(ids.values()), "ada", **more)
+
+
+def test_sft_rows(store: Store):
+    first, second = store.add_prompts(["q", "r"], "person")
+    one = store.add_demonstration(first.id, "one", "ada")
+    two = store.add_demonstration(second.id, "two", "robot", simulated=True)
+    gone = store.add_demonstration(second.id, "gone", "ada")
+    store.delete_demonstration(gone.id)
+    rows = sft_rows(store)
+    assert [(row["prompt"], row["completion"], row["id"], row["simulated"]) for row in rows] == [
+        ("q", "one", one.id, False),
+        ("r", "two", two.id, True),
+    ]
+    assert [row["split"] for row in rows] == [split_of("q"), split_of("r")]
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        (["a", "b"], {"ab": 1.0}),
+        (["ab"], {}),
+        (["c", "ab"], {"ca": 1 / 2, "cb": 1 / 2}),
+        (["b", "a", "c"], {"ba": 1 / 3, "bc": 1 / 3, "ac": 1 / 3}),
+        (["d", "c", "b", "a"], dict.fromkeys(("dc", "db", "da", "cb", "ca", "ba"), 1 / 6)),
+    ],
+)
+def test_the_pairs_of_a_ranking_share_one_vote(store: Store, groups: list[str], expected: dict[str, float]):
+    judged = ranked(store, "q", "".join(sorted("".join(groups))), groups)
+    rows = preference_rows(store)
+    assert {row["chosen"] + row["rejected"]: row["weight"] for row in rows} == pytest.approx(expected)
+    assert all((row["id"], row["prompt"], row["split"]) == (judged.id, "q", split_of("q")) for row in rows)
+    assert sum(row["weight"] for row in rows) == pytest.approx(1.0 if expected else 0.0)
+
+
+def test_equal_words_are_no_preference(store: Store):
+    (prompt,) = store.add_prompts(["q"], "person")
+    ids = [answer.id for answer in store.add_responses([Response(0, prompt.id, text, "m") for text in ("x", "x", "y")])]
+    store.add_comparison(prompt.id, ids, [[ids[0]], [ids[1]], [ids[2]]], ids, "ada")
+    assert [(row["chosen"], row["rejected"], row["weight"]) for row in preference_rows(store)] == [("x", "y", 0.5)] * 2
+
+
+def test_undone_and_bad_pairs_teach_nothing(store: Store):
+    ranked(store, "q", "ab", ["ab"], acceptable=0)
+    kept = ranked(store, "q", "cd", ["c", "d"], simulated=True)
+    ranked(store, "q", "ef", ["e", "f"])
+    store.undo("ada")
+    assert [(row["id"], row["simulated"]) for row in preference_rows(store)] == [(kept.id, True)]
+
+
+def test_next_to_write(store: Store):
+    assert next_to_write(store, "ada") is None
+    first, second, third = store.add_prompts(["p", "q", "r"], "person")
+    store.add_demonstration(first.id, "done", "bob")
+    assert next_to_write(store, "ada") == second
+    store.skip("ada", second.id, "demonstration")
+    store.skip("ada", third.id)  # skipped when comparing, which is another thing
+    assert next_to_write(store, "ada") == third and next_to_write(store, "bob") == second
+    store.add_demonstration(third.id, "done", "ada")
+    assert next_to_write(store, "ada") == second
+    store.add_demonstration(second.id, "done", "ada")
+    assert next_to_write(store, "ada") is None
+
+
+def test_next_to_rank(store: Store):
+    first, second, third = store.add_prompts(["p", "q", "r"], "person")
+    ranked(store, "p", "ab", ["a", "b"])
+    store.skip("bob", second.id)
+    assert [prompt.id for prompt in next_to_rank(store, "ada", 3)] == [third.id, second.id, first.id]
+    assert [prompt.id for prompt in next_to_rank(store, "bob", 2)] == [third.id, first.id]
+    assert [prompt.id for prompt in next_to_rank(store, None, 9)] == [third.id, first.id, second.id]
+
+
+def test_starter_prompts_are_there_and_different():
+    found = starter(30)
+    assert len(found) == 30 == len(set(found)) and all(isinstance(text, str) and text.strip() for text in found)
