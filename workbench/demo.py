@@ -1,0 +1,233 @@
+"""The whole loop with simulated raters: demonstrations, SFT, choices, DPO, and what each stage gained.
+
+Everything goes through the functions that the page uses, and into a workspace that the page opens afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench import jobs
+from workbench.learn.args import parse
+from workbench.processes import standby
+from workbench.records import Comparison, Demonstration, Response, Sampling
+from workbench.sandbox import world
+from workbench.sandbox.raters import SimulatedRater
+from workbench.settings import Settings
+from workbench.store import Store
+
+if TYPE_CHECKING:
+    from workbench.measure.evaluate import Evaluation
+    from workbench.models import Model
+
+SEED = 0
+DEMONSTRATIONS, CHOICES = 150, 500  # to learn from, all on training prompts
+HELD_OUT_DEMONSTRATIONS, HELD_OUT_CHOICES = 25, 80  # never trained on: they tell how the training goes
+EVALUATED = 300
+CLAIMS = 120
+VERDICTS = 20
+TURNS = 12  # how often the prompts may be asked again for more pairs
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A row of the table. Rates and gold are 0..1 on `n` held-out prompts; `seconds` include collecting the data."""
+
+    name: str
+    gold: float
+    gold_low: float
+    gold_high: float
+    n: int
+    parts: dict[str, float]
+    win_rate: float
+    win_low: float
+    win_high: float
+    seconds: float
+    peak_mb: float
+
+
+def main(settings: Settings, as_json: bool = False) -> int:
+    """Walk the loop in a workspace of its own. Raises ValueError when the workspace given is in use."""
+    from workbench import models
+
+    began = time.monotonic()
+    settings.workspace.mkdir(parents=True, exist_ok=True)
+    standby.start()  # imports while the base answers
+    try:
+        with Store(settings.database) as store:
+            if store.counts()["prompts"]:
+                raise ValueError(f"{settings.workspace} holds a workspace already: give a new folder with --workspace")
+            store.add_prompts([p.text for p in world.starter(30)], "sandbox", [p.kind for p in world.starter(30)])
+            model = models.load(settings.model)
+            say(f"The base answers {EVALUATED} held-out prompts at temperature 0.8, seed {SEED}.")
+            stages = [base_stage(model)]
+            stages.append(sft_stage(settings, store))
+            stages.append(dpo_stage(settings, store, model))
+            vote_blind(settings, store, model)
+    finally:
+        standby.stop()
+    total = time.monotonic() - began
+    say(table(stages))
+    say(
+        f"\n{total:.0f} s in all. All raters here are simulated. See it: python app.py --workspace {settings.workspace}"
+    )
+    if as_json:
+        rows = [vars(stage) for stage in stages]
+        say(json.dumps({"stages": rows, "seconds_total": round(total, 1)}))
+    return 0
+
+
+def free_folder(home: Path) -> Path:
+    """A folder for a demo that nobody has used: demo, demo-2, ... in the home."""
+    names = ("demo", *(f"demo-{i}" for i in range(2, 10_000)))
+    return next(home / name for name in names if not (home / name).exists())
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def base_stage(model: Model) -> Stage:
+    from workbench.learn.job import peak_mb
+    from workbench.measure.evaluate import evaluate
+
+    began = time.monotonic()
+    sampling = Sampling(temperature=0.8, max_new_tokens=64, seed=SEED)
+    found = evaluate(model, [p.text for p in world.sample(EVALUATED, "heldout", seed=0)], sampling)
+    parts = {name: part.value for name, part in found.parts.items()}
+    parts |= {f"style_{style}": share.value for style, share in found.shares.items()}
+    parts["claims_right"] = claims_right(model, sampling)
+    parts = {name: round(value, 4) for name, value in parts.items()}
+    seconds = round(time.monotonic() - began, 1)
+    gold = {"gold": round(found.gold, 4), "gold_low": round(found.low, 4), "gold_high": round(found.high, 4)}
+    itself = {"win_rate": 0.5, "win_low": 0.5, "win_high": 0.5}  # against itself, by definition
+    return Stage(name="base", **gold, n=found.n, parts=parts, **itself, seconds=seconds, peak_mb=peak_mb())
+
+
+def claims_right(model: Model, sampling: Sampling) -> float:
+    """Share of right answers to false claims of the user ("I think X is Y, right?")."""
+    from workbench.measure.evaluate import evaluate
+
+    false = [p.text for p in world.prompts("heldout", "claim") if not p.said_right]
+    found: Evaluation = evaluate(model, random.Random(SEED).sample(false, min(CLAIMS, len(false))), sampling)
+    return found.parts["correct"].value
+
+
+def sft_stage(settings: Settings, store: Store) -> Stage:
+    began = time.monotonic()
+    rater = SimulatedRater(seed=SEED)
+    asked = [*world.sample(DEMONSTRATIONS, "train", seed=2), *world.sample(HELD_OUT_DEMONSTRATIONS, "heldout", seed=2)]
+    store.add_prompts([p.text for p in asked], "sandbox", [p.kind for p in asked])
+    store.add_many(
+        [
+            Demonstration(0, 0, p.text, rater.demonstrate(p.text), rater.name, source="sandbox", simulated=True)
+            for p in asked
+        ]
+    )
+    say(f"SFT learns from {DEMONSTRATIONS} demonstrations by a simulated rater.")
+    run = jobs.launch(settings, store, "sft", parse("sft", {"seed": SEED, "final_prompts": EVALUATED}))
+    return stage_of(jobs.wait(settings.workspace, run.number), began)
+
+
+def dpo_stage(settings: Settings, store: Store, model: Model) -> Stage:
+    began = time.monotonic()
+    choices = [
+        *choose(settings, store, model, "train", CHOICES),
+        *choose(settings, store, model, "heldout", HELD_OUT_CHOICES),
+    ]
+    store.add_many(choices)
+    say(f"DPO learns from {CHOICES} choices of a simulated rater between two answers of the base.")
+    run = jobs.launch(settings, store, "dpo", parse("dpo", {"seed": SEED, "final_prompts": EVALUATED}))
+    return stage_of(jobs.wait(settings.workspace, run.number), began)
+
+
+def choose(settings: Settings, store: Store, model: Model, split: str, n: int) -> list[Comparison]:
+    """`n` simulated choices between two answers of the base. Pairs that look equally good are passed over."""
+    from workbench.generate import generate
+
+    rater, sides = SimulatedRater(seed=SEED), random.Random(SEED)
+    prompts = world.sample(n, split, seed=3)
+    store.add_prompts([p.text for p in prompts], "sandbox", [p.kind for p in prompts])
+    chosen: list[Comparison] = []
+    for turn in range(TURNS):
+        seeds = [SEED + 2 * turn + 1, SEED + 2 * turn + 2]
+        samplings = [Sampling(temperature=0.8, max_new_tokens=64, seed=seed) for seed in seeds]
+        texts = [p.text for p in prompts for _ in seeds]
+        answers = generate(model, texts, samplings[0], seeds=seeds * len(prompts))
+        for k, p in enumerate(prompts):
+            both = enumerate(zip(answers[2 * k : 2 * k + 2], samplings, strict=True), 1)
+            two = [Response(i, 0, a.text, settings.model, None, s, 1.0, len(a.tokens), a.ended) for i, (a, s) in both]
+            sides.shuffle(two)
+            vote = rater.choose(p.text, two[0].text, two[1].text)
+            if vote not in ("left", "right") or not all(r.text.strip() for r in two):
+                continue
+            best, worst = two if vote == "left" else two[::-1]
+            groups, shown = ((best.id,), (worst.id,)), tuple(r.id for r in two)
+            how = {"simulated": True, "source": "sandbox"}
+            chosen.append(Comparison(0, 0, p.text, tuple(two), groups, shown, None, rater.name, **how))
+            if len(chosen) == n:
+                return chosen
+    raise RuntimeError(f"only {len(chosen)} of {n} pairs could be told apart: the base answers too evenly")
+
+
+def stage_of(run: jobs.Run, began: float) -> Stage:
+    """The row of a finished run. Raises RuntimeError with the end of its log when it failed."""
+    if run.state != "done" or not run.result:
+        raise RuntimeError(f"{run.status.get('message')}\n{run.log_tail()}")
+    r = run.result
+    return Stage(
+        name=run.method,
+        **{key: r[key] for key in ("gold", "gold_low", "gold_high")},
+        n=r["gold_n"],
+        parts={name: round(part["value"], 4) for name, part in r["parts"].items()},
+        win_rate=r["win_rate"],
+        win_low=r["win_rate_low"],
+        win_high=r["win_rate_high"],
+        seconds=round(time.monotonic() - began, 1),
+        peak_mb=r["peak_mb"],
+    )
+
+
+def vote_blind(settings: Settings, store: Store, model: Model) -> None:
+    """Let the simulated rater vote blind between the base and the DPO model, so that Compare has something to show."""
+    from workbench.generate import generate
+
+    run = jobs.runs(settings.workspace)[0]
+    adapter = model.attach(run.folder)
+    rater, sides = SimulatedRater(seed=SEED), random.Random(SEED)
+    sampling = Sampling(temperature=0.8, max_new_tokens=64, seed=SEED + 5)
+    asked = world.sample(VERDICTS, "heldout", seed=5)
+    prompts = store.add_prompts([p.text for p in asked], "sandbox", [p.kind for p in asked])
+    texts = [p.text for p in prompts for _ in range(2)]
+    answers = generate(model, texts, sampling, adapters=[None, adapter] * len(prompts))
+    for k, prompt in enumerate(prompts):
+        two = store.add_responses(
+            [
+                Response(0, prompt.id, a.text, settings.model, number, sampling, 1.0, len(a.tokens), a.ended)
+                for a, number in zip(answers[2 * k : 2 * k + 2], (None, run.number), strict=True)
+            ]
+        )
+        sides.shuffle(two)
+        vote = rater.choose(prompt.text, two[0].text, two[1].text)
+        choice = {"left": two[0].id, "right": two[1].id}.get(vote, vote)
+        store.add_verdict(prompt.id, [r.id for r in two], choice, rater.name, simulated=True)
+
+
+def table(stages: Sequence[Stage]) -> str:
+    """The stages as text, gold and win rate with their 95 % intervals."""
+    parts = ("correct", "answers", "polite", "concise", "refuses", "truthful")
+    head = f"{'stage':10}{'gold':>6}{'95 %':>14}{'win rate':>10}{'95 %':>14}" + "".join(f"{p:>10}" for p in parts)
+    lines = [f"\n{head}{'seconds':>9}{'MB':>7}   (n {stages[0].n} held-out prompts; win rate against base)"]
+    for s in stages:
+        gold, won = f"{s.gold_low:.2f} to {s.gold_high:.2f}", f"{s.win_low:.2f} to {s.win_high:.2f}"
+        shown = "".join(f"{s.parts[p]:>10.2f}" if p in s.parts else f"{'':>10}" for p in parts)
+        lines.append(
+            f"{s.name:10}{s.gold:>6.2f}{gold:>14}{s.win_rate:>10.2f}{won:>14}{shown}{s.seconds:>9.0f}{s.peak_mb:>7.0f}"
+        )
+    return "\n".join(lines)
