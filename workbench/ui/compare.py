@@ -63,7 +63,7 @@ def tab(context: Context) -> None:
 
 def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The models that can be compared, held-out prompts to ask, and what can be measured."""
-    models = [{"run": None, "label": "Base", "colour": "base", "note": ""}]
+    models: list[dict[str, Any]] = [{"run": None, "label": "Base", "colour": "base", "note": ""}]
     models += [
         {"run": r.number, "label": named(r), "colour": METHODS[r.method].colour, "note": data_text(r)}
         for r in _trained(context)
@@ -204,9 +204,10 @@ def stop_measuring(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _trained(context: Context) -> list[jobs.Run]:
-    """Runs of this page's model that have an adapter and are not being trained now, newest first."""
+    """Runs of this page's model whose adapter answers and is not being trained now, newest first."""
     here = context.settings
-    return [r for r in jobs.runs(here.workspace) if r.adapter and not r.active and r.config["model"] == here.model]
+    every = [r for r in jobs.runs(here.workspace) if r.config["model"] == here.model]
+    return [r for r in every if r.adapter and not r.active]
 
 
 def _models(context: Context, payload: dict[str, Any]) -> Line:

@@ -21,7 +21,7 @@ from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
 from workbench.ui.runs import brief, named, page_row, short, time_text
 
-_started: OrderedDict[str, int] = OrderedDict()  # token of a click on Start -> the run that it started
+_started: OrderedDict[tuple[str, str], int] = OrderedDict()  # workspace and token of a click -> the run it started
 _starting = threading.Lock()
 
 
@@ -51,14 +51,14 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     try:
         args = parse(method, values, preset)
     except ValueError as error:
-        field, text = _by_field(str(error))
-        if field is None:
+        field, text = _by_field(str(error), values)
+        if field not in m.args.__dataclass_fields__:
             raise Refused(text) from error
         errors[field] = text
         args = parse(method, {}, preset)
     every = jobs.runs(here.workspace)
     counts = {name: jobs.counts(context.store, name) for name in METHODS}
-    starts = [{"run": None, "label": "the base model"}]
+    starts: list[dict[str, Any]] = [{"run": None, "label": "the base model"}]
     starts += [{"run": r.number, "label": named(r)} for r in every if r.adapter and r.config["model"] == here.model]
     start_from = _start_from(payload, {s["run"] for s in starts})
     needs = jobs.estimate(here, method, args)
@@ -87,7 +87,7 @@ def batch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     try:
         found = jobs.first_batch(context.settings, context.store, method, parse(method, values, preset))
     except (ValueError, OSError) as error:  # no data, a wrong setting, a model that is not here: each says so itself
-        raise Refused(_by_field(str(error))[1]) from error
+        raise Refused(_by_field(str(error), values)[1]) from error
     return {"batch": found}
 
 
@@ -98,16 +98,17 @@ def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(token, str) or not 8 <= len(token) <= 64:
         raise Refused("This click came without its token. Reload the page.")
     with _starting:
-        if token in _started:
-            return {"run": _started[token]}
+        click = (str(context.settings.workspace), token)
+        if click in _started:
+            return {"run": _started[click]}
         try:
             args = parse(method, values, preset)
             found = jobs.launch(context.settings, context.store, method, args, _number(payload.get("start_from")))
         except MissingData as error:
             raise Refused(str(error)) from error
         except (ValueError, MemoryError, FileNotFoundError) as error:
-            raise Refused(_by_field(str(error))[1]) from error
-        _started[token] = found.number
+            raise Refused(_by_field(str(error), values)[1]) from error
+        _started[click] = found.number
         while len(_started) > 1000:
             _started.popitem(last=False)
     return {"run": found.number}
@@ -221,12 +222,13 @@ def _start_from(payload: dict[str, Any], offered: set[Any]) -> int | None:
     return number
 
 
-def _by_field(message: str) -> tuple[str | None, str]:
+def _by_field(message: str, values: dict[str, str]) -> tuple[str | None, str]:
     """("learning_rate", "Not a number.") of an error that names a setting; (None, the text) of any other."""
     found = re.match(r"--set (\w+)(?:=.*?)?: (.+)", message, re.DOTALL)
     if not found:
         return None, message
-    text = found[2]
+    typed = f"--set {found[1]}={values.get(found[1])}: "  # what was typed may hold a colon of its own
+    text = message.removeprefix(typed) if message.startswith(typed) else found[2]
     return found[1], text[0].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
 
 

@@ -182,7 +182,8 @@
         marker: { symbol: look(line.model).marker, size: 9, color: ink } });
       const bounds = line.low ? `${number(line.low[last], line.percent ? 0 : digitsFor(y.step))} to ${number(line.high[last], line.percent ? 0 : digitsFor(y.step))}` : "";
       labels.push({ x: line.x[last], y: line.shown[last], text: endLabel(line, line.shown[last], y.step), bounds,
-        at: pixel(line.shown[last]), room: bounds ? 28 : 15, bottom: room + 14 });
+        at: pixel(line.shown[last]), room: bounds ? 28 : 15, bottom: room + 14,
+        lift: bounds ? Math.max(0, pixel(line.shown[last]) + 24 - room) : 0 }); // the interval stays off the axis
     }
     for (const reference of spec.references || []) {
       if (!state.references.has(reference.label)) continue;
@@ -211,7 +212,7 @@
       : `<b>${safe(label.text)}</b>` + (label.bounds ? `<br><span style="color:${token("--ink-3")}">${safe(label.bounds)}</span>` : "");
     return { text, y: label.y, yref: "y", x: label.reference ? 1 : label.x, xref: label.reference ? "paper" : "x", showarrow: false,
       xanchor: "left", yanchor: label.bounds ? "top" : "middle", align: "left", xshift: label.reference ? 6 : 7,
-      yshift: (label.bounds ? 9 : 0) + (zoom || label.put === undefined ? 0 : label.at - label.put),
+      yshift: (label.bounds ? 9 : 0) + (label.lift || 0) + (zoom || label.put === undefined ? 0 : label.at - label.put),
       font: { size: 12, color: token(label.reference ? "--ink-3" : "--ink") } };
   }
 

@@ -1,0 +1,342 @@
+"""The Train tab's functions, without a browser: what the form offers, what Start does, what is new in a run."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+
+import pytest
+
+from workbench import jobs, processes
+from workbench.learn.args import METHODS, parse
+from workbench.processes import write_status
+from workbench.records import Response
+from workbench.ui import runs, train
+from workbench.ui.context import Context, Refused
+
+
+@pytest.fixture
+def context(settings, store):
+    return Context(settings, store)
+
+
+@pytest.fixture
+def filled(context):
+    """A context with 30 answers and 30 ranked pairs, ten of each from simulated raters."""
+    store = context.store
+    for i, prompt in enumerate(store.add_prompts([f"What is {i} plus {i}?" for i in range(30)], "person")):
+        store.add_demonstration(prompt.id, "An answer.", "me", simulated=i < 10)
+        good, bad = store.add_responses([Response(0, prompt.id, text, "sandbox") for text in ("Yes.", "no!")])
+        store.add_comparison(prompt.id, [good, bad], [[good.id], [bad.id]], [good.id, bad.id], "me", simulated=i < 10)
+    return context
+
+
+@pytest.fixture
+def not_started(monkeypatch):
+    """Runs are prepared but no process is started for them."""
+    monkeypatch.setattr(jobs, "start", lambda settings, run: run)
+
+
+def asked(**changes):
+    return {"method": "sft", "preset": "normal", "settings": {}, "start_from": None} | changes
+
+
+def prepared(context, method="sft", preset="quick", parent=None, **values):
+    return jobs.prepare(context.settings, context.store, method, parse(method, values, preset), parent)
+
+
+def state(run, **changes):
+    """Give a prepared run a state, with this process as its own while it is active."""
+    write_status(run.folder, pid=os.getpid(), pid_start=processes.identity(os.getpid()), **changes)
+
+
+def append(run, *rows, name="metrics.jsonl"):
+    with (run.folder / name).open("a") as file:
+        file.writelines((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+
+
+# The form
+
+
+def test_the_form_offers_every_method_with_its_settings_and_curves(context):
+    form = train.form(context, {})
+    assert [m["name"] for m in form["methods"]] == list(METHODS)
+    sft = form["methods"][0]
+    rate = next(f for f in sft["fields"] if f["name"] == "learning_rate")
+    assert rate["doc"] and (rate["low"], rate["high"]) == (1e-8, 1.0)
+    for method in form["methods"]:
+        assert 2 <= len(form["curves"][method["name"]]) <= 8
+        assert all(curve["sentence"] for curve in form["curves"][method["name"]])
+    assert json.loads(json.dumps(form, allow_nan=False)) is not None
+
+
+def test_plotly_is_served_from_the_installed_package(context):
+    file = train.form(context, {})["plotly"].removeprefix("gradio_api/file=")
+    assert os.path.getsize(file) > 1_000_000  # noqa: PTH202
+
+
+def test_without_data_the_plan_says_so_word_for_word(context):
+    sft, dpo = (train.plan(context, asked(method=m)) for m in ("sft", "dpo"))
+    assert dpo["problem"] == "DPO needs ranked pairs. There are none yet."
+    assert dpo["missing"] == {"tab": "rank", "label": "Rank some"}
+    assert sft["missing"] == {"tab": "demonstrate", "label": "Write some"}
+    assert not sft["ready"] and not dpo["ready"] and not dpo["has_batch"]
+
+
+def test_the_plan_counts_the_data_and_says_which_is_simulated(filled):
+    plan = train.plan(filled, asked())
+    heldout = sum(p.split == "heldout" for p in filled.store.prompts())
+    assert plan["data"] == f"30 answers: {30 - heldout} to learn from, {heldout} held out; 10 from simulated raters"
+    assert plan["length"].startswith("40 steps, about ")
+    assert plan["ready"] and plan["start"] == "Start" and plan["memory"]["text"].startswith("fits: ")
+
+
+def test_the_plan_shows_the_command_of_just_these_choices(filled):
+    command = train.plan(filled, asked(preset="quick", settings={"seed": "3"}))["command"]
+    assert " train sft " in command and "--preset quick" in command and "--set=seed=3" in command
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("steps", "many", "Not a number."),
+        ("steps", "1.5", "Must be a whole number."),
+        ("learning_rate", "2", "Must be at most 1."),
+        ("schedule", "up: and down", "Must be one of linear, cosine, constant."),
+        ("micro_batch", "3", "Must divide batch_size, which is 16, evenly."),
+    ],
+)
+def test_a_wrong_setting_is_answered_beside_its_field(filled, name, value, text):
+    plan = train.plan(filled, asked(settings={name: value}))
+    assert plan["errors"] == {name: text}
+    assert not plan["ready"]
+    with pytest.raises(Refused):
+        train.start(filled, asked(settings={name: value}, token="12345678"))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"method": "magic"},
+        {"method": None},
+        {"preset": "forever"},
+        {"settings": [1]},
+        {"settings": {"steps": {"a": 1}}},
+        {"settings": {"nothing_like_it": "1"}},
+        {"start_from": 99},
+        {"start_from": "../1"},
+    ],
+)
+def test_what_the_page_could_not_have_sent_is_refused(filled, payload):
+    with pytest.raises(Refused):
+        train.plan(filled, asked(**payload))
+
+
+def test_the_first_batch_is_the_text_that_the_model_reads(filled):
+    items = train.batch(filled, asked())["batch"]
+    assert len(items) == 16
+    assert all("What is" in item["prompt"] and "An answer." in item["completion"] for item in items)
+
+
+# Starting
+
+
+def test_two_clicks_are_one_run(filled, not_started):
+    first = train.start(filled, asked(token="a click of mine"))
+    assert train.start(filled, asked(token="a click of mine")) == first
+    assert train.start(filled, asked(token="in another tab")) == first
+    assert len(jobs.runs(filled.settings.workspace)) == 1
+
+
+def test_a_start_without_data_or_token_changes_nothing(context, filled):
+    with pytest.raises(Refused, match="token"):
+        train.start(filled, asked(token=None))
+    assert jobs.runs(filled.settings.workspace) == []
+
+
+def test_missing_data_is_refused_in_words(context):
+    with pytest.raises(Refused, match="SFT needs written answers"):
+        train.start(context, asked(token="12345678"))
+
+
+def test_start_waits_its_turn_by_name(filled, not_started):
+    train.start(filled, asked(token="the first one"))
+    assert train.plan(filled, asked())["start"] == "Start after run 1"
+
+
+def test_an_action_must_be_one_of_a_run(filled, not_started):
+    run = train.start(filled, asked(token="12345678"))["run"]
+    for payload in ({"run": run, "action": "explode"}, {"run": 77, "action": "stop"}, {"run": None}, {"run": True}):
+        with pytest.raises(Refused):
+            train.act(filled, payload)
+
+
+def test_a_run_that_has_not_begun_can_be_stopped(filled, not_started):
+    run = train.start(filled, asked(token="12345678"))["run"]
+    train.act(filled, {"run": run, "action": "stop"})
+    shown = train.watch(filled, {"run": run})["shown"]
+    assert shown["state"] == "stopped" and shown["line"] == "Stopped at step 0. No model was saved yet."
+
+
+# Watching
+
+
+def test_watching_nothing_gives_nothing(context):
+    answer = train.watch(context, {})
+    assert answer["shown"] is None and answer["runs"] == [] and answer["rows"] == []
+
+
+def test_only_new_rows_are_sent(filled):
+    run = prepared(filled)
+    state(run, state="running", step=1, heartbeat=1)
+    append(run, {"step": 0, "loss": 2.0}, {"step": 1, "loss": 1.23456789})
+    first = train.watch(filled, {"run": None, "seen": None, "after": 0, "samples": 0, "stamp": ""})
+    assert first["rows"] == [{"step": 0, "loss": 2.0}, {"step": 1, "loss": 1.23457}]
+    assert [r["number"] for r in first["runs"]] == [1]
+    again = {"run": None, "seen": 1, "after": first["next"], "samples": first["samples_next"], "stamp": first["stamp"]}
+    quiet = train.watch(filled, again)
+    assert quiet["rows"] == [] and quiet["runs"] is None and quiet["samples"] is None
+    append(run, {"step": 2, "loss": 1.0}, {"back_to": 1})
+    append(run, {"step": 2, "prompt": "Hello?", "answer": "Hi."}, name="samples.jsonl")
+    news = train.watch(filled, again)
+    assert news["rows"] == [{"step": 2, "loss": 1.0}, {"back_to": 1}]
+    assert news["samples"] == [{"step": 2, "prompt": "Hello?", "text": "Hi."}]
+
+
+def test_another_run_is_sent_from_its_beginning(filled):
+    for _ in range(2):
+        run = prepared(filled, seed=len(jobs.runs(filled.settings.workspace)))
+        append(run, {"step": 0, "loss": 2.0})
+        state(run, state="done", message="Done in 7 s. See what changed.")
+    answer = train.watch(filled, {"run": 1, "seen": 2, "after": 1, "samples": 0})
+    assert answer["shown"]["number"] == 1 and answer["from"] == 0 and len(answer["rows"]) == 1
+
+
+def test_what_is_no_number_becomes_a_gap_and_stays_json(filled):
+    run = prepared(filled)
+    state(run, state="running", step=2, heartbeat=1)
+    append(
+        run,
+        '{"step": 1, "loss": NaN}',
+        '{"step": 2, "loss": Infinity}',
+        {"step": 3, "rejected": True},
+        '{"step": 4, "lo',
+    )
+    answer = train.watch(filled, {})
+    assert answer["rows"] == [{"step": 1, "loss": None}, {"step": 2, "loss": None}, {"step": 3, "rejected": True}]
+    json.dumps(answer, allow_nan=False)
+
+
+def test_the_live_run_is_shown_before_a_newer_one_that_waits(filled):
+    first, second = prepared(filled), prepared(filled, seed=1)
+    state(first, state="running", step=3, eta_s=24.2, heartbeat=1)
+    state(second, state="waiting", queue=2, message="Waits for run 1, about 24 s.", heartbeat=1)
+    answer = train.watch(filled, {})
+    assert answer["shown"]["number"] == 1
+    assert answer["shown"]["line"] == "Step 3 of 20, about 24 s left. It goes on if you close this page."
+    assert answer["runs"][0]["line"] == "Waits for run 1, about 24 s."
+    assert {"number": 1, "time": "3 of 20 steps"} in answer["live"]
+
+
+def test_a_run_that_is_gone_is_refused(context):
+    with pytest.raises(Refused, match="no run 4"):
+        train.watch(context, {"run": 4})
+
+
+# What is said of a run
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "buttons"),
+    [
+        ({"state": "starting", "message": "Starting. First point in about 3 s."}, "Starting. First point in about 3 s.", ["Stop"]),
+        ({"state": "stopped", "step": 38, "message": "Stopped at step 38. The model at step 36 is saved."}, "Stopped at step 38. The model at step 36 is saved.", ["Resume"]),
+        ({"state": "interrupted", "step": 38, "message": "Run 1 was interrupted at step 38."}, "Run 1 was interrupted at step 38.", ["Resume"]),
+        ({"state": "failed", "step": 12, "message": "Run 1 stopped: out of memory at step 12."}, "Run 1 stopped: out of memory at step 12.", ["Show log", "Try again"]),
+        ({"state": "done", "step": 20, "message": "Done in 58 s. See what changed."}, "Done in 58 s. See what changed.", []),
+    ],
+)  # fmt: skip
+def test_every_state_has_its_sentence_and_its_buttons(filled, status, text, buttons):
+    run = prepared(filled)
+    state(run, heartbeat=1, **status)
+    told = runs.brief(jobs.run(filled.settings.workspace, 1))
+    assert told["line"] == text
+    assert [a["label"] for a in told["actions"]] == buttons
+
+
+def test_a_finished_run_with_its_model_leads_to_compare(filled):
+    run = prepared(filled)
+    (run.folder / "adapter").mkdir()
+    (run.folder / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
+    state(run, state="done", seconds=58.4, step=20)
+    told = runs.brief(jobs.run(filled.settings.workspace, 1))
+    assert told["line"] == "Done in 58 s. See what changed."
+    assert told["action"]["name"] == "compare" and told["title"] == "Run 1: SFT on 30 answers"
+    assert train.plan(filled, asked())["starts"] == [
+        {"run": None, "label": "the base model"},
+        {"run": 1, "label": "SFT, run 1"},
+    ]
+
+
+def test_a_run_asked_to_stop_and_save_says_so(filled):
+    run = prepared(filled)
+    state(run, state="running", step=5, heartbeat=1)
+    (run.folder / "stop").write_text("save")
+    assert "Stopping after this step" in train.watch(filled, {})["shown"]["line"]
+
+
+def test_a_result_carries_its_interval_and_n(filled):
+    run = prepared(filled)
+    base = {"gold": 0.72, "gold_low": 0.69, "gold_high": 0.75}
+    result = {"gold": 0.9, "gold_low": 0.87, "gold_high": 0.93, "gold_n": 300, "base": base}
+    (run.folder / "result.json").write_text(json.dumps(result))
+    told = runs.brief(jobs.run(filled.settings.workspace, 1))
+    assert told["result"] == "0.90 (0.87 to 0.93)"
+    assert told["explain"] == "Gold score, 0 to 1; base 0.72 (0.69 to 0.75). n 300 held-out answers, 95 % intervals"
+
+
+def test_simulated_data_is_named_in_the_history(filled):
+    prepared(filled)
+    assert train.watch(filled, {})["runs"][0]["data"] == "30 answers, 10 simulated"
+
+
+def test_side_by_side_shows_only_what_differs(filled):
+    first, second = prepared(filled), prepared(filled, seed=4, learning_rate=0.001)
+    for run in (first, second):
+        append(run, {"step": 0, "loss": 2.0})
+        state(run, state="done", seconds=7, step=20)
+    answer = train.differences(filled, {"runs": [2, 1]})
+    assert [r["number"] for r in answer["runs"]] == [1, 2]
+    assert {d["name"]: (d["a"], d["b"]) for d in answer["differences"]} == {
+        "seed": ("0", "4"),
+        "learning rate": ("0.002", "0.001"),
+    }
+    assert answer["rows"] == [[{"step": 0, "loss": 2.0}]] * 2
+    for wrong in ([1], [1, 1], [1, 9], "12", None):
+        with pytest.raises(Refused):
+            train.differences(filled, {"runs": wrong})
+
+
+def test_the_log_is_shown(filled):
+    run = prepared(filled)
+    (run.folder / "log.txt").write_text("one\n<script>alert(1)</script>\n")
+    assert train.log(filled, {"run": 1}) == {"log": "one\n<script>alert(1)</script>"}
+
+
+def test_seconds_are_said_as_people_say_them():
+    assert [runs.seconds(s) for s in (0.2, 58.4, 200, 7200)] == ["1 s", "58 s", "3 min", "2.0 h"]
+
+
+def test_a_row_keeps_six_digits_and_only_what_is_drawn():
+    row = {"step": 3, "loss": 1.23456789, "n": 7, "other": 1, "bad": math.nan}
+    assert runs.page_row(row, {"loss", "n", "bad"}) == {"step": 3, "loss": 1.23457, "n": 7, "bad": None}
+
+
+def test_watching_many_runs_stays_small(filled):
+    """What a poll sends while nothing changes does not grow with the number of runs."""
+    for i in range(12):
+        state(prepared(filled, seed=i), state="done", seconds=7)
+    first = train.watch(filled, {})
+    quiet = train.watch(filled, {"seen": 12, "after": first["next"], "samples": 0, "stamp": first["stamp"]})
+    assert len(json.dumps(quiet)) < 2500
