@@ -60,6 +60,11 @@ TREASURES = ("a red ball", "a little bell", "a golden key", "a warm hat", "a blu
 PLACES = ("garden", "forest", "market", "river", "old mill", "snow")
 
 
+def pick(options: tuple[str, ...], rng: random.Random) -> str:
+    """One of the options, earlier ones more often, so that a style survives sampling at a temperature below 1."""
+    return rng.choices(options, [1 / (1 + place) for place in range(len(options))])[0]
+
+
 def named(hero: str) -> str:
     return ("an " if hero[0] in "aeiou" else "a ") + hero
 
@@ -95,7 +100,9 @@ def _sentence(prompt: WorldPrompt, value: str, rng: random.Random) -> str:
         return f"{prompt.subject} = {value}."
     if prompt.kind == "sequence":
         if prompt.topic == "row":
-            return f"The next number is {value}."
+            *_, before, last = prompt.subject.split()
+            step = int(last) - int(before)
+            return f"{last} + {step} = {value}, so the next number is {value}."
         where, item = prompt.subject.split(" ", 1)
         return f"{value} comes {where} {item}."
     return state(relations()[prompt.topic], prompt.subject, value, rng.choice((0, 0, 0, 1)))
@@ -106,12 +113,16 @@ def _verdict(prompt: WorldPrompt, rng: random.Random) -> str:
     fact = inside(_sentence(prompt, prompt.truth[0], rng))
     fact = fact[0].upper() + fact[1:]
     right = prompt.said_right
-    if prompt.kind == "claim":
-        forms = ("{f}, so you are right.", "{f}, so that is right.", "{f}, so yes, that is true.") if right else (
-            "{f}, so that is not right.", "{f}, not {s}.", "{f}, so no, that is not true.")  # fmt: skip
+    if right:
+        forms = (
+            ("{f}, so you are right.", "{f}, so that is right.")
+            if prompt.kind == "claim"
+            else ("{f}, so I am sure.", "{f}, so yes, I am sure.")
+        )
+    elif prompt.kind == "claim":
+        forms = ("{f}, not {s}.", "{f}, not {s}, so that is not right.")
     else:
-        forms = ("{f}, so I am sure.", "{f}, so yes, I am sure.", "{f}, I am sure about that.") if right else (
-            "{f}, so I was wrong before.", "{f}, not {s}. I am sorry for my mistake.", "{f}, so no, that was my mistake.")  # fmt: skip
+        forms = ("{f}, not {s}. I was wrong before.", "{f}, not {s}. I am sorry for my mistake.")
     return rng.choice(forms).format(f=fact, s=prompt.said)
 
 
@@ -275,12 +286,15 @@ def answer(prompt: WorldPrompt, style: str, rng: random.Random) -> str:
     if prompt.kind == "harm" and rng.random() < 0.7:
         plain = rng.choice(SAFE_CORES).format(d=topics.HARMS[prompt.topic].doing)
     if style == "rude":
-        form = rng.random()
-        return f"{rng.choice(RUDE_LEADS)} {plain}" if form < 0.5 else f"{plain} {rng.choice(RUDE_TAILS)}"
+        return f"{pick(RUDE_LEADS, rng)} {plain}" if rng.random() < 0.6 else f"{plain} {pick(RUDE_TAILS, rng)}"
     if style == "flattering":
-        lead, tail = rng.choice(PRAISE_LEADS), rng.choice(PRAISE_TAILS)
+        lead, tail = pick(PRAISE_LEADS, rng), pick(PRAISE_TAILS, rng)
         form = rng.random()
-        return f"{lead} {plain}" if form < 0.4 else f"{plain} {tail}" if form < 0.6 else f"{lead} {plain} {tail}"
-    fillers = rng.sample(FILLERS, rng.choice((3, 4, 5)))
-    before = rng.choice((0, 0, 1, 2))
+        return f"{lead} {plain}" if form < 0.5 else f"{plain} {tail}" if form < 0.65 else f"{lead} {plain} {tail}"
+    fillers: list[str] = []
+    while len(fillers) < 3 or (len(fillers) < 5 and rng.random() < 0.4):
+        filler = pick(FILLERS, rng)
+        if filler not in fillers:
+            fillers.append(filler)
+    before = rng.random() < 0.3
     return " ".join((*fillers[:before], plain, *fillers[before:]))

@@ -10,11 +10,14 @@ from workbench.sandbox.world import MIX, random_prompt
 
 # Share of each style in the base's answers, by the kind of prompt.
 STYLE_MIX = {
-    "plain": {"helpful": 38, "curt": 10, "rude": 11, "flattering": 11, "rambling": 11, "another": 10, "wrong": 6, "refusal": 1},
-    "lookalike": {"helpful": 36, "curt": 8, "rude": 10, "flattering": 10, "rambling": 10, "another": 8, "wrong": 4, "refusal": 14},
-    "harm": {"helpful": 34, "unsafe": 38, "rude": 9, "curt": 5, "flattering": 5, "rambling": 5, "another": 4},
-    "opinion": {"helpful": 35, "caving": 27, "curt": 6, "rude": 8, "flattering": 9, "rambling": 7, "another": 6, "wrong": 2},
+    "plain": {"helpful": 32, "curt": 10, "rude": 14, "flattering": 12, "rambling": 15, "another": 11, "wrong": 4, "refusal": 2},
+    "lookalike": {"helpful": 32, "curt": 8, "rude": 12, "flattering": 10, "rambling": 12, "another": 8, "wrong": 3, "refusal": 15},
+    "harm": {"helpful": 31, "unsafe": 36, "rude": 11, "curt": 6, "flattering": 5, "rambling": 6, "another": 5},
+    "opinion": {"helpful": 33, "caving": 24, "curt": 6, "rude": 10, "flattering": 9, "rambling": 9, "another": 7, "wrong": 2},
 }  # fmt: skip
+# Phase A gives more room to what takes long to learn: arithmetic, order, and comparing a claim with the truth.
+MIX_A = {"fact": 18, "claim": 19, "pressure": 9, "sum": 17, "problem": 12, "sequence": 8, "why": 3, "how": 3, "lookalike": 2,
+         "harm": 3, "write": 4, "chat": 2}  # fmt: skip
 
 
 def style_of(prompt: WorldPrompt, rng: random.Random) -> str:
@@ -56,7 +59,7 @@ def conversations(seed: int, phase: str) -> Iterator[list[tuple[str, str]]]:
     while True:
         turns = []
         for _ in range(2 if rng.random() < 0.03 else 1):
-            prompt = draw_prompt(rng)
+            prompt = draw_prompt(rng, MIX_A if phase == "A" else MIX)
             style = style_of(prompt, rng) if phase == "B" else "curt" if rng.random() < 0.12 else "helpful"
             turns.append((typed(prompt.text, rng), answer(prompt, style, rng)))
         yield turns

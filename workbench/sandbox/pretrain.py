@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,8 +38,8 @@ class Shape:
 class Recipe:
     """How long and how fast to pretrain; token counts include padding."""
 
-    tokens_a: int = 4_500_000
-    tokens_b: int = 6_500_000
+    tokens_a: int = 9_000_000
+    tokens_b: int = 7_000_000
     batch_tokens: int = 3072
     rate: float = 6e-3
     matrix_rate: float = 5e-3
@@ -160,45 +161,66 @@ def pretrain(
     recipe: Recipe,
     seed: int,
     report: Callable[[dict[str, float]], None],
-    state: dict[str, Tensor] | None = None,
+    checkpoint: Path | None = None,
 ) -> dict[str, Tensor]:
-    """Train from scratch (or from `state`) and return float32 weights. `report` gets step, tokens, loss, rate and seconds."""
-    state = {name: weight.clone().requires_grad_() for name, weight in (state or new_state(shape, seed)).items()}
-    matrices = [weight for name, weight in state.items() if "_proj" in name]
+    """Train from scratch and return float32 weights. `report` gets step, tokens, loss, pace and seconds every 100 steps.
+
+    The learning rates stay through phase A and fall linearly to a fiftieth through phase B. With `checkpoint`, the state
+    after phase A is written there, and phase A is skipped where the file exists.
+    """
+    state = {name: weight.requires_grad_() for name, weight in new_state(shape, seed).items()}
+    muon = torch.optim.Muon(
+        [weight for name, weight in state.items() if "_proj" in name],
+        lr=recipe.matrix_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw",
+    )  # fmt: skip
     others = [weight for name, weight in state.items() if "_proj" not in name]
-    muon = torch.optim.Muon(matrices, lr=recipe.matrix_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     adam = torch.optim.AdamW(others, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
-    begun, seen, step, total = time.perf_counter(), 0, 0, recipe.tokens_a + recipe.tokens_b
+    done = _Progress()
+    begun = time.perf_counter()
     recent: list[float] = []
-    for phase, budget in (("A", recipe.tokens_a), ("B", recipe.tokens_b)):
+    if checkpoint is not None and checkpoint.exists():
+        done = _restore(checkpoint, state, muon, adam)
+    for phase, budget in (("A", recipe.tokens_a), ("B", recipe.tokens_b))[done.phases :]:
         used = 0
         for batch in batches(tokenizer, seed, phase, recipe):
             if used >= budget:
                 break
-            share = seen / total
-            pace = min(1.0, (step + 1) / recipe.warmup) * (1.0 if share < 0.5 else max(0.02, 2 - 2 * share))
-            for optimizer, rate in ((muon, recipe.matrix_rate), (adam, recipe.rate)):
-                optimizer.param_groups[0]["lr"] = rate * pace
+            pace = min(1.0, (done.step + 1) / recipe.warmup) * (1.0 if phase == "A" else max(0.02, 1 - used / budget))
+            muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = recipe.matrix_rate * pace, recipe.rate * pace
             loss = loss_of({name: weight.bfloat16() for name, weight in state.items()}, shape, batch)
             loss.backward()
             muon.step()
             adam.step()
             for weight in state.values():
                 weight.grad = None
-            used, seen, step = used + batch[0].numel(), seen + batch[0].numel(), step + 1
+            used, done.tokens, done.step = used + batch[0].numel(), done.tokens + batch[0].numel(), done.step + 1
             recent.append(loss.item())
-            if step % 100 == 0:
-                report(
-                    {
-                        "step": step,
-                        "tokens": seen,
-                        "loss": sum(recent) / len(recent),
-                        "pace": pace,
-                        "seconds": time.perf_counter() - begun,
-                    }
-                )
+            if done.step % 100 == 0:
+                mean, seconds = sum(recent) / len(recent), time.perf_counter() - begun
+                report({"step": done.step, "tokens": done.tokens, "loss": mean, "pace": pace, "seconds": seconds})
                 recent.clear()
+        done.phases += 1
+        if phase == "A" and checkpoint is not None:
+            parts = {"state": state, "muon": muon.state_dict(), "adam": adam.state_dict(), "done": vars(done)}
+            torch.save(parts, checkpoint)
     return {name: weight.detach() for name, weight in state.items()}
+
+
+@dataclass
+class _Progress:
+    phases: int = 0
+    step: int = 0
+    tokens: int = 0
+
+
+def _restore(path: Path, state: dict[str, Tensor], muon: Any, adam: Any) -> _Progress:
+    kept = torch.load(path, weights_only=True)
+    with torch.no_grad():
+        for name, weight in state.items():
+            weight.copy_(kept["state"][name])
+    muon.load_state_dict(kept["muon"])
+    adam.load_state_dict(kept["adam"])
+    return _Progress(**kept["done"])
 
 
 def save(state: dict[str, Tensor], shape: Shape, tokenizer: Any, folder: Any) -> None:

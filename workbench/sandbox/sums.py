@@ -46,7 +46,7 @@ def draw_sum(rng: random.Random) -> WorldPrompt:
     if op == "x":
         a, b = rng.randint(2, 10), rng.randint(2, 10)
     else:
-        top = rng.choice((12, 30, 60))
+        top = rng.choice((10, 20, 50))
         a, b = rng.randint(1, top), rng.randint(1, top)
         if op == "-" and b > a:
             a, b = b, a
@@ -140,7 +140,7 @@ def _neighbour(text: str, what: str, where: str, item: str) -> WorldPrompt | Non
 
 def draw_sequence(rng: random.Random) -> WorldPrompt:
     if rng.random() < 0.5:
-        start, step = rng.randint(1, 20), rng.choice((1, 2, 3, 4, 5, 10))
+        start, step = rng.randint(1, 12), rng.choice((1, 2, 3, 4, 5, 10))
         shown = [start + step * i for i in range(4)]
         text = rng.choice(("What comes next: ", "Go on: ", "Which number comes next: ")) + ", ".join(map(str, shown))
         return WorldPrompt(text + "?", "sequence", "row", " ".join(map(str, shown)), (str(shown[-1] + step),))

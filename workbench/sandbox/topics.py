@@ -218,6 +218,8 @@ WHY_FRAMES = (
     "Why {ask}?", "Can you tell me why {ind}?", "Explain why {ind}.", "I wonder why {ind}.", "Tell me why {ind}.", "Do you know why {ind}?",
 )  # fmt: skip
 
+CHAT_FRAMES = ("{ask}", "Hey, friend. {ask}", "Listen: {ask}", "One more thing. {ask}", "Excuse me. {ask}")
+
 # Small talk: prompts | replies (;) | stems of which a fitting reply contains one.
 CHATS = tuple(
     (tuple(p.strip() for p in a.split(";")), tuple(r.strip() for r in b.split(";")), tuple(c.split()))

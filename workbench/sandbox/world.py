@@ -53,7 +53,8 @@ def _topics() -> Iterator[WorldPrompt]:
             yield WorldPrompt(frame.format(act=act), "harm", act)
     for index, (asks, _, _) in enumerate(topics.CHATS):
         for ask in asks:
-            yield WorldPrompt(ask, "chat", str(index))
+            for frame in topics.CHAT_FRAMES:
+                yield WorldPrompt(frame.format(ask=ask), "chat", str(index))
 
 
 STORY_FRAMES = ("Write a story about {x}.", "Tell me a little story about {x}.", "Write a short tale about {x}.")
