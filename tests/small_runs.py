@@ -44,7 +44,7 @@ def launch(
     return jobs.launch(made, store, method, parse(method, SMALL | changes), start_from)
 
 
-def until(condition, seconds: float = 90.0):
+def until(condition, seconds: float = 240.0):
     """The condition's first true value. Fails after `seconds`, so that a broken job cannot hang the suite."""
     end = time.monotonic() + seconds
     while not (value := condition()):

@@ -185,7 +185,7 @@ def test_03_04_killed_then_resumed_equals_uninterrupted_even_with_the_newest_che
     killed = launch(made, store, **longer)
     assert killed.number == 2
     os.kill(pid_of(reached(made, killed, 9)), signal.SIGKILL)
-    found = until(lambda: (r := jobs.run(made.workspace, 2)).state == "interrupted" and r, 5)
+    found = until(lambda: (r := jobs.run(made.workspace, 2)).state == "interrupted" and r, 60)
     assert found.status["message"].startswith("Run 2 was interrupted at step ")
     assert found.status["last_lines"]
     assert found.adapter is not None, "the model of the last checkpoint is kept"
@@ -276,7 +276,7 @@ def test_09_a_job_that_hangs_is_ended_and_said_so(place, monkeypatch):
     monkeypatch.setenv("WORKBENCH_HANG_SECONDS", "1")
     pid = pid_of(run)
     os.kill(pid, signal.SIGSTOP)
-    found = until(lambda: (r := jobs.run(made.workspace, run.number)).state == "failed" and r, 20)
+    found = until(lambda: (r := jobs.run(made.workspace, run.number)).state == "failed" and r, 60)
     assert "hung at step" in found.status["message"]
     assert not alive(pid)
 
