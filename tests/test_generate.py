@@ -7,7 +7,7 @@ import torch
 
 from tests import tiny_model
 from workbench import decoders, models
-from workbench.generate import answer_ids, generate, logprobs, nucleus, pick, survivors, uniforms
+from workbench.generate import answer_ids, generate, logprobs, nucleus, pick, rows_that_fit, survivors, uniforms
 from workbench.models import ModelError
 from workbench.records import Sampling
 
@@ -263,6 +263,16 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_rows(model, monkeypatch):
     monkeypatch.setattr(decoders.LlamaDecoder, "start", lambda *a: (_ for _ in ()).throw(MemoryError()))
     with pytest.raises(MemoryError, match="not even one answer fits"):
         generate(model, PROMPTS, WARM)
+
+
+def test_rows_at_once_fit_into_half_of_the_free_memory(model, monkeypatch):
+    # a token's cache: keys and values, 2 layers, 2 heads of width 8, float32: 256 bytes; a row's logits: 16 * 260
+    monkeypatch.setattr("workbench.generate.free_memory", lambda device: 2 * 5 * (256 * 100 + 16 * 260))
+    assert model.hf.config.vocab_size == 260
+    assert rows_that_fit(model, 100) == 5
+    assert rows_that_fit(model, 101) == 4
+    assert rows_that_fit(model, 100_000) == 1
+    assert texts(generate(model, PROMPTS, WARM)) == texts(generate(model, PROMPTS, WARM, batch_size=7))
 
 
 def test_other_errors_are_not_taken_for_memory(model, monkeypatch):

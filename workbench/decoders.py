@@ -174,9 +174,8 @@ class LlamaDecoder:
     def start(self, ids: Tensor, mask: Tensor) -> Tensor:
         rows, length = ids.shape
         x = F.embedding(ids, self.embed)
-        # keys lie with the places last: the product with a query then runs along memory, at half the time
-        self.keys = x.new_empty(len(self.layers), rows, self.kv, self.width, self.room)
-        self.values = x.new_empty(len(self.layers), rows, self.kv, self.room, self.width)
+        self.keys = x.new_empty(len(self.layers), rows, self.kv, self.room, self.width)
+        self.values = torch.empty_like(self.keys)
         self.length = 0
         # -inf would make rows of padding NaN, which a later product with 0 would spread
         least = torch.finfo(x.dtype).min
@@ -196,8 +195,8 @@ class LlamaDecoder:
         moved = (index != torch.arange(len(index), device=index.device)).nonzero()[:, 0]
         if len(moved):
             taken = index[moved]
-            self.keys[:, moved, :, :, : self.length] = self.keys[:, taken, :, :, : self.length]
-            self.values[:, moved, :, : self.length] = self.values[:, taken, :, : self.length]
+            for cache in (self.keys, self.values):
+                cache[:, moved, :, : self.length] = cache[:, taken, :, : self.length]
         self.keys, self.values = self.keys[:, : len(index)], self.values[:, : len(index)]
         self.bias, self.position = self.bias[index], self.position[index]
         kept = set(index.tolist())
@@ -214,7 +213,7 @@ class LlamaDecoder:
             qk = h[:, :, :turned]
             qk = qk * cos + qk.roll(self.width // 2, -1) * sin
             q, k, v = qk[:, :, : self.heads], qk[:, :, self.heads :], h[:, :, turned:]
-            self.keys[i, ..., start : self.length] = k.permute(0, 2, 3, 1)
+            self.keys[i, :, :, start : self.length] = k.transpose(1, 2)
             self.values[i, :, :, start : self.length] = v.transpose(1, 2)
             a = self._attend_one(i, q) if bias is None else self._attend_many(q, k, v, bias)
             x = x + out(a, self.groups)
@@ -232,10 +231,10 @@ class LlamaDecoder:
         """One new token looks at the cache: for a single query plain products beat fused attention on a CPU."""
         rows = len(q)
         q = q.reshape(rows * self.kv, -1, self.width)  # heads that share a key stand together
-        keys = self.keys[layer].flatten(0, 1)[..., : self.length]
+        keys = self.keys[layer].flatten(0, 1)[:, : self.length]
         values = self.values[layer].flatten(0, 1)[:, : self.length]
         bias = self.bias.view(rows * self.kv, 1, -1)[..., : self.length]
-        scores = torch.baddbmm(bias, q, keys, alpha=self.width**-0.5)
+        scores = torch.baddbmm(bias, q, keys.transpose(1, 2), alpha=self.width**-0.5)
         return torch.bmm(scores.softmax(-1), values).view(rows, 1, -1)
 
     def _rms(self, x: Tensor, weight: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from workbench.records import Sampling
 
 STREAM_EVERY = 0.05  # seconds between two texts of a row: the eye needs no more, and decoding them costs
 MOST_ROWS = 256
+LOGITS = 100_000_000  # numbers held at once when scoring
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def generate(
     _check_lengths(model, ids, sampling)
     noise = [uniforms(seed, prompt, sampling.max_new_tokens) for seed, prompt in zip(seeds, prompts, strict=True)]
     done: list[Generated | None] = [None] * len(prompts)
-    at_once = batch_size or MOST_ROWS
+    at_once = batch_size or rows_that_fit(model, max(map(len, ids), default=0) + sampling.max_new_tokens)
     waiting = _batches(model, ids, voices, at_once)
     with model.lock.generation(background):
         while waiting:
@@ -82,7 +83,7 @@ def generate(
             try:
                 answers = batch.run(np.stack([noise[i] for i in rows]), told, should_stop, background)
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 if len(rows) == 1:
                     raise MemoryError("not even one answer fits into memory: ask for fewer new tokens") from error
@@ -133,7 +134,7 @@ def logprobs(
     adapter: str | None = None,
     strength: float = 1.0,
     temperature: float = 1.0,
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> list[list[float]]:
     """Log-probabilities, in nats, of every token of given answers under one model; one list per answer.
 
@@ -146,8 +147,11 @@ def logprobs(
     ends = [answer_ids(model, answer) if isinstance(answer, str) else list(answer) for answer in answers]
     result: list[list[float]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(starts[i]) + len(ends[i]))
-    for k in range(0, len(order), batch_size):
-        rows = order[k : k + batch_size]
+    longest = max((len(a) + len(b) for a, b in zip(starts, ends, strict=True)), default=1)
+    # the logits of every place are there at once: with a vocabulary of 100,000 they are what fills the memory
+    at_once = batch_size or max(1, min(32, LOGITS // (longest * model.hf.config.get_text_config().vocab_size)))
+    for k in range(0, len(order), at_once):
+        rows = order[k : k + at_once]
         scored = _score(model, [starts[i] for i in rows], [ends[i] for i in rows], voice, temperature)
         for i, values in zip(rows, scored, strict=True):
             result[i] = values
@@ -226,7 +230,26 @@ def survivors(over: Sequence[bool], in_order: bool) -> list[int]:
     return [tail.pop() if over[k] else k for k in range(len(alive))]
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def rows_that_fit(model: Model, length: int) -> int:
+    """How many rows of `length` tokens to run at once: their caches and logits take at most half of the free memory."""
+    config = model.hf.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    cache = 2 * config.num_hidden_layers * heads * width * length * model.hf.dtype.itemsize
+    logits = 16 * config.vocab_size  # float32 logits and probabilities, float64 sums
+    return max(1, min(MOST_ROWS, free_memory(model.device) // 2 // (cache + logits)))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be taken on a device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
