@@ -77,6 +77,11 @@ def test_one_self_instruct_task_gives_one_demonstration_per_instance(tmp_path: P
     [
         (PAIR, "What is a cat?"),
         ({"prompt": [USER], "chosen": [HELLO], "rejected": [{"role": "assistant", "content": "What?"}]}, "Hi"),
+        (
+            {"prompt": "Hi", "chosen": [USER, HELLO], "rejected": [USER, {"role": "assistant", "content": "What?"}]},
+            "Hi",
+        ),
+        ({"prompt": "\n\nHuman: Hi\n\nAssistant:", "chosen": "Hello!", "rejected": "What?"}, "Hi"),
         ({"chosen": [USER, HELLO], "rejected": [USER, {"role": "assistant", "content": "What?"}]}, "Hi"),
         ({"chosen": "\n\nHuman: Hi\n\nAssistant: Hello!", "rejected": "\n\nHuman: Hi\n\nAssistant: What?"}, "Hi"),
         (
@@ -139,6 +144,26 @@ def test_transcripts_and_turns_round_trip():
         assert to_text(from_text(prompt)) == prompt
     assert to_messages("Human: Hi\n\nAssistant: Hello!\n\nHuman: a\n\nb")[-1] == {"role": "user", "content": "a\n\nb"}
     assert to_messages("Human: is a word") == [{"role": "user", "content": "Human: is a word"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"prompt": "a", "completion": "b", "label": False}, "unwanted"),
+        ({"messages": [USER]}, "ends with the user's turn"),
+        ({"messages": [HELLO]}, "no user's turn"),
+        ({"messages": [{"role": "tool", "content": "x"}, HELLO]}, "the role 'tool'"),
+        ({"messages": []}, "not empty"),
+        ({"instruction": "a", "instances": []}, "not empty"),
+        ({"chosen": "Human: a", "rejected": "Human: b"}, "no transcript"),
+        ({"chosen": [USER, HELLO], "rejected": [{"role": "user", "content": "Ho"}, HELLO]}, "differ before"),
+        ({"prompt": [USER], "chosen": [HELLO], "rejected": [USER]}, "one message of the assistant"),
+        ({"prompt": "q", "responses": [{"text": "a", "model": "m"}], "groups": [[0]], "shown": [0]}, "two or more"),
+        ({"prompt": "q", "responses": [{"text": "a"}] * 2, "groups": [[0], [1]], "shown": [0, 1]}, "model"),
+    ],
+)
+def test_rows_that_say_nothing_usable(tmp_path: Path, row: dict, reason: str):
+    assert reason in only(tmp_path, row)
 
 
 # Choosing the kind and the format

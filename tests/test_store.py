@@ -419,6 +419,19 @@ def test_a_closed_store_refuses(tmp_path: Path):
         store.add_prompts(["q"], "person")
 
 
+def test_any_path_will_do(tmp_path: Path):
+    path = tmp_path / "50 % off? #1 ü" / "w&b?mode=ro.db"
+    for place in (path, str(path)):
+        with Store(place) as store:
+            store.add_prompts(["q"], "person")
+    assert path.exists() and store.where == str(path)
+
+
+def test_a_password_is_not_shown():
+    url = database.url_of("postgresql+psycopg://ada:secret@db/votes")
+    assert "secret" not in database.place(url) and "db/votes" in database.place(url)
+
+
 def test_places_that_are_no_database_are_named(tmp_path: Path):
     with pytest.raises(StoreError, match="folder"):
         Store(tmp_path)

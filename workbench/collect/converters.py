@@ -57,8 +57,13 @@ def instruction(row: Row) -> str:
 
 
 def prompt_text(value: Any) -> str:
-    """A prompt as text or as messages."""
-    return words(to_text(turns_of(value)) if isinstance(value, list) else value, "the prompt")
+    """A prompt as text, as messages, or as a transcript that ends where the assistant is to speak."""
+    if isinstance(value, list):
+        return words(to_text(turns_of(value)), "the prompt")
+    text = words(value, "the prompt")
+    if text.lstrip().startswith("Human:") and text.rstrip().endswith("\n\nAssistant:"):
+        return words(to_text(transcript(text.rstrip() + " ")[:-1]), "the prompt")
+    return text
 
 
 def answer_text(value: Any, what: str) -> str:
@@ -167,6 +172,10 @@ def self_instruct(row: Row, origin: Origin) -> list[Record]:
 
 def trl_comparison(row: Row, origin: Origin) -> list[Record]:
     chosen, rejected = row.get("chosen"), row.get("rejected")
+    if isinstance(chosen, list) and isinstance(rejected, list):
+        whole = row.get("prompt") is None or min(len(chosen), len(rejected)) > 1
+        if whole:  # conversations that hold the prompt, too
+            return [_shared_prompt(row, origin, turns_of(chosen), turns_of(rejected))]
     if row.get("prompt") is not None:
         prompt = prompt_text(row["prompt"])
         return [
@@ -178,9 +187,7 @@ def trl_comparison(row: Row, origin: Origin) -> list[Record]:
                 answer_text(rejected, "the rejected answer"),
             )
         ]
-    if not isinstance(chosen, list) or not isinstance(rejected, list):
-        raise ValueError("the prompt is missing")
-    return [_shared_prompt(row, origin, turns_of(chosen), turns_of(rejected))]
+    raise ValueError("the prompt is missing")
 
 
 def hh_rlhf(row: Row, origin: Origin) -> list[Record]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
@@ -37,10 +37,10 @@ class StoreTooNew(StoreError):
     """The workspace was written by a newer workbench; it is left as it is."""
 
 
-def url_of(path_or_url: str | Path) -> str:
+def url_of(path_or_url: str | Path) -> URL:
     """A database URL: as given, or that of the SQLite file at a path (its folder is made)."""
     if "://" in str(path_or_url):
-        return str(path_or_url)
+        return make_url(str(path_or_url))
     if "\0" in str(path_or_url):
         raise StoreError(f"{str(path_or_url)!r} is no path of a database: it holds a NUL character")
     path = Path(path_or_url).expanduser().absolute()
@@ -49,15 +49,19 @@ def url_of(path_or_url: str | Path) -> str:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(
-            f"The folder {path.parent} cannot be made: {error.strerror}. Choose another workspace."
-        ) from error
-    return f"sqlite:///{path}"
+        reason = f"The folder {path.parent} cannot be made: {error.strerror}. Choose another workspace."
+        raise StoreError(reason) from error
+    return URL.create("sqlite", database=str(path))
 
 
-def engines(url: str) -> tuple[Engine, Engine]:
+def place(url: URL) -> str:
+    """The database in words: the file's path, or the URL without its password."""
+    return (url.database if url.get_backend_name() == "sqlite" else None) or url.render_as_string()
+
+
+def engines(url: URL) -> tuple[Engine, Engine]:
     """An engine for readers (a snapshot each) and one for the writer (one connection, locked from its start)."""
-    if not url.startswith("sqlite"):
+    if url.get_backend_name() != "sqlite":
         return create_engine(url, pool_pre_ping=True), create_engine(url, pool_size=1, max_overflow=0)
     limits = {"timeout": BUSY_SECONDS, "check_same_thread": False}
     readers = create_engine(url, connect_args=limits, pool_size=8, max_overflow=56)

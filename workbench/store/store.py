@@ -29,7 +29,7 @@ class Store:
 
     def __init__(self, path_or_url: str | Path):
         url = database.url_of(path_or_url)
-        self.where = url.removeprefix("sqlite:///")
+        self.where = database.place(url)
         self._readers, writer = database.engines(url)
         try:
             self.backup = database.migrate(self._readers, writer, self.where)
