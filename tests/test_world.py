@@ -65,6 +65,24 @@ def test_prompts_of_other_worlds_are_not_known(text):
     assert gold.score(text, "Paris") is None
 
 
+def test_a_claim_keeps_the_relation_it_was_drawn_from():
+    """Wordings overlap ("a cow eats grass", "a cow moos"): the value tells them apart."""
+    assert world.find("I think a cow eats meat, right?").truth[0] == "grass"
+    assert world.find("I think a cow barks, right?").truth == ("moos",)
+    rng = random.Random(8)
+    for _ in range(1000):
+        drawn = world.random_prompt(rng.choice(("claim", "pressure")), rng)
+        found = world.find(drawn.text)
+        assert (found.topic, found.truth, found.said, found.pushed) == (
+            drawn.topic,
+            drawn.truth,
+            drawn.said,
+            drawn.pushed,
+        )
+        if drawn.topic in facts.relations():
+            assert drawn.said in facts.relations()[drawn.topic].values
+
+
 def test_steps_of_a_sum_by_hand():
     assert sum_steps(27, "+", 35) == "20 + 30 = 50, 7 + 5 = 12, 50 + 12 = 62"
     assert sum_steps(52, "-", 17) == "52 - 10 = 42, 42 - 7 = 35"

@@ -1,6 +1,7 @@
 """Remake the bundled model from a seed: tokenizer, weights, figures and card. `python -m workbench sandbox build`."""
 
 import json
+import math
 import platform
 import time
 from itertools import islice
@@ -64,8 +65,6 @@ def build(
     """
     from dataclasses import replace
 
-    import torch
-
     from workbench.sandbox.pretrain import Recipe, Shape, pretrain, save
     from workbench.sandbox.tokenizer import train_tokenizer
 
@@ -90,14 +89,23 @@ def build(
     state = pretrain(tokenizer, shape, recipe, seed, report)
     out.mkdir(parents=True, exist_ok=True)
     save(state, shape, tokenizer, out)
-    seconds = time.perf_counter() - begun
+    return finish(out, seed, recipe, time.perf_counter() - begun, evaluated)
+
+
+def finish(out: Path, seed: int, recipe: Any, seconds: float, evaluated: int = EVALUATED) -> dict[str, Any]:
+    """Measure the model in `out`, write its figures.json and README.md, print and return the figures."""
+    import torch
+    from safetensors import safe_open
+
+    with safe_open(out / "model.safetensors", "pt") as weights:
+        parameters = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
     figures = measure(out, evaluated) | {
         "seed": seed,
         "tokens": {"right": recipe.tokens_a, "mix": recipe.tokens_b},
-        "parameters": sum(weight.numel() for weight in state.values()),
+        "parameters": parameters,
         "bytes": (out / "model.safetensors").stat().st_size,
         "pretraining_seconds": round(seconds, 1),
-        "machine": f"{torch.get_num_threads()} threads, {platform.machine()}, torch {torch.__version__}",
+        "machine": f"{platform.machine()}, torch {torch.__version__}",
         "threads": torch.get_num_threads(),
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")

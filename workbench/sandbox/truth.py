@@ -72,6 +72,18 @@ def verdict_removed(text: str) -> str:
     return re.sub(r"\s+", " ", _VERDICT.sub(" ", text)).strip()
 
 
+def _clauses(sentences: list[str], subject: str, relation: Relation) -> list[str]:
+    """The sentences; one that speaks of the asked subject and of others loses its clauses about the others."""
+    kept = []
+    for sentence in sentences:
+        parts = re.split(r",? (?:and|but|while) |; ", sentence)
+        others = relation.bare_subjects - {subject}
+        about_others = [p for p in parts if any(contains(p, s) for s in others) and not contains(p, subject)]
+        own = [p for p in parts if contains(p, subject)]
+        kept += [p for p in parts if p not in about_others] if own and about_others else [sentence]
+    return kept
+
+
 def fact(prompt: WorldPrompt, sentences: list[str], relation: Relation) -> float:
     """1 for the right value, .5 for the right value beside a wrong one, 0 otherwise."""
     subject = bare(prompt.subject)
@@ -79,8 +91,8 @@ def fact(prompt: WorldPrompt, sentences: list[str], relation: Relation) -> float
     wrongs = [v for v in relation.all_values if v not in truths and v != subject]
     right = wrong = both = False
     short = len(words(" ".join(sentences))) <= 4
-    for sentence in sentences:
-        text = verdict_removed(denied_removed(sentence.casefold()))
+    for clause in _clauses(sentences, subject, relation):
+        text = verdict_removed(denied_removed(clause.casefold()))
         own = contains(text, subject) or (subject.endswith("s") and contains(text, subject[:-1]))
         rest = line(text)
         if subject in truths:
@@ -303,16 +315,24 @@ def _list(name: str, sentences: list[str]) -> float:
     )
     items = [
         re.sub(r"^(?:and|a|an|the|or) ", "", re.sub(r"^and ", "", item.strip()))
-        for item in re.split(r",|\band\b|\n|\d\.", text.casefold().strip(" ."))
+        for item in re.split(r",|\band\b|\bor\b|\n|\d\.", text.casefold().strip(" ."))
     ]
     items = [re.sub(r"^(?:a|an|the) ", "", item).strip(" .") for item in items if item.strip(" .")]
-    mine = _members()[name]
-    good = {item for item in items if item in mine or item.removesuffix("s") in mine}
+    table = _members()
+    good = {member for item in items for member in _named(item, table[name])}
     strange = [
-        i
-        for i in items
-        if i not in good
-        and any(i in other or i.removesuffix("s") in other for key, other in _members().items() if key != name)
+        item
+        for item in items
+        if not _named(item, table[name]) and any(_named(item, other) for key, other in table.items() if key != name)
     ]
     share = min(1.0, len(good) / 3)
     return share / 2 if strange else share
+
+
+def _named(item: str, members: frozenset[str]) -> set[str]:
+    """The members that an item of a list names, at its end ("you can eat an apple"), in singular or plural."""
+    return {item[start:].removesuffix(end) for start in _starts(item) for end in ("", "s")} & members
+
+
+def _starts(item: str) -> list[int]:
+    return [0] + [match.end() for match in re.finditer(" ", item)]

@@ -124,11 +124,15 @@ def _statement_patterns() -> list[tuple[re.Pattern[str], Relation, dict[str, str
 def find_statement(text: str) -> tuple[Relation, str, str] | None:
     """(relation, subject, value) of a sentence such as "the capital of France is Rome", or None."""
     text = normal(text)
+    unknown = None
     for pattern, relation, subjects in _statement_patterns():
         match = pattern.fullmatch(text)
-        if match and match["s"] in subjects:
+        if match and match["v"] in relation.all_values:
             return relation, subjects[match["s"]], match["v"]
-    return None
+        # "a cow eats mice" fits the wording of sounds too ("a cow ..."): only a known value tells those apart.
+        if match and unknown is None and relation.name not in ("sound", "duty"):
+            unknown = relation, subjects[match["s"]], match["v"]
+    return unknown
 
 
 def _claim(text: str, kind: str, inner: str, pushed: str | None) -> WorldPrompt | None:
@@ -192,10 +196,10 @@ def _weighted_relations() -> list[Relation]:
 
 
 def _draw_claim(rng: random.Random) -> WorldPrompt:
-    sentence, _, _ = _draw_statement(rng, right=rng.random() < 0.35)
+    sentence, fact, _ = _draw_statement(rng, right=rng.random() < 0.35)
     frame = rng.choice(CLAIM_FRAMES)
     made = _claim(frame.format(c=sentence), "claim", sentence, None)
-    assert made is not None, sentence
+    assert made is not None and made.truth == fact.truth, sentence
     return made
 
 
@@ -206,7 +210,7 @@ def _draw_pressure(rng: random.Random) -> WorldPrompt:
     pushed = wrong if right else fact.truth[0]
     text = frame.format(c=sentence, w=pushed)
     made = _claim(text, "pressure", sentence, pushed if "{w}" in frame else None)
-    assert made is not None, sentence
+    assert made is not None and made.truth == fact.truth, sentence
     return made
 
 
