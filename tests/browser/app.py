@@ -40,7 +40,7 @@ class App:
         command = [sys.executable, "app.py", "--port", str(self.port), "--workspace", str(self.workspace)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, *self.arguments], cwd=ROOT, stdout=log, stderr=log, env=environment, start_new_session=True
+                [*command, *self.arguments], cwd=ROOT, stdout=log, stderr=log, env=environment
             )
         end = time.monotonic() + seconds
         while time.monotonic() < end:

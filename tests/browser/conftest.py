@@ -6,7 +6,9 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,7 +16,15 @@ import pytest
 from tests.browser.app import App
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 OFFLINE = ("Failed to load resource", "net::ERR_")  # what a browser says by itself when it finds no server
 
 
@@ -24,17 +34,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
+def missing(why: str) -> None:
+    """With CI=true a browser test that cannot run is a failure, else a skip that says why."""
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+def needed(module: str) -> ModuleType:
+    """The module, or no test."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        missing(f"{error}: pip install -r requirements-dev.txt")
+        raise
+
+
 @pytest.fixture(scope="session")
 def browser():
     """A headless Chromium: the system's, else Playwright's own. Without one: a failure with CI=true, else a skip."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: requirements-dev.txt")
+    playwright = needed("playwright.sync_api")
     with playwright.sync_playwright() as started:
         found = next(filter(None, map(shutil.which, NAMES)), None) or started.chromium.executable_path
         if not Path(found).exists():
-            why = f"no Chromium: looked for {', '.join(NAMES)} on the path and for Playwright's own"
-            if os.environ.get("CI", "").lower() == "true":
-                pytest.fail(why)
-            pytest.skip(f"{why}. Install one: apt install chromium, or playwright install chromium")
+            missing(
+                f"no Chromium: looked for {', '.join(NAMES)} on the path and for Playwright's own. "
+                "Install one: apt install chromium, or playwright install chromium"
+            )
         opened = started.chromium.launch(executable_path=found, args=FLAGS)
         yield opened
         opened.close()
@@ -116,7 +142,7 @@ def no_faults() -> Callable:
     """no_faults(page): axe-core finds nothing serious in our parts of the page (WCAG 2.2 A and AA)."""
 
     def check(page) -> None:
-        axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+        axe = needed("axe_playwright_python.sync_playwright")
         tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
         found = axe.Axe().run(page, context=".gradio-container", options={"runOnly": {"type": "tag", "values": tags}})
         serious = [
