@@ -107,3 +107,18 @@ def test_what_cannot_be_evaluated_says_why(model):
         evaluate(model, ["x"], WARM, score=lambda prompt, text: None)
     with pytest.raises(ValueError, match="at least 1"):
         best_of_n(model, PROMPTS, 0, WARM, score=by_length)
+
+
+def test_the_bundled_model_by_its_gold():
+    from workbench.sandbox import gold, world
+
+    bundled = models.load("sandbox", device="cpu")
+    prompts = [p.text for p in world.sample(40, split="heldout", seed=2)]
+    result = evaluate(bundled, prompts, Sampling(seed=1))
+    assert 0 <= result.low < result.gold < result.high <= 1.1
+    assert sum(r.value for r in result.shares.values()) == pytest.approx(1)
+    assert set(result.shares) <= set(gold.STYLES)
+    assert (
+        best_of_n(bundled, prompts[:10], 4, Sampling(seed=1)).gold
+        > evaluate(bundled, prompts[:10], Sampling(seed=1)).gold
+    )

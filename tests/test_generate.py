@@ -157,6 +157,36 @@ def test_scaled_positions_and_tied_embeddings_equal_transformers(tmp_path, rope)
     assert [a.tokens for a in generate(model, PROMPTS, GREEDY)] == [hf_greedy(model, p, 20) for p in PROMPTS]
 
 
+def test_half_precision_stays_close_to_transformers(folders):
+    """In bfloat16 the two round at different places, so tokens may part; log-probabilities agree to its 8 bits."""
+    model = models.load(str(folders[0]), device="cpu", dtype=torch.bfloat16)
+    answers = generate(model, PROMPTS, GREEDY)
+    scored = logprobs(model, PROMPTS, [a.tokens for a in answers])
+    gaps = [
+        abs(a - b)
+        for answer, row in zip(answers, scored, strict=True)
+        for a, b in zip(answer.logprobs, row, strict=True)
+    ]
+    assert np.median(gaps) < 0.05
+
+
+def test_layers_on_several_devices_run_through_transformers(model, monkeypatch):
+    assert decoders.why_not_llama(model) is None
+    monkeypatch.setattr(model.hf, "hf_device_map", {"model.layers.0": 0, "model.layers.1": 1}, raising=False)
+    assert "several devices" in decoders.why_not_llama(model)
+
+
+def test_the_bundled_model_says_what_transformers_says():
+    from workbench.sandbox import world
+
+    bundled = models.load("sandbox", device="cpu")
+    assert decoders.why_not_llama(bundled) is None
+    prompts = [p.text for p in world.sample(16, split="heldout", seed=1)]
+    answers = generate(bundled, prompts, GREEDY)
+    assert [a.tokens for a in answers] == [hf_greedy(bundled, p, 20) for p in prompts]
+    assert all(a.text.isprintable() for a in answers)
+
+
 def test_other_architectures_run_through_transformers(tmp_path):
     from transformers import Qwen2Config, Qwen2ForCausalLM
 

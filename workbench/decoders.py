@@ -44,6 +44,8 @@ def why_not_llama(model: Model) -> str | None:
         return f"{type(hf).__name__} is run by transformers: the hand-written decoder is Llama's"
     if config.rope_parameters["rope_type"] not in ROPES or config.hidden_act != "silu":
         return f"rope {config.rope_parameters['rope_type']}, activation {config.hidden_act}: run by transformers"
+    if len(set(getattr(hf, "hf_device_map", {}).values())) > 1:
+        return "its layers lie on several devices: run by transformers"
     layer = hf.model.layers[0]
     linears = [_base(getattr(part, n)) for part in (layer.self_attn, layer.mlp) for n in LINEARS if hasattr(part, n)]
     if any(type(linear) is not torch.nn.Linear or linear.bias is not None for linear in linears):

@@ -87,6 +87,8 @@ def generate(
                     raise
                 if len(rows) == 1:
                     raise MemoryError("not even one answer fits into memory: ask for fewer new tokens") from error
+                if model.device.type == "cuda":
+                    torch.cuda.empty_cache()
                 half = (len(rows) + 1) // 2
                 waiting = [part[k : k + half] for part in [rows, *waiting] for k in range(0, len(part), half)]
                 continue
