@@ -155,6 +155,7 @@ def choose(settings: Settings, store: Store, model: Model, split: str, n: int) -
     prompts = world.sample(n, split, seed=3)
     store.add_prompts([p.text for p in prompts], "sandbox", [p.kind for p in prompts])
     chosen: list[Comparison] = []
+    seen: set[tuple[str, frozenset[str]]] = set()  # the same two answers again would be the same choice again
     for turn in range(TURNS):
         seeds = [SEED + 2 * turn + 1, SEED + 2 * turn + 2]
         samplings = [Sampling(temperature=0.8, max_new_tokens=64, seed=seed) for seed in seeds]
@@ -165,8 +166,10 @@ def choose(settings: Settings, store: Store, model: Model, split: str, n: int) -
             two = [Response(i, 0, a.text, settings.model, None, s, 1.0, len(a.tokens), a.ended) for i, (a, s) in both]
             sides.shuffle(two)
             vote = rater.choose(p.text, two[0].text, two[1].text)
-            if vote not in ("left", "right") or not all(r.text.strip() for r in two):
+            pair = (p.text, frozenset(r.text for r in two))
+            if vote not in ("left", "right") or pair in seen or not all(r.text.strip() for r in two):
                 continue
+            seen.add(pair)
             best, worst = two if vote == "left" else two[::-1]
             groups, shown = ((best.id,), (worst.id,)), tuple(r.id for r in two)
             how = {"simulated": True, "source": "sandbox"}

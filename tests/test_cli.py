@@ -1,0 +1,128 @@
+"""The command line: help at once, errors as one clear line, and the same functions as the page's."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.small_runs import SMALL, workspace
+from workbench import cli, jobs
+from workbench.learn.args import parse
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert "--workspace" in out and cli.COMMANDS[command][2] in " ".join(out.split())
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from workbench.cli import main\n"
+        "try: main(['train', '--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'trl', 'peft', 'gradio', 'datasets', 'pandas', 'sqlalchemy', 'numpy'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
+
+
+def test_no_command_is_wrong_usage():
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["train", "dpo", "--set", "beta=often"], "error: --set beta=often: not a number"),
+        (["train", "dpo", "--set", "beta"], "error: --set beta: write it as NAME=VALUE"),
+        (["train", "magic"], "error: there is no method 'magic'"),
+        (["train", "sft", "--preset", "eternal"], "error: --preset: 'eternal' is none of quick, normal, thorough"),
+        (["train", "sft"], "error: SFT needs written answers. There are none yet."),
+        (["train", "dpo"], "error: DPO needs ranked pairs. There are none yet."),
+        (["train", "dpo", "--model", "/no/such/folder"], "error:"),
+        (["stop", "7"], "error: there is no run 7"),
+        (["resume", "7"], "error: there is no run 7"),
+        (["compare", "7"], "error: there is no run 7"),
+        (["run", "/no/such/run"], "error: /no/such/run is no run folder"),
+        (["import", "/no/such/file.jsonl"], "error:"),
+    ],
+)
+def test_an_error_is_one_clear_line(words, message, capsys, tmp_path):
+    assert cli.main([*words, "--workspace", str(tmp_path / "space")]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(message) and err.count("\n") == 1
+
+
+def test_settings_of_a_method_are_listed_with_their_meaning(capsys):
+    assert cli.main(["train", "dpo", "--settings"]) == 0
+    out = capsys.readouterr().out
+    assert "beta" in out and "less moves further" in out and "automatic" in out
+
+
+def test_runs_of_an_empty_workspace(tmp_path, capsys):
+    assert cli.main(["runs", "--workspace", str(tmp_path / "none")]) == 0
+    assert capsys.readouterr().out == "No runs yet.\n"
+    assert not (tmp_path / "none").exists(), "looking creates nothing"
+    assert cli.main(["runs", "--json", "--workspace", str(tmp_path / "none")]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_export_then_import_brings_everything_back(tmp_path, capsys):
+    made, store = workspace(tmp_path / "space", n=6)
+    store.close()
+    file, other = tmp_path / "choices.jsonl", tmp_path / "other"
+    assert cli.main(["export", "comparisons", str(file), "--workspace", str(made.workspace)]) == 0
+    assert len(file.read_text().splitlines()) == 6
+    assert cli.main(["import", str(file), "--workspace", str(other)]) == 0
+    capsys.readouterr()
+    from workbench.store import Store
+
+    with Store(other / "workbench.db") as again:
+        assert again.counts()["comparisons"] == 6
+
+
+def test_train_from_the_command_line_detached_then_stopped(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    made, store = workspace(tmp_path / "space")
+    store.close()
+    words = ["train", "sft", "--detach", "--workspace", str(made.workspace), "--model", made.model]
+    words += [f"--set={k}={v}" for k, v in (SMALL | {"steps": 500}).items()]
+    began = time.monotonic()
+    assert cli.main(words) == 0
+    assert "SFT, run 1" in capsys.readouterr().out
+    run = jobs.run(made.workspace, 1)
+    assert run.active and time.monotonic() - began < 60
+    assert run.config["args"]["steps"] == 500 and run.config["args"]["batch_size"] == SMALL["batch_size"]
+    assert cli.main(["stop", "1", "--workspace", str(made.workspace)]) == 0
+    assert capsys.readouterr().out.startswith("Stopped at step ")
+    assert jobs.run(made.workspace, 1).state == "stopped"
+    assert cli.main(["runs", "--workspace", str(made.workspace)]) == 0
+    assert "stopped" in capsys.readouterr().out
+
+
+def test_train_waits_and_tells_and_compare_answers(tmp_path, capsys):
+    made, store = workspace(tmp_path / "space")
+    store.close()
+    where = ["--workspace", str(made.workspace), "--model", made.model]
+    words = ["train", "sft", *where, *[f"--set={k}={v}" for k, v in SMALL.items()]]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    told = subprocess.run([sys.executable, "-m", "workbench", *words], capture_output=True, text=True, cwd=ROOT, env=env)
+    assert told.returncode == 0, told.stderr + told.stdout
+    assert "step 8/8" in told.stdout and "Done in" in told.stdout
+    assert parse("sft", jobs.run(made.workspace, 1).config["args"])
+    assert cli.main(["compare", "1", "--prompt", "What is 1 plus 1?", *where]) == 0
+    shown = capsys.readouterr().out
+    assert "> What is 1 plus 1?" in shown and "base: " in shown and "SFT, run 1: " in shown
