@@ -12,7 +12,7 @@ PACKAGE = ROOT / "workbench"
 
 # What stands later on the path of the data may import what stands earlier, never the reverse.
 LAYERS = [
-    {"records", "settings", "intervals"},
+    {"records", "settings", "intervals", "processes"},
     {"store", "migrations", "sandbox"},
     {"collect", "models", "decoders", "generate"},
     {"jobs", "learn"},
@@ -20,8 +20,8 @@ LAYERS = [
     {"ui", "cli", "demo", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-# The one thing learning needs from measuring: the same gold evaluation before, while and after it trains.
-ALLOWED = {("learn", "measure"), ("sandbox", "measure")}
+# Learning looks at gold with measuring's own ruler; building the sandbox measures the base it has made.
+ALLOWED = {("learn", "measure"), ("sandbox", "measure"), ("sandbox", "models"), ("sandbox", "generate")}
 HEAVY = {"torch", "transformers", "peft", "trl", "datasets", "accelerate", "pandas", "pyarrow"}
 
 
