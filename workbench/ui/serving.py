@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
 def serve(chosen: Settings, auth_file: str | Path | None = None) -> int:
     """Serve the page until it is interrupted or terminated. Returns the exit status.
 
-    Raises access.NoAccess when strangers could come in, and OSError for a workspace that cannot be used.
+    Raises access.NoAccess when strangers could come in.
     """
     if access.on_space():
         chosen = dataclasses.replace(chosen, host="0.0.0.0")
@@ -60,12 +60,16 @@ def serve(chosen: Settings, auth_file: str | Path | None = None) -> int:
     # Imported only now, so that a wrong command line is answered at once.
     from starlette.middleware import Middleware
 
-    from workbench.store import Store
+    from workbench.store import Store, StoreError
     from workbench.ui import shell
     from workbench.ui.context import Context
 
-    chosen.workspace.mkdir(parents=True, exist_ok=True)
-    context = Context(chosen, Store(chosen.database))
+    try:
+        chosen.workspace.mkdir(parents=True, exist_ok=True)
+        context = Context(chosen, Store(chosen.database))
+    except (OSError, StoreError) as error:
+        print(f"The workbench did not start: {error}", file=sys.stderr)
+        return 2
     local = chosen.host in access.LOOPBACK and not chosen.share
     guard = [] if access.on_space() else [Middleware(access.SameOrigin, local=local)]
     page = shell.build(context)
