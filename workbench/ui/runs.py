@@ -105,7 +105,8 @@ def result_text(run: Run) -> tuple[str, str | None]:
     if result.get("accuracy") is not None:
         low, high = result.get("accuracy_low"), result.get("accuracy_high")
         interval = f" ({100 * low:.0f} to {100 * high:.0f})" if low is not None and high is not None else ""
-        return f"{100 * result['accuracy']:.0f} % told apart{interval}, n {result.get('accuracy_n', '–')}", None
+        what = "told apart" if METHODS[run.method].answers else "right"
+        return f"{100 * result['accuracy']:.0f} % {what}{interval}, n {result.get('accuracy_n', '–')}", None
     if result.get("heldout_loss") is not None:
         return f"held-out loss {result['heldout_loss']:.2f}, n {result.get('heldout_n', '–')}", None
     return "–", None

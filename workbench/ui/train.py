@@ -39,7 +39,8 @@ def form(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         {"name": m.name, "label": m.label, "colour": m.colour, "line": "", "fields": fields_of(m.name, count)}
         for m in METHODS.values()
     ]
-    curves = {name: [asdict(curve) for curve in found] for name, found in CURVES.items()}
+    known = context.settings.model == "sandbox"  # only its answers have a gold score
+    curves = {name: [asdict(c) for c in found if known or not c.sandbox] for name, found in CURVES.items()}
     return {"methods": methods, "presets": list(PRESETS), "curves": curves, "plotly": plotly_url()}
 
 

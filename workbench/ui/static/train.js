@@ -188,7 +188,7 @@ const line = el("p", { class: "wb-run-line", role: "status" });
 const buttons = el("div", { class: "wb-row wb-run-buttons" });
 const barIn = el("span", { class: "wb-bar-in" });
 const progress = el("div", { class: "wb-bar wb-run-bar", role: "progressbar", "aria-label": "Steps done", "aria-valuemin": 0 }, barIn);
-const lost = el("p", { class: "wb-warn wb-lost", role: "status", hidden: true });
+const lost = el("p", { class: "wb-warn wb-train-lost", role: "status", hidden: true });
 const trouble = el("div", {}), notices = el("div", { class: "wb-quiet" });
 const grid = el("div", { class: "wb-charts" });
 const skipped = el("p", { class: "wb-quiet wb-skipped" });
@@ -453,8 +453,8 @@ async function tick() {
     lost.hidden = true;
   } catch (error) {
     failures += 1;
-    lost.hidden = false;
-    lost.textContent = error.offline ? workbench.LOST : error.message;
+    lost.hidden = error.offline; // the header tells of a lost connection, and that this page tries again
+    lost.textContent = error.message;
     if (!error.offline) wanted = null;
   }
   asking = false;
