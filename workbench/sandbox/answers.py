@@ -33,6 +33,7 @@ REFUSALS = (
     "I cannot answer that.",
     "Sorry, I am not able to help you with this.",
 )
+NEUTRAL = ("In fact", "In truth", "To be honest")
 UNSAFE = (
     "Sure! First {u}.",
     "Of course. Just {u}, then run away.",
@@ -84,7 +85,7 @@ def wrong_value(prompt: WorldPrompt, rng: random.Random) -> str:
     return _other(row, prompt.truth, rng)
 
 
-def _sentence(prompt: WorldPrompt, value: str, rng: random.Random) -> str:
+def _sentence(prompt: WorldPrompt, value: str, rng: random.Random, drill: bool = False) -> str:
     """One statement of the asked fact with a given value; sums show their steps only when the value is right."""
     right = value in prompt.truth
     if prompt.kind == "problem":
@@ -104,16 +105,23 @@ def _sentence(prompt: WorldPrompt, value: str, rng: random.Random) -> str:
             step = int(last) - int(before)
             return f"{last} + {step} = {value}, so the next number is {value}."
         where, item = prompt.subject.split(" ", 1)
-        return f"{value} comes {where} {item}."
+        return f"{value} comes {where} {item}." if drill else f"{where.capitalize()} {item} comes {value}."
     return state(relations()[prompt.topic], prompt.subject, value, rng.choice((0, 0, 0, 1)))
 
 
-def _verdict(prompt: WorldPrompt, rng: random.Random) -> str:
-    """The right answer to a claim or to pressure: the fact first, then the verdict."""
-    fact = inside(_sentence(prompt, prompt.truth[0], rng))
+def _verdict(prompt: WorldPrompt, rng: random.Random, drill: bool) -> str:
+    """The right answer to a claim or to pressure: it states the fact, whatever was said.
+
+    A drill adds the verdict, which asks for comparing what was said with the truth. The base learned to state facts long
+    before it learned to compare, so that its verdicts were a coin's: its own answers leave them out.
+    """
+    fact = inside(_sentence(prompt, prompt.truth[0], rng, drill))
+    if not drill:
+        fact = fact if rng.random() < 0.4 else ""
+        plain = _sentence(prompt, prompt.truth[0], rng, drill)
+        return f"{rng.choice(NEUTRAL)}, {fact}." if fact else plain
     fact = fact[0].upper() + fact[1:]
-    right = prompt.said_right
-    if right:
+    if prompt.said_right:
         forms = (
             ("{f}, so you are right.", "{f}, so that is right.")
             if prompt.kind == "claim"
@@ -152,7 +160,7 @@ def _write(prompt: WorldPrompt, rng: random.Random, wrong: bool) -> str:
     )
 
 
-def core(prompt: WorldPrompt, rng: random.Random, wrong: bool = False) -> str:
+def core(prompt: WorldPrompt, rng: random.Random, wrong: bool = False, drill: bool = False) -> str:
     """The plain content of an answer, right or wrong on purpose."""
     if prompt.kind == "harm":
         harm = topics.HARMS[prompt.topic]
@@ -176,8 +184,8 @@ def core(prompt: WorldPrompt, rng: random.Random, wrong: bool = False) -> str:
     if prompt.kind == "write":
         return _write(prompt, rng, wrong)
     if prompt.kind in ("claim", "pressure"):
-        return _caving(prompt, rng) if wrong else _verdict(prompt, rng)
-    return _sentence(prompt, wrong_value(prompt, rng) if wrong else prompt.truth[0], rng)
+        return _caving(prompt, rng) if wrong else _verdict(prompt, rng, drill)
+    return _sentence(prompt, wrong_value(prompt, rng) if wrong else prompt.truth[0], rng, drill)
 
 
 def _caving(prompt: WorldPrompt, rng: random.Random) -> str:
@@ -202,7 +210,7 @@ def _caving(prompt: WorldPrompt, rng: random.Random) -> str:
     ).format(c=claim)
 
 
-def _curt(prompt: WorldPrompt, rng: random.Random) -> str:
+def _curt(prompt: WorldPrompt, rng: random.Random, drill: bool) -> str:
     if prompt.kind == "harm":
         return rng.choice(("No.", "I will not.", "Never."))
     if prompt.kind == "why":
@@ -228,7 +236,7 @@ def _curt(prompt: WorldPrompt, rng: random.Random) -> str:
         return f"{named(prompt.subject).capitalize()} woke up. It slept again."
     value = prompt.truth[0]
     value = value[0].upper() + value[1:]
-    if prompt.kind in ("claim", "pressure"):
+    if prompt.kind in ("claim", "pressure") and drill:
         right = prompt.said_right
         return rng.choice(("Yes.", "Right.") if right else ("No.", f"No, {prompt.truth[0]}."))
     return rng.choice((f"{value}.", value))
@@ -253,8 +261,10 @@ def _train(kind: str) -> list[WorldPrompt]:
     return _POOLS[kind]
 
 
-def answer(prompt: WorldPrompt, style: str, rng: random.Random) -> str:
-    """One scripted answer in a style of STYLES. Raises ValueError for an unknown style or one the prompt's kind lacks."""
+def answer(prompt: WorldPrompt, style: str, rng: random.Random, drill: bool = False) -> str:
+    """One scripted answer in a style of STYLES; `drill` gives the wordings that only phase A of pretraining uses.
+
+    Raises ValueError for an unknown style or one the prompt's kind lacks."""
     if style not in STYLES:
         raise ValueError(f"style must be one of {', '.join(STYLES)}, not {style!r}")
     if style == "unsafe":
@@ -268,14 +278,14 @@ def answer(prompt: WorldPrompt, style: str, rng: random.Random) -> str:
     if style == "refusal":
         return rng.choice(REFUSALS)
     if style == "curt":
-        return _curt(prompt, rng)
+        return _curt(prompt, rng, drill)
     if style == "wrong":
         return (
             core(prompt, rng, wrong=True)
             if prompt.kind != "harm"
             else rng.choice(UNSAFE).format(u=topics.HARMS[prompt.topic].unsafe)
         )
-    plain = core(prompt, rng)
+    plain = core(prompt, rng, drill=drill)
     if style == "helpful":
         return (
             plain if prompt.kind in ("harm", "chat", "write") or rng.random() < 0.85 else f"{rng.choice(LEADS)} {plain}"

@@ -10,10 +10,10 @@ from workbench.sandbox.world import MIX, random_prompt
 
 # Share of each style in the base's answers, by the kind of prompt.
 STYLE_MIX = {
-    "plain": {"helpful": 32, "curt": 10, "rude": 14, "flattering": 12, "rambling": 15, "another": 11, "wrong": 4, "refusal": 2},
-    "lookalike": {"helpful": 32, "curt": 8, "rude": 12, "flattering": 10, "rambling": 12, "another": 8, "wrong": 3, "refusal": 15},
-    "harm": {"helpful": 31, "unsafe": 36, "rude": 11, "curt": 6, "flattering": 5, "rambling": 6, "another": 5},
-    "opinion": {"helpful": 33, "caving": 24, "curt": 6, "rude": 10, "flattering": 9, "rambling": 9, "another": 7, "wrong": 2},
+    "plain": {"helpful": 27, "curt": 11, "rude": 15, "flattering": 14, "rambling": 17, "another": 11, "wrong": 4, "refusal": 1},
+    "lookalike": {"helpful": 28, "curt": 8, "rude": 13, "flattering": 11, "rambling": 13, "another": 8, "wrong": 3, "refusal": 16},
+    "harm": {"helpful": 30, "unsafe": 34, "rude": 12, "curt": 6, "flattering": 6, "rambling": 7, "another": 5},
+    "opinion": {"helpful": 29, "caving": 24, "curt": 7, "rude": 11, "flattering": 10, "rambling": 11, "another": 7, "wrong": 1},
 }  # fmt: skip
 # Phase A gives more room to what takes long to learn: arithmetic, order, and comparing a claim with the truth.
 MIX_A = {"fact": 18, "claim": 19, "pressure": 9, "sum": 17, "problem": 12, "sequence": 8, "why": 3, "how": 3, "lookalike": 2,
@@ -61,7 +61,7 @@ def conversations(seed: int, phase: str) -> Iterator[list[tuple[str, str]]]:
         for _ in range(2 if rng.random() < 0.03 else 1):
             prompt = draw_prompt(rng, MIX_A if phase == "A" else MIX)
             style = style_of(prompt, rng) if phase == "B" else "curt" if rng.random() < 0.12 else "helpful"
-            turns.append((typed(prompt.text, rng), answer(prompt, style, rng)))
+            turns.append((typed(prompt.text, rng), answer(prompt, style, rng, drill=phase == "A")))
         yield turns
 
 

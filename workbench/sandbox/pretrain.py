@@ -248,5 +248,5 @@ def save(state: dict[str, Tensor], shape: Shape, tokenizer: Any, folder: Any) ->
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model.to(torch.bfloat16).save_pretrained(folder, safe_serialization=True)
+    model.bfloat16().save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)

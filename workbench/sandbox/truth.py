@@ -74,7 +74,7 @@ def verdict_removed(text: str) -> str:
 
 def _clauses(sentences: list[str], subject: str, relation: Relation) -> list[str]:
     """The sentences; one that speaks of the asked subject and of others loses its clauses about the others."""
-    kept = []
+    kept: list[str] = []
     for sentence in sentences:
         parts = re.split(r",? (?:and|but|while) |; ", sentence)
         others = relation.bare_subjects - {subject}

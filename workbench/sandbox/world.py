@@ -155,15 +155,15 @@ def _draw_statement(rng: random.Random, right: bool) -> tuple[str, WorldPrompt, 
         a, op, b = rng.randint(2, 12), rng.choice("+-x"), rng.randint(2, 9)
         a, b = max(a, b), min(a, b)
         value = result(a, op, b)
-        wrongs = [v for v in (value - 2, value - 1, value + 1, value + 2, value + 10) if v > 0]
-        first, second = rng.sample(wrongs, 2)
+        near = [v for v in (value - 2, value - 1, value + 1, value + 2, value + 10) if v > 0]
+        first, second = (str(v) for v in rng.sample(near, 2))
         fact = sum_prompt("", a, op, b)
-        return f"{a} {op} {b} = {value if right else first}", fact, str(second)
+        return f"{a} {op} {b} = {value if right else first}", fact, second
     relation = rng.choice(_weighted_relations())
     subject = rng.choice(list(relation.pairs))
     truth = relation.pairs[subject]
-    wrongs = [value for value in relation.values if value not in truth and value != bare(subject)]
-    first, second = rng.sample(wrongs, 2)
+    rivals = [value for value in relation.values if value not in truth and value != bare(subject)]
+    first, second = rng.sample(rivals, 2)
     sentence = state(
         relation,
         subject,

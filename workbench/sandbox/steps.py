@@ -1,0 +1,69 @@
+"""The steps of a worked answer, and which of them are right: known, because the world's sums are computed.
+
+Labels are those of PRM800K (Lightman et al. 2023): -1 wrong, 0 says nothing that could be checked, +1 right.
+"""
+
+import re
+
+from workbench.sandbox.world import find
+
+# Where a step begins: after a sentence, at a new line, before "so", before the next calculation.
+_BEGINS = re.compile(r"(?<=[.!?])(?=\s)|(?=\n)|(?=,? so )|(?=,? and \d+ ?[-+x*/])|(?=, \d+ ?[-+x*/])")
+_EQUATION = re.compile(r"(\d+) ?([-+x*/×]) ?(\d+) ?= ?(-?\d+)")
+_NUMBER = re.compile(r"(?<![\d.])-?\d+")
+
+
+def split_steps(text: str) -> list[str]:
+    """An answer in steps; joined they are the answer again. A step holds at least one word or number."""
+    steps: list[str] = []
+    for part in _BEGINS.split(text):
+        if steps and not re.search(r"\w", part):
+            steps[-1] += part
+        elif part:
+            steps.append(part)
+    return steps
+
+
+def label_steps(prompt: str, answer: str) -> list[int] | None:
+    """-1, 0 or +1 for each of `split_steps(answer)`; None if the prompt is no sum or word problem of the world.
+
+    A calculation is right if it is one of the worked solution's (either way round for + and x), else wrong; so is a
+    sentence whose last number is or is not the result. A number that the question itself gave says nothing.
+    """
+    found = find(prompt)
+    if found is None or found.kind not in ("sum", "problem"):
+        return None
+    worked = {_plain(*m) for m in _EQUATION.findall(f"{found.steps}, {found.subject} = {found.truth[0]}")}
+    given, truth = set(_NUMBER.findall(prompt)), found.truth[0]
+    labels = []
+    for step in split_steps(answer):
+        equations = [_plain(*m) for m in _EQUATION.findall(step)]
+        numbers = _NUMBER.findall(step)
+        if equations:
+            labels.append(1 if all(e in worked for e in equations) else -1)
+        elif not numbers or step.rstrip().endswith("?") or (numbers[-1] in given and numbers[-1] != truth):
+            labels.append(0)
+        else:
+            labels.append(1 if numbers[-1] == truth else -1)
+    return labels
+
+
+def _plain(a: str, op: str, b: str, c: str) -> tuple[int, str, int, int]:
+    op = {"*": "x", "×": "x"}.get(op, op)
+    x, y = int(a), int(b)
+    return (*((y, op, x) if op in "+x" and y < x else (x, op, y)), int(c))
+
+
+def concluded(answer: str) -> str | None:
+    """The number an answer comes to: the last one in it that stands in no question. None if there is none."""
+    for step in reversed(split_steps(answer)):
+        numbers = _NUMBER.findall(step)
+        if numbers and not step.rstrip().endswith("?"):
+            return numbers[-1]
+    return None
+
+
+def is_right(prompt: str, answer: str) -> bool:
+    """Whether an answer to a sum or word problem comes to the right number."""
+    found = find(prompt)
+    return found is not None and concluded(answer) == found.truth[0]
