@@ -11,8 +11,8 @@ from typing import Any
 from workbench import settings
 from workbench.learn.args import TrainArgs
 
-# Measured on the bundled model on two CPU cores: (seconds per example and step, seconds for everything around)
-MEASURED = {"sft": (0.0075, 6.0), "dpo": (0.020, 8.0), "reward": (0.015, 8.0)}
+# Measured on the bundled model on two cores shared with others: (seconds per example and step, seconds for everything around)
+MEASURED = {"sft": (0.012, 8.0), "dpo": (0.035, 10.0), "reward": (0.015, 8.0)}
 PROCESS_MB = 650.0  # a Python process with torch, transformers, peft and trl, as measured
 ANSWERS = {"sft": 1, "dpo": 2, "reward": 2}  # answers per example
 
@@ -52,7 +52,7 @@ def _seconds(model: str, method: str, args: TrainArgs, past: Sequence[Any]) -> t
             return per * work + around, f"from run {run.number} on this machine"
     if model == "sandbox":
         per, around = MEASURED[method]
-        return per * work + around, "measured on 2 CPU cores"
+        return per * work + around, "measured on 2 shared CPU cores"
     return None, "known after the first run with this model"
 
 
