@@ -29,7 +29,7 @@ LOSS = """
 
 @pytest.fixture
 def page(browser):
-    context = browser.new_context(viewport={"width": 420 + 48, "height": 700})
+    context = browser.new_context(viewport={"width": 800, "height": 700})
     opened = context.new_page()
     opened.set_default_timeout(120_000)
     opened.errors = []

@@ -107,7 +107,7 @@ function setModels(next) {
   loadTally();
   lookMeasured();
 }
-document.addEventListener("click", (event) => picker.open && !picker.contains(event.target) && (picker.open = false));
+document.addEventListener("click", (event) => picker.open && !event.composedPath().includes(picker) && (picker.open = false));
 picker.addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || !picker.open) return;
   picker.open = false;
@@ -154,9 +154,11 @@ async function listen(mine) {
       news = await call(server, "stream", { id: mine.id, version });
     } catch (error) {
       if (mine !== ask) return;
-      lost.textContent = error.message;
-      if (!error.offline) return void (mine.state = "failed");
-      await pause(1500);
+      if (!error.offline) {
+        lost.textContent = error.message;
+        return void (mine.state = "failed");
+      }
+      await pause(1500); // the header tells of a lost connection
       continue;
     }
     if (mine !== ask) return;

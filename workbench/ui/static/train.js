@@ -11,7 +11,7 @@ let runs = []; // all runs, newest first
 let stamp = ""; // changes when `runs` does
 let shown = null; // the run in the card
 let wanted = null; // the run somebody chose; null: the newest that is live, else the newest
-let rows = [], samples = [], rowsNext = 0, samplesNext = 0;
+let rows = [], samples = [], rowsNext = 0, samplesNext = 0, renew = true; // renew: draw all of it anew
 let picked = []; // up to two runs to hold side by side
 let prompt = null; // the prompt whose answers are shown
 let timer = 0, asking = false, again = false, failures = 0;
@@ -184,7 +184,7 @@ async function startRun() {
 // ---- the card of one run ----
 
 const title = el("h2", { class: "wb-run-title" });
-const line = el("p", { class: "wb-run-line", role: "status" });
+const line = el("p", { class: "wb-run-line" }); // not live: a run's end is announced, its steps are not
 const buttons = el("div", { class: "wb-row wb-run-buttons" });
 const barIn = el("span", { class: "wb-bar-in" });
 const progress = el("div", { class: "wb-bar wb-run-bar", role: "progressbar", "aria-label": "Steps done", "aria-valuemin": 0 }, barIn);
@@ -400,6 +400,7 @@ function select(number) {
   rows = [];
   samples = [];
   rowsNext = samplesNext = 0;
+  renew = true;
   shown = runs.find((run) => run.number === number) || shown;
   logText.textContent = "";
   log.open = false;
@@ -407,7 +408,8 @@ function select(number) {
 }
 
 function take(answer) {
-  const fresh = answer.shown?.number !== shown?.number || answer.from === 0;
+  const fresh = renew || answer.shown?.number !== shown?.number || answer.from < rowsNext;
+  renew = false;
   if (answer.runs) {
     runs = answer.runs;
     stamp = answer.stamp;
