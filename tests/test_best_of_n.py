@@ -1,0 +1,72 @@
+"""Best of n: curves over n worked by hand and by brute force, and the sampling itself."""
+
+from itertools import combinations
+
+import pytest
+
+from tests import tiny_model
+from workbench import models
+from workbench.measure.best_of_n import best_of_n, curve, expected_best, expected_majority
+from workbench.records import Sampling
+
+
+def test_the_best_of_two_of_three_by_hand():
+    # subsets of scores 1, 2, 3 with values 0, 1, 0: {1,2} -> 1, {1,3} -> 0, {2,3} -> 0
+    assert expected_best([1, 2, 3], [0, 1, 0], 2) == pytest.approx(1 / 3)
+    assert expected_best([1, 2, 3], [0, 1, 0], 1) == pytest.approx(1 / 3)
+    assert expected_best([1, 2, 3], [0, 1, 0], 3) == 0
+    assert expected_best([5, 5], [1, 0], 2) == 0.5
+
+
+def test_it_is_the_mean_over_all_subsets():
+    scores, values = [0.3, 0.9, 0.9, 0.1, 0.5, 0.3], [1.0, 0.0, 1.0, 0.5, 0.25, 0.0]
+    for n in range(1, 7):
+        chosen = []
+        for subset in combinations(range(6), n):
+            top = max(scores[i] for i in subset)
+            best = [values[i] for i in subset if scores[i] == top]
+            chosen.append(sum(best) / len(best))
+        assert expected_best(scores, values, n) == pytest.approx(sum(chosen) / len(chosen))
+
+
+def test_a_perfect_score_finds_a_right_answer_wherever_there_is_one():
+    values = [0.0, 1.0, 0.0, 0.0]
+    assert expected_best(values, values, 4) == 1
+    assert expected_best(values, values, 2) == pytest.approx(0.5)  # 3 of 6 subsets hold it
+    assert expected_best([-v for v in values], values, 4) == 0
+
+
+def test_the_majority_by_hand():
+    answers, values = ["7", "7", "8", None], [1.0, 1.0, 0.0, 0.0]
+    assert expected_majority(answers, values, 4) == 1
+    assert expected_majority(["7", "8"], [1.0, 0.0], 2) == 0.5
+    assert expected_majority([None, None], [0.0, 0.0], 2) == 0
+    assert expected_majority(answers, values, 1, draws=4000) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_curve_has_an_interval_over_prompts():
+    found = curve([([1, 2], [0, 1]), ([1, 2], [1, 0])], [1, 2])
+    assert found[1].value == found[2].value == 0.5
+    assert (found[1].low, found[1].high) == (0.5, 0.5) and found[2].low < 0 < found[2].high
+    assert found[2].n == 2
+
+
+@pytest.mark.parametrize("n", [0, 4])
+def test_n_must_fit_the_pool(n):
+    with pytest.raises(ValueError, match=f"cannot choose {n} of 3"):
+        expected_best([1, 2, 3], [1, 2, 3], n)
+    with pytest.raises(ValueError, match=f"cannot choose {n} of 3"):
+        expected_majority(["1", "2", "3"], [1, 2, 3], n)
+
+
+def test_best_of_n_keeps_the_sample_that_the_reward_likes_most(tmp_path):
+    model = models.load(str(tiny_model.base(tmp_path / "base")))
+    sampling = Sampling(max_new_tokens=12, seed=3)
+    few = best_of_n(model, ["a", "b"], lambda p, r: [float(len(x)) for x in r], 2, sampling)
+    many = best_of_n(model, ["a", "b"], lambda p, r: [float(len(x)) for x in r], 6, sampling)
+    for some, more in zip(few, many, strict=True):
+        assert more.reward == max(more.rewards) == len(more.text) and len(more.rewards) == 6
+        assert more.rewards[:2] == some.rewards and more.reward >= some.reward
+    assert [b.prompt for b in many] == ["a", "b"] and len(set(many[0].rewards)) > 1
+    with pytest.raises(ValueError, match="n must be at least 1"):
+        best_of_n(model, ["a"], lambda p, r: [0.0], 0, sampling)

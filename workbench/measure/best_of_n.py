@@ -1,0 +1,116 @@
+"""Best of n: the baseline that needs no training. What a reward buys by choosing among samples, against a majority vote.
+
+The curves over n come from one pool of samples per prompt: choosing among every subset of n is averaged exactly, so
+that a curve is smooth and every n uses all samples. Importing this module imports no torch.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import comb
+from typing import TYPE_CHECKING
+
+from workbench.measure.winrate import Mean, mean
+from workbench.records import Sampling
+
+if TYPE_CHECKING:
+    from workbench.models import Model
+
+Reward = Callable[[list[str], list[str]], list[float]]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The answer chosen for one prompt, with its reward and those of all n samples."""
+
+    prompt: str
+    text: str
+    reward: float
+    rewards: tuple[float, ...]
+
+
+def best_of_n(
+    model: Model,
+    prompts: Sequence[str],
+    reward: Reward,
+    n: int,
+    sampling: Sampling,
+    adapter: str | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> list[Best]:
+    """Sample n answers to each prompt and keep the one with the highest reward, the first of equals.
+
+    Its distance from where it samples is at most log n - (n - 1) / n nats (learn.losses.best_of_n_kl).
+    Raises ValueError for n below 1.
+    """
+    from workbench.generate import generate
+
+    if n < 1:
+        raise ValueError(f"n must be at least 1, not {n}")
+    asked = [p for p in prompts for _ in range(n)]
+    seeds = [sampling.seed * 1_000_003 + k for _ in prompts for k in range(n)]
+    drawn = generate(model, asked, sampling, [adapter] * len(asked), should_stop=should_stop, seeds=seeds)
+    texts = [row.text for row in drawn]
+    scores = reward(asked, texts)
+    found = []
+    for i, prompt in enumerate(prompts):
+        some = scores[i * n : (i + 1) * n]
+        k = max(range(n), key=lambda j: some[j])
+        found.append(Best(prompt, texts[i * n + k], some[k], tuple(some)))
+    return found
+
+
+def expected_best(scores: Sequence[float], values: Sequence[float], n: int) -> float:
+    """Mean value of the highest-scored of n samples, over all subsets of n of the pool; equal scores share.
+
+    The sample of rank r from below (1 the lowest) is the best of C(r - 1, n - 1) of the C(N, n) subsets.
+    Raises ValueError unless 1 <= n <= N.
+    """
+    pool = len(scores)
+    if not 1 <= n <= pool or pool != len(values):
+        raise ValueError(f"cannot choose {n} of {pool} scores with {len(values)} values")
+    order = sorted(range(pool), key=lambda i: scores[i])
+    total, start = 0.0, 0
+    while start < pool:
+        end = start
+        while end < pool and scores[order[end]] == scores[order[start]]:
+            end += 1
+        # the best lies in this group of equals: in all subsets below its end but none below its start
+        subsets = comb(end, n) - comb(start, n)
+        total += subsets * sum(values[i] for i in order[start:end]) / (end - start)
+        start = end
+    return total / comb(pool, n)
+
+
+def expected_majority(
+    answers: Sequence[str | None], values: Sequence[float], n: int, draws: int = 200, seed: int = 0
+) -> float:
+    """Mean value of the most frequent of n answers, over `draws` random subsets (all samples at once for n = N).
+
+    None is no answer and gets no vote; equally frequent ones share. Wang et al. 2023, "self-consistency".
+    """
+    pool = len(answers)
+    if not 1 <= n <= pool or pool != len(values):
+        raise ValueError(f"cannot choose {n} of {pool} answers with {len(values)} values")
+    value = {a: v for a, v in zip(answers, values, strict=True) if a is not None}
+    rng = random.Random(seed)
+    subsets = [range(pool)] if n == pool else [rng.sample(range(pool), n) for _ in range(draws)]
+    total = 0.0
+    for subset in subsets:
+        votes = Counter(answers[i] for i in subset if answers[i] is not None)
+        if votes:
+            most = max(votes.values())
+            leaders = [a for a, k in votes.items() if k == most]
+            total += sum(value[a] for a in leaders) / len(leaders)
+    return total / len(subsets)
+
+
+def curve(pools: Sequence[tuple[Sequence[float], Sequence[float]]], ns: Sequence[int]) -> dict[int, Mean]:
+    """Expected value of the best of n by a score, for each n: mean over prompts with its 95 % interval.
+
+    `pools` holds (scores, values) of the samples of each prompt.
+    """
+    return {n: mean([expected_best(scores, values, n) for scores, values in pools]) for n in ns}
