@@ -447,10 +447,10 @@ async function tick() {
   if (asking) return void (again = true); // asked for while an answer is under way: ask once more after it
   asking = true;
   again = false;
-  const run = wanted;
+  const run = wanted, after = rowsNext;
   try {
-    const answer = await call(server, "watch", { run, seen: shown?.number ?? null, after: rowsNext, samples: samplesNext, stamp });
-    if (run === wanted) take(answer);
+    const answer = await call(server, "watch", { run, seen: shown?.number ?? null, after, samples: samplesNext, stamp });
+    if (run === wanted && after === rowsNext) take(answer); // else another run was chosen meanwhile
     failures = 0;
     lost.hidden = true;
   } catch (error) {
