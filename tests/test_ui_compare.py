@@ -156,8 +156,9 @@ def test_asking_again_gives_up_the_question_before(context):
 
 
 def test_a_comparison_that_is_over_is_refused(context):
-    with pytest.raises(Refused, match="Ask again"):
-        compare.stream(context, {"id": "nothing", "version": 0})
+    for name in ("nothing", None, ["a", "list"]):
+        with pytest.raises(Refused, match="Ask again"):
+            compare.stream(context, {"id": name, "version": 0})
 
 
 # Voting

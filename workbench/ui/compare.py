@@ -91,7 +91,7 @@ def ask(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     models = _models(context, payload)
     blind = payload.get("blind") is True
     cancel(context, {"id": payload.get("replaces")})
-    earlier = _asks.get(payload.get("like") or "")
+    earlier = _known(payload.get("like"))
     order = list(range(len(models)))
     random.SystemRandom().shuffle(order)
     sampling = Sampling(seed=secrets.randbelow(2**31))
@@ -136,7 +136,7 @@ def stream(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 def cancel(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Stop writing the answers of a question, if it is still known."""
-    one = _asks.get(payload.get("id") or "")
+    one = _known(payload.get("id"))
     if one is not None:
         side_by_side.cancel(one.job)
     return {}
@@ -248,10 +248,14 @@ def _spoken(context: Context, model: tuple[int | None, float]) -> str:
 
 
 def _ask(payload: dict[str, Any]) -> Ask:
-    one = _asks.get(payload.get("id") or "")
+    one = _known(payload.get("id"))
     if one is None:
         raise Refused("This comparison is over. Ask again.")
     return one
+
+
+def _known(name: Any) -> Ask | None:
+    return _asks.get(name) if isinstance(name, str) else None
 
 
 def _loading(context: Context) -> str:
