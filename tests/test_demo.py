@@ -1,0 +1,106 @@
+"""The demo: the whole loop through the page's functions. Small here; its full figures are a long test."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workbench import cli, demo, jobs
+from workbench.settings import SANDBOX
+from workbench.store import Store
+
+pytestmark = pytest.mark.skipif(not (SANDBOX / "model.safetensors").is_file(), reason="the bundled model is not built")
+KEYS = {"name", "gold", "gold_low", "gold_high", "n", "parts", "win_rate", "win_low", "win_high", "seconds", "peak_mb"}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """(stages, workspace) of a demo with few answers and few steps."""
+    place = tmp_path_factory.mktemp("demo") / "space"
+    sizes = {"DEMONSTRATIONS": 12, "CHOICES": 16, "HELD_OUT_DEMONSTRATIONS": 4, "HELD_OUT_CHOICES": 4}
+    sizes |= {"EVALUATED": 24, "CLAIMS": 8, "VERDICTS": 5}
+    training = {"steps": 2, "batch_size": 4, "evaluate_every": 2, "live_prompts": 4}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        for name, value in sizes.items():
+            patch.setattr(demo, name, value)
+        plain = demo.parse
+        patch.setattr(demo, "parse", lambda method, values: plain(method, values | training))
+        told = []
+        patch.setattr(demo, "say", told.append)
+        assert cli.main(["demo", "--json", "--workspace", str(place)]) == 0
+    return json.loads(told[-1]), place, "\n".join(told[:-1])
+
+
+def test_the_last_line_is_the_object_that_was_promised(small):
+    found, _, _ = small
+    assert [s["name"] for s in found["stages"]] == ["base", "sft", "dpo"]
+    assert found["seconds_total"] > 0
+    for stage in found["stages"]:
+        assert set(stage) == KEYS
+        assert stage["n"] == 24
+        assert stage["gold_low"] <= stage["gold"] <= stage["gold_high"]
+        assert stage["win_low"] <= stage["win_rate"] <= stage["win_high"]
+        assert 0 <= stage["parts"]["correct"] <= 1 and stage["peak_mb"] > 100
+    base = found["stages"][0]
+    styles = [v for k, v in base["parts"].items() if k.startswith("style_")]
+    assert sum(styles) == pytest.approx(1.0, abs=0.01)
+    assert 0 <= base["parts"]["claims_right"] <= 1
+
+
+def test_the_workspace_has_something_to_look_at_and_says_it_is_simulated(small):
+    _, place, told = small
+    with Store(place / "workbench.db") as store:
+        counts = store.counts()
+        assert counts["simulated_demonstrations"] == counts["demonstrations"] == 16
+        assert counts["simulated_comparisons"] == counts["comparisons"] == 20
+        assert counts["simulated_verdicts"] == counts["verdicts"] == 5
+        splits = [c.prompt for c in store.comparisons()]
+        assert len(splits) == 20
+        assert all(r.author == "model" and r.run is None for c in store.comparisons() for r in c.responses)
+        assert all("simulated" in c.rater for c in store.comparisons())
+    runs = jobs.runs(place)
+    assert [(r.method, r.state) for r in runs] == [("dpo", "done"), ("sft", "done")]
+    assert runs[0].config["data"]["train"] == 16 and runs[1].config["data"]["train"] == 12
+    assert runs[0].config["data"]["simulated"] == 20
+    assert all(r.adapter for r in runs)
+    assert "simulated" in told
+
+
+def test_figures_of_base_and_result_agree(small):
+    found, place, _ = small
+    for run in jobs.runs(place):
+        assert run.result["base_gold"] == pytest.approx(found["stages"][0]["gold"], abs=1e-4)
+
+
+def test_a_workspace_in_use_is_left_alone(small, capsys):
+    _, place, _ = small
+    assert cli.main(["demo", "--workspace", str(place)]) == 1
+    assert "give a new folder with --workspace" in capsys.readouterr().err
+
+
+def test_without_a_folder_it_takes_a_new_one(tmp_path):
+    assert demo.free_folder(tmp_path) == tmp_path / "demo"
+    (tmp_path / "demo").mkdir()
+    assert demo.free_folder(tmp_path) == tmp_path / "demo-2"
+
+
+@pytest.mark.long
+def test_the_figures_that_the_readme_promises(tmp_path):
+    command = [sys.executable, "-m", "workbench", "demo", "--json", "--workspace", str(tmp_path / "space")]
+    env = os.environ | {"HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=env, cwd=Path(__file__).parent.parent, check=True
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    base, sft, dpo = found["stages"]
+    assert base["n"] >= 300 and base["gold"] <= 0.72
+    for style in ("curt", "rude", "flattering", "rambling", "another", "wrong", "caving", "unsafe"):
+        assert base["parts"][f"style_{style}"] >= 0.03, style
+    assert base["parts"]["claims_right"] >= 0.5
+    assert sft["gold"] - base["gold"] >= 0.15 and sft["win_rate"] >= 0.70
+    assert dpo["gold"] - base["gold"] >= 0.12 and dpo["win_rate"] >= 0.70
