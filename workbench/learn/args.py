@@ -150,7 +150,7 @@ METHODS: dict[str, Method] = {
         unit="pairs",
         missing="DPO needs ranked pairs. There are none yet.",
         presets={"quick": {"steps": 30}, "normal": {"steps": 60}, "thorough": {"steps": 150}},
-        rates=((1e7, 1e-2), (2e8, 3e-4), (2e9, 5e-5), (float("inf"), 2e-5)),
+        rates=((1e7, 6e-3), (2e8, 3e-4), (2e9, 5e-5), (float("inf"), 2e-5)),
     ),
     "reward": Method(
         name="reward",
