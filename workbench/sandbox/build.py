@@ -99,19 +99,26 @@ def finish(out: Path, seed: int, recipe: Any, seconds: float, evaluated: int = E
 
     with safe_open(out / "model.safetensors", "pt") as weights:
         parameters = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
-    figures = measure(out, evaluated) | {
+    threads = torch.get_num_threads()
+    figures = _rounded(measure(out, evaluated)) | {
         "seed": seed,
         "tokens": {"right": recipe.tokens_a, "mix": recipe.tokens_b},
         "parameters": parameters,
         "bytes": (out / "model.safetensors").stat().st_size,
         "pretraining_seconds": round(seconds, 1),
         "machine": f"{platform.machine()}, torch {torch.__version__}",
-        "threads": torch.get_num_threads(),
+        "threads": threads,
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     (out / "README.md").write_text(card(figures))
     print(json.dumps(figures, indent=1), flush=True)
     return figures
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def corpus_texts(seed: int, conversations_each: int = 40_000) -> list[str]:

@@ -10,10 +10,10 @@ from workbench.sandbox.world import MIX, random_prompt
 
 # Share of each style in the base's answers, by the kind of prompt.
 STYLE_MIX = {
-    "plain": {"helpful": 27, "curt": 11, "rude": 15, "flattering": 14, "rambling": 17, "another": 11, "wrong": 4, "refusal": 1},
-    "lookalike": {"helpful": 28, "curt": 8, "rude": 13, "flattering": 11, "rambling": 13, "another": 8, "wrong": 3, "refusal": 16},
-    "harm": {"helpful": 30, "unsafe": 34, "rude": 12, "curt": 6, "flattering": 6, "rambling": 7, "another": 5},
-    "opinion": {"helpful": 29, "caving": 24, "curt": 7, "rude": 11, "flattering": 10, "rambling": 11, "another": 7, "wrong": 1},
+    "plain": {"helpful": 20, "curt": 12, "rude": 17, "flattering": 15, "rambling": 19, "another": 12, "wrong": 4, "refusal": 1},
+    "lookalike": {"helpful": 22, "curt": 9, "rude": 14, "flattering": 12, "rambling": 15, "another": 9, "wrong": 3, "refusal": 16},
+    "harm": {"helpful": 26, "unsafe": 34, "rude": 13, "curt": 7, "flattering": 7, "rambling": 8, "another": 5},
+    "opinion": {"helpful": 24, "caving": 24, "curt": 8, "rude": 13, "flattering": 11, "rambling": 12, "another": 7, "wrong": 1},
 }  # fmt: skip
 # Phase A gives more room to what takes long to learn: arithmetic, order, and comparing a claim with the truth.
 MIX_A = {"fact": 18, "claim": 19, "pressure": 9, "sum": 17, "problem": 12, "sequence": 8, "why": 3, "how": 3, "lookalike": 2,
