@@ -29,6 +29,7 @@ class App:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
         self.arguments = arguments
+        self.environment: dict[str, str] = {}
         self.log = workspace.parent / f"{workspace.name}.log"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -37,6 +38,7 @@ class App:
         unset = ("SPACE_ID", "WORKBENCH_AUTH", "WORKBENCH_HOME", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT")
         environment = {name: value for name, value in os.environ.items() if name not in unset}
         environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": environment.get("OMP_NUM_THREADS", "1")}
+        environment |= self.environment
         command = [sys.executable, "app.py", "--port", str(self.port), "--workspace", str(self.workspace)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -2,8 +2,13 @@
 
 import urllib.error
 import urllib.request
+import zipfile
 
 import pytest
+
+from tests.browser.app import App
+from tests.browser.conftest import watch
+from workbench.store import Store
 
 TABS = ["Demonstrate", "Rank", "Train", "Compare"]
 
@@ -90,6 +95,54 @@ def test_30_another_site_is_refused_by_the_real_server(app):
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(sent, timeout=30)
         assert caught.value.code == 403
+
+
+def test_31_with_a_login_nobody_gets_in_unnamed_and_answers_carry_the_name(tmp_path, browser):
+    logins = tmp_path / "logins"
+    logins.write_text("ann:correct horse\n", encoding="utf-8")
+    app = App(tmp_path / "workspace", "--auth-file", str(logins)).start()
+    context = browser.new_context()
+    try:
+        body = b'{"data": {}, "component_id": 1, "fn_name": "wb_overview", "session_hash": "x"}'
+        sent = urllib.request.Request(app.url + "gradio_api/component_server/", data=body)
+        sent.add_header("Content-Type", "application/json")
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(sent, timeout=30)
+        assert caught.value.code == 401
+        page = context.new_page()
+        seen = watch(page, app.url)
+        seen.allowed += ["401"]  # what the page hears before anybody has logged in
+        page.goto(app.url)
+        page.get_by_label("username").fill("ann")
+        page.get_by_label("password").fill("correct horse")
+        page.get_by_role("button", name="Login").click()
+        page.wait_for_selector(".wb-steps li", state="attached")
+        page.get_by_role("button", name="Use these 30").click()
+        page.locator("#wd-field").fill("Mine.")
+        page.keyboard.press("Control+Enter")
+        page.wait_for_function("document.querySelector('#wd-status').textContent.includes('✓ Saved')")
+        with Store(app.workspace / "workbench.db") as store:
+            assert [each.rater for each in store.demonstrations()] == ["ann"]
+        seen.check()
+    finally:
+        context.close()
+        app.stop()
+
+
+def test_38_on_a_space_a_banner_warns_and_one_click_exports(tmp_path, open_page):
+    app = App(tmp_path / "workspace")
+    app.environment["SPACE_ID"] = "somebody/workbench"
+    app.start()
+    try:
+        page = open_page(app.url)
+        page.wait_for_selector("text=This Space forgets everything when it restarts.")
+        with page.expect_download() as got:
+            page.get_by_role("button", name="Export everything").click()
+        with zipfile.ZipFile(got.value.path()) as archive:
+            assert set(archive.namelist()) == {"prompts.jsonl", "demonstrations.jsonl", "comparisons.jsonl"}
+        page.close()  # before its app goes
+    finally:
+        app.stop()
 
 
 def test_a_lost_app_is_told_and_found_again_without_a_reload(own_app, open_page):
