@@ -172,8 +172,8 @@ def choose(settings: Settings, store: Store, model: Model, split: str, n: int) -
             seen.add(pair)
             best, worst = two if vote == "left" else two[::-1]
             groups, shown = ((best.id,), (worst.id,)), tuple(r.id for r in two)
-            how = {"simulated": True, "source": "sandbox"}
-            chosen.append(Comparison(0, 0, p.text, tuple(two), groups, shown, None, rater.name, **how))
+            made = Comparison(0, 0, p.text, tuple(two), groups, shown, None, rater.name, True, source="sandbox")
+            chosen.append(made)
             if len(chosen) == n:
                 return chosen
     raise RuntimeError(f"only {len(chosen)} of {n} pairs could be told apart: the base answers too evenly")
@@ -218,7 +218,7 @@ def vote_blind(settings: Settings, store: Store, model: Model) -> None:
         )
         sides.shuffle(two)
         vote = rater.choose(prompt.text, two[0].text, two[1].text)
-        choice = {"left": two[0].id, "right": two[1].id}.get(vote, vote)
+        choice = vote if vote in ("tie", "bad") else two[vote == "right"].id
         store.add_verdict(prompt.id, [r.id for r in two], choice, rater.name, simulated=True)
 
 

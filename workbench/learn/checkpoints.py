@@ -39,7 +39,7 @@ def seal(fresh: Path, final: Path) -> None:
 
 def newest(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest intact checkpoint, and a notice for each newer one that was passed over."""
-    notices = []
+    notices: list[str] = []
     for found in sorted(folder.glob("step-*"), key=step_of, reverse=True):
         fault = damage(found)
         if fault is None:

@@ -92,6 +92,11 @@ class Work:
         a = self.args
         return Sampling(temperature=a.temperature, max_new_tokens=a.max_new_tokens, seed=a.seed)
 
+    def alive(self) -> bool:
+        """For `should_stop` of a generation: tell the watchdog that it goes on, and let it."""
+        self.report.alive()
+        return False
+
     def _find_checkpoint(self) -> None:
         found, notices = checkpoints.newest(self.folder / "checkpoints")
         for text in notices:
@@ -170,7 +175,7 @@ def look(work: Work, step: int, method_metrics: Callable[[Work, int], dict[str, 
         few + live,
         work.sampling,
         adapters=[speaker] * (len(few) + len(live)),
-        should_stop=lambda: bool(work.report.alive()),
+        should_stop=work.alive,
     )
     for prompt, answer in zip(few, answers, strict=False):
         work.report.sample(step, prompt, answer.text)
@@ -257,7 +262,7 @@ def _final(work: Work, prompts: list[str]) -> dict[str, Any]:
     from workbench.measure.evaluate import evaluate
     from workbench.measure.winrate import mean, win_rate
 
-    found = evaluate(work.model, prompts, work.sampling, adapter=POLICY, should_stop=lambda: bool(work.report.alive()))
+    found = evaluate(work.model, prompts, work.sampling, adapter=POLICY, should_stop=work.alive)
     golds = [a.gold for a in found.answers]
     base = _base_golds(work, prompts)
     start, won = mean(base), win_rate(base, golds)
@@ -282,7 +287,7 @@ def _base_golds(work: Work, prompts: list[str]) -> list[float]:
     file = work.folder.parent / f".base-{blake2b(asked.encode(), digest_size=8).hexdigest()}.json"
     if file.is_file():
         return json.loads(file.read_text("utf-8"))
-    found = evaluate(work.model, prompts, work.sampling, should_stop=lambda: bool(work.report.alive()))
+    found = evaluate(work.model, prompts, work.sampling, should_stop=work.alive)
     golds = [a.gold for a in found.answers]
     write_atomic(file, json.dumps(golds))
     return golds
