@@ -182,7 +182,7 @@ def _checked(found: Run) -> Run:
     if beat != seen:
         _beats[found.folder] = (beat, time.monotonic())
     elif time.monotonic() - since > float(os.environ.get("WORKBENCH_HANG_SECONDS", HANG_SECONDS)):
-        end_process(pid, born)
+        end_process(pid, str(born))
         return _gone(found, "failed", f"Run {found.number} hung at step {found.status.get('step', 0)} and was ended.")
     return found
 
