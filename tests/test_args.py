@@ -11,8 +11,8 @@ from workbench.learn.args import DPOArgs, SFTArgs, check, fields_of, parse, reso
 def test_defaults_are_those_that_move_a_lora_on_the_sandbox():
     sft, _ = resolve("sft", parse("sft", {}), 1_570_000)
     dpo, _ = resolve("dpo", parse("dpo", {}), 1_570_000)
-    assert (sft.steps, sft.batch_size, sft.learning_rate, sft.lora_rank, sft.lora_alpha) == (40, 16, 5e-3, 16, 32)
-    assert (dpo.steps, dpo.batch_size, dpo.learning_rate, dpo.beta) == (60, 16, 6e-3, 0.1)
+    assert (sft.steps, sft.batch_size, sft.learning_rate, sft.lora_rank, sft.lora_alpha) == (40, 16, 3e-3, 16, 32)
+    assert (dpo.steps, dpo.batch_size, dpo.learning_rate, dpo.beta) == (60, 16, 2e-3, 0.1)
 
 
 def test_a_larger_model_gets_a_smaller_rate_and_the_reason_is_told():

@@ -138,7 +138,7 @@ METHODS: dict[str, Method] = {
         unit="answers",
         missing="SFT needs written answers. There are none yet.",
         presets={"quick": {"steps": 20}, "normal": {"steps": 40}, "thorough": {"steps": 120}},
-        rates=((1e7, 5e-3), (2e8, 1e-3), (2e9, 2e-4), (float("inf"), 1e-4)),
+        rates=((1e7, 3e-3), (2e8, 1e-3), (2e9, 2e-4), (float("inf"), 1e-4)),
     ),
     "dpo": Method(
         name="dpo",
@@ -150,7 +150,7 @@ METHODS: dict[str, Method] = {
         unit="pairs",
         missing="DPO needs ranked pairs. There are none yet.",
         presets={"quick": {"steps": 30}, "normal": {"steps": 60}, "thorough": {"steps": 150}},
-        rates=((1e7, 6e-3), (2e8, 3e-4), (2e9, 5e-5), (float("inf"), 2e-5)),
+        rates=((1e7, 2e-3), (2e8, 3e-4), (2e9, 5e-5), (float("inf"), 2e-5)),
     ),
     "reward": Method(
         name="reward",
