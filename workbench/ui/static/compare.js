@@ -272,7 +272,7 @@ async function undoVote() {
   if (!ask?.verdict) return;
   const mine = ask;
   try {
-    const answer = await call(server, "undo", { verdict: mine.verdict });
+    const answer = await call(server, "undo", { id: mine.id });
     Object.assign(mine, { verdict: null, state: "voting", reveal: null, ready: performance.now() });
     if (mine === ask) showCards();
     announce("Undone.");
