@@ -15,16 +15,16 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import settings as _settings
-from workbench.learn import card, checkpoints, data
+from workbench.learn import card, checkpoints, data, reward_sources
 from workbench.learn import estimate as estimates
-from workbench.learn.args import METHODS, PRESETS, TrainArgs, parse, resolve
+from workbench.learn.args import METHODS, PRESETS, PPOArgs, TrainArgs, parse, resolve
 from workbench.processes import end_process, identity, locked, popen, read_json, standby, write_atomic, write_status
 from workbench.settings import Settings
 
@@ -212,9 +212,9 @@ def _rescue(folder: Path) -> int | None:
 # Preparing
 
 
-def counts(store: Store, method: str) -> dict[str, Any]:
+def counts(store: Store, method: str, model: str = "") -> dict[str, Any]:
     """How much a method has to learn from: {"n", "train", "heldout", "simulated", "unit"}."""
-    return data.counts(store, method)
+    return data.counts(store, method, model)
 
 
 def estimate(settings: Settings, method: str, args: TrainArgs) -> estimates.Estimate:
@@ -227,7 +227,7 @@ def first_batch(settings: Settings, store: Store, method: str, args: TrainArgs) 
     """The first batch as the model would see it, see learn.data.first_batch. Loads the tokenizer, not the model."""
     from workbench.models import tokenizer
 
-    return data.first_batch(tokenizer(settings.model), method, data.rows(store, method)[0], args)
+    return data.first_batch(tokenizer(settings.model), method, data.rows(store, method, settings.model)[0], args)
 
 
 def preset_of(method: str, args: TrainArgs) -> str:
@@ -266,8 +266,11 @@ def prepare(settings: Settings, store: Store, method: str, args: TrainArgs, star
     model, MemoryError with the estimate when the run would not fit, FileNotFoundError for a model that is not here.
     """
     preset = preset_of(method, args)
-    train, heldout = data.rows(store, method)
+    train, heldout = data.rows(store, method, settings.model)
     given, (args, reasons) = args, resolve(method, args, _model_size(settings.model))
+    if isinstance(args, PPOArgs):
+        chosen, reason = reward_sources.settle(args.reward, settings)
+        args, reasons = replace(args, reward=chosen), reasons | ({"reward": reason} if reason else {})
     _check_parent(settings, start_from)
     needs = estimates.estimate(settings.model, method, args, ())
     if not needs.fits:

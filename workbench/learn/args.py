@@ -103,6 +103,46 @@ class RewardArgs(TrainArgs):
     held_out: int = setting(300, "Held-out comparisons to look at, at most.", "comparisons", 0, 10_000)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PPOArgs(AnswerArgs):
+    """Proximal policy optimisation (Schulman et al. 2017) with a KL penalty (Ziegler et al. 2019)."""
+
+    steps: int = setting(100, "Rounds of answering, scoring and learning.", "rounds", 1, 1_000_000)
+    batch_size: int = setting(64, "Answers that one round learns from.", "answers", 2, 4096)
+    reward: str = setting(
+        "newest",
+        "What is to be raised: run:NUMBER (a reward model), gold (sandbox only), file:PATH.py, or a sum such as "
+        "run:7 + 0.3*gold. newest: the newest reward model.",
+    )
+    max_new_tokens: int = setting(48, "Longest sampled answer.", "tokens", 1, 4096)
+    epochs: int = setting(4, "Times each round's answers are learned from.", "passes", 1, 100)
+    minibatches: int = setting(1, "Updates in one pass over a round's answers.", "updates", 1, 256)
+    kl_coefficient: float = setting(0.05, "What a nat of distance from the start costs: less moves further.", "", 0, 10)
+    kl_target: float | None = setting(
+        None, "Distance to aim for; the coefficient then adapts. Empty: it stays fixed.", "nats per answer", 0.01, 1000
+    )
+    kl_estimator: str = setting(
+        "k1", "How the distance is estimated at each token; all three are numbers here.", choices=("k1", "k2", "k3")
+    )
+    gamma: float = setting(1.0, "How much a later reward counts at each token before it.", "", 0.0, 1.0)
+    lam: float = setting(0.95, "GAE's lambda: 1 trusts what happened, 0 the value's forecast.", "", 0.0, 1.0)
+    clip: float = setting(
+        0.2, "How far a token's probability may move in one round before it stops counting.", "", 0.01, 1
+    )
+    value_clip: float = setting(0.2, "The same for the value.", "reward", 0.01, 100.0)
+    value_coefficient: float = setting(0.1, "Weight of the value's loss.", "", 0.0, 10.0)
+    whiten_rewards: str = setting(
+        "off", "Bring rewards per token to variance 1, keeping their mean.", choices=("off", "on")
+    )
+    end_penalty: float = setting(
+        1.0, "Taken off the reward of an answer that did not end by itself.", "reward", 0.0, 100
+    )
+    stop_kl: float = setting(
+        0.2, "A round's learning ends early when a pass has moved this far; 0 never.", "nats", 0.0, 100
+    )
+
+
+LARGE = 32_000_000  # parameters; of larger models PPO runs fewer answers at once
 PRESETS = ("quick", "normal", "thorough")
 
 
@@ -117,7 +157,7 @@ class Method:
     """One plain sentence; {n} is the number of examples there are."""
     args: type[TrainArgs]
     needs: str
-    """What it learns from: "demonstrations" or "comparisons"."""
+    """What it learns from: "demonstrations", "comparisons" or "prompts"."""
     unit: str
     missing: str
     presets: Mapping[str, Mapping[str, Any]]
@@ -164,6 +204,18 @@ METHODS: dict[str, Method] = {
         presets={"quick": {"steps": 40}, "normal": {"steps": 80}, "thorough": {"steps": 200}},
         rates=((1e7, 1e-3), (2e8, 3e-4), (2e9, 1e-4), (float("inf"), 5e-5)),
         answers=False,
+    ),
+    "ppo": Method(
+        name="ppo",
+        label="PPO",
+        colour="ppo",
+        line="Answer {n} prompts again and again, and raise the reward model's score.",
+        args=PPOArgs,
+        needs="prompts",
+        unit="prompts",
+        missing="PPO needs prompts to answer. There are none yet.",
+        presets={"quick": {"steps": 40}, "normal": {"steps": 100}, "thorough": {"steps": 300}},
+        rates=((1e7, 1e-3), (2e8, 2e-4), (2e9, 5e-5), (float("inf"), 1e-5)),
     ),
 }
 
@@ -230,6 +282,8 @@ def check(args: TrainArgs) -> None:
         raise ValueError(
             f"--set micro_batch={args.micro_batch}: must divide batch_size, which is {args.batch_size}, evenly"
         )
+    if getattr(args, "minibatches", 1) > 1 and args.batch_size % getattr(args, "minibatches", 1):
+        raise ValueError(f"--set minibatches: must divide batch_size, which is {args.batch_size}, evenly")
     if getattr(args, "loss", "") == "robust" and getattr(args, "label_smoothing", 0.0) == 0.0:
         raise ValueError("--set loss=robust: needs label_smoothing, the share of votes expected to be wrong")
 
@@ -249,10 +303,12 @@ def resolve(name: str, args: TrainArgs, parameters: int | None) -> tuple[TrainAr
     chosen: dict[str, Any] = {}
 
     def choose(key: str, choice: Choice) -> None:
-        if getattr(args, key) is None:
+        if getattr(args, key) is None and key not in chosen:
             chosen[key], reasons[key] = choice.value, choice.reason
 
     choose("learning_rate", learning_rate(name, parameters))
+    if isinstance(args, PPOArgs) and (parameters or 0) > LARGE:
+        choose("micro_batch", Choice(min(args.batch_size, 16), "a large model's activations take memory"))
     choose("micro_batch", Choice(args.batch_size, "the whole batch at once"))
     choose("evaluate_every", Choice(max(1, args.steps // 8), "eight looks in a run"))
     choose("checkpoint_every", Choice(max(1, args.steps // 4), "four checkpoints in a run"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 SAMPLES = 4  # prompts whose answers are shown as training goes on
-TEXTS = {"sft": ("completion",), "dpo": ("chosen", "rejected")}
+WORLD_PROMPTS = 2000  # of the sandbox's own, for a method that learns from prompts alone
+TEXTS: dict[str, tuple[str, ...]] = {"sft": ("completion",), "dpo": ("chosen", "rejected"), "ppo": ()}
 
 
 class MissingData(ValueError):
@@ -30,10 +31,15 @@ class MissingData(ValueError):
         self.action = action
 
 
-def rows(store: Store, method: str) -> tuple[list[Row], list[Row]]:
-    """(train, held out) rows for the method, oldest first. Raises MissingData."""
+def rows(store: Store, method: str, model: str = "") -> tuple[list[Row], list[Row]]:
+    """(train, held out) rows for the method, oldest first. Raises MissingData.
+
+    To a method that learns from prompts alone the model "sandbox" brings many of its own.
+    """
     m = METHODS[method]
-    if m.needs == "demonstrations":
+    if m.needs == "prompts":
+        read = _prompt_rows(model)
+    elif m.needs == "demonstrations":
         from workbench.collect.demonstrations import sft_rows as read
     elif method == "reward":
         from workbench.collect.comparisons import ranking_rows as read
@@ -51,10 +57,22 @@ def rows(store: Store, method: str) -> tuple[list[Row], list[Row]]:
     return train, [r for r in found if r["split"] == "heldout"]
 
 
-def counts(store: Store, method: str) -> dict[str, Any]:
+def _prompt_rows(model: str) -> Callable[[Store], list[Row]]:
+    def read(store: Store) -> list[Row]:
+        texts = {p.text: p.split for p in store.prompts()}
+        if model == "sandbox":
+            from workbench.sandbox import world
+
+            texts |= {p.text: "train" for p in world.sample(WORLD_PROMPTS, "train", seed=0)}
+        return [{"id": i, "prompt": text, "split": split} for i, (text, split) in enumerate(texts.items())]
+
+    return read
+
+
+def counts(store: Store, method: str, model: str = "") -> dict[str, Any]:
     """How much there is to learn from: {"n", "train", "heldout", "simulated", "unit"}; zeros when there is nothing."""
     try:
-        train, heldout = rows(store, method)
+        train, heldout = rows(store, method, model)
     except MissingData:
         train, heldout = [], []
     simulated = sum(bool(r.get("simulated")) for r in train + heldout)
@@ -160,7 +178,7 @@ def first_batch(tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArg
     batch = []
     for i in order(rows, args.batch_size, args.seed):
         start = prompt_ids(tokenizer, rows[i]["prompt"])
-        item: dict[str, Any] = {"prompt": tokenizer.decode(start), "tokens": 0, "cut": False}
+        item: dict[str, Any] = {"prompt": tokenizer.decode(start), "tokens": len(start), "cut": False}
         for key, text in _texts(method, rows[i]):
             ids = answer_ids(tokenizer, text)
             item["tokens"] = max(item["tokens"], len(start) + len(ids))

@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench import jobs
 from workbench.learn import card
-from workbench.learn.reporter import Reporter
+from workbench.learn.reporter import Reporter, Silent
 from workbench.processes import identity, locked, write_atomic, write_status
 
 NOT_FINITE_IN_A_ROW = 3
@@ -27,6 +27,9 @@ def main(folder: Path) -> int:
     """Run the job in `folder` to its end; the exit code is 0 for done or stopped, 1 for failed."""
     folder = folder.absolute()
     run = jobs.read(folder)
+    if int(os.environ.get("RANK", "0")) > 0:
+        _train(run, Silent(folder))
+        return 0
     workspace = folder.parent.parent
     if not _claim(workspace, run):
         print(f"Run {run.number} is not waiting to be run: it is {run.state}.", file=sys.stderr)

@@ -65,7 +65,7 @@ class Reporter:
 
     def back_to(self, step: int) -> None:
         """A resume makes what came after `step` again."""
-        for name in self._files:
+        for name in ("metrics.jsonl", "samples.jsonl"):
             self._append(name, {"back_to": step})
 
     def notice(self, text: str) -> None:
@@ -119,3 +119,27 @@ class Reporter:
         faulthandler.dump_traceback(file=sys.stderr)
         self.status(state="failed", message=message)
         os._exit(70)  # the main thread is stuck and cannot be asked
+
+
+class Silent(Reporter):
+    """Of a further process of the same run, as torchrun starts them: the first one tells for all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._status = read_json(folder / "status.json")
+        self._began = time.monotonic()
+
+    def status(self, now: bool = True, **changes: Any) -> None:
+        self._status |= changes
+
+    def alive(self) -> None:
+        pass
+
+    def notice(self, text: str) -> None:
+        pass
+
+    def close(self, **last: Any) -> None:
+        pass
+
+    def _append(self, name: str, row: dict[str, Any]) -> None:
+        pass

@@ -1,0 +1,418 @@
+"""PPO: its forward against transformers and PEFT, then what must hold of every run, then that it learns."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from tests import small_runs, tiny_model
+from workbench import jobs, models
+from workbench.learn import actor_critic, common, llama, ppo
+from workbench.learn.actor_critic import POLICY, ActorCritic, Rows
+from workbench.learn.args import PPOArgs
+from workbench.learn.job import NotFinite
+
+ARGS = PPOArgs(steps=4, batch_size=8, micro_batch=8, max_new_tokens=10, learning_rate=3e-3, reward="gold", warmup=0.0)
+PROMPTS = [f"What is {i}?" for i in range(8)]
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bases")
+    return {
+        "llama": tiny_model.base(folder / "llama"),
+        "grouped": tiny_model.base(folder / "grouped", num_key_value_heads=2, tie_word_embeddings=True),
+    }
+
+
+def fresh(folder, rank=4, **options):
+    """An ActorCritic whose policy has an adapter that does something."""
+    model = models.load(str(folder))
+    torch.manual_seed(0)
+    config = LoraConfig(r=rank, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
+    peft = get_peft_model(model.hf, config, adapter_name=POLICY)
+    for name, weight in peft.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    model.adopt(peft, POLICY)
+    return ActorCritic(model, dtype=torch.float32, workers=2, **options)
+
+
+def some_rows(model, n=8):
+    torch.manual_seed(1)
+    answers = [torch.randint(4, 200, (1 + 3 * i % 7,)).tolist() for i in range(n)]
+    return Rows([model.prompt_ids(p) for p in PROMPTS[:n]], answers)
+
+
+def lengths(prompts, responses):
+    return [float(len(r)) for r in responses]
+
+
+# The forward
+
+
+def by_transformers(model, rows, temperature):
+    """log-probabilities and entropies of all answer tokens, row by row, through transformers and PEFT."""
+    found = []
+    for prompt, answer in zip(rows.prompts, rows.answers, strict=True):
+        logits = model.peft(input_ids=torch.tensor([prompt + answer])).logits[0].float() / temperature
+        places = logits[len(prompt) - 1 : -1].log_softmax(-1)
+        found.append((places.gather(1, torch.tensor(answer)[:, None])[:, 0], -(places.exp() * places).sum(-1)))
+    return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
+
+
+@pytest.mark.parametrize("base", ["llama", "grouped"])
+@pytest.mark.parametrize("merged", [True, False])
+def test_values_and_gradients_equal_those_of_transformers_and_peft(bases, base, merged, monkeypatch):
+    monkeypatch.setattr(llama, "MERGE_BELOW", 10**9 if merged else 0)
+    actor = fresh(bases[base], temperature=0.7)
+    rows = some_rows(actor.model)
+    chunk = actor.chunks(rows, range(8))
+    log_p, entropy = (torch.zeros(0),) * 2
+    gradients = 0
+    weights = [w for name, w in actor.trainable.items() if not name.startswith("value_head")]
+    slope = torch.randn(sum(map(len, rows.answers)), generator=torch.Generator().manual_seed(3))
+    matrix, start = torch.zeros(8, 7), 0
+    for i, answer in enumerate(rows.answers):
+        matrix[i, : len(answer)] = slope[start : start + len(answer)]
+        start += len(answer)
+    parts = []
+    for one in chunk:
+        p, e, _ = actor.policy_and_value(one)
+        gradients = [
+            a + b
+            for a, b in zip(
+                gradients or [torch.zeros_like(w) for w in weights],
+                torch.autograd.grad((p * actor_critic.at_tokens(rows, one, matrix)).sum(), weights),
+                strict=True,
+            )
+        ]
+        parts.append((p, e))
+    log_p = actor_critic.to_matrix(rows, chunk, [p for p, _ in parts])[rows.mask.bool()]
+    entropy = actor_critic.to_matrix(rows, chunk, [e for _, e in parts])[rows.mask.bool()]
+    expected, expected_entropy = by_transformers(actor.model, rows, 0.7)
+    torch.testing.assert_close(log_p, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(entropy, expected_entropy, atol=1e-4, rtol=1e-4)
+    for mine, theirs in zip(gradients, torch.autograd.grad((expected * slope).sum(), weights), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-3 * float(theirs.abs().max()), rtol=1e-3)
+
+
+def test_models_that_are_no_llama_go_through_transformers_to_the_same_numbers(bases, monkeypatch):
+    own = fresh(bases["llama"])
+    rows = some_rows(own.model)
+    monkeypatch.setattr(llama, "why_not", lambda hf: "as if it were none")
+    through = ActorCritic(own.model)
+    assert through.workers == 1 and isinstance(through.engine(POLICY), actor_critic.ThroughTransformers)
+    for adapter in (POLICY, None):
+        a = own.engine(adapter).hidden(own.chunks(rows, range(8))[0].ids)
+        b = through.engine(adapter).hidden(own.chunks(rows, range(8))[0].ids)
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_log_prob_by_chunks_of_logits(monkeypatch):
+    """Hidden [1, 0], outputs 1 and 0 over two words at temperature 1/2: logits 2 and 0."""
+    hidden, head = torch.tensor([[1.0, 0.0]] * 3, requires_grad=True), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    monkeypatch.setattr(llama, "LOGIT_CHUNK", 4)
+    log_p, entropy = llama.log_prob(hidden, head, torch.tensor([0, 1, 0]), 0.5)
+    torch.testing.assert_close(log_p, torch.tensor([-0.126928, -2.126928, -0.126928]))
+    torch.testing.assert_close(entropy, torch.full((3,), 0.365334))
+    log_p.sum().backward()
+    # (W[y] - E[W]) / T with p = (.880797, .119203)
+    torch.testing.assert_close(hidden.grad[0], torch.tensor([0.238406, -0.238406]))
+    torch.testing.assert_close(hidden.grad[1], torch.tensor([-1.761594, 1.761594]))
+
+
+def test_a_large_base_is_laid_out_anew_without_a_second_copy_and_without_a_change(bases, monkeypatch):
+    actor = fresh(bases["grouped"])
+    rows = some_rows(actor.model)
+    expected, _ = by_transformers(actor.model, rows, 1.0)
+    monkeypatch.setattr(llama, "MERGE_BELOW", 0)
+    llama.settle(actor.model.hf, torch.float32)
+    attention = actor.model.hf.model.layers[0].self_attn
+    weights = [p.base_layer.weight for p in (attention.q_proj, attention.k_proj, attention.v_proj)]
+    assert llama._side_by_side(weights)
+    joined = llama.Llama(actor.model.hf, POLICY).layers[0][1].weight
+    assert joined.data_ptr() == weights[0].data_ptr()
+    assert torch.equal(joined, torch.cat(weights))
+    torch.testing.assert_close(by_transformers(actor.model, rows, 1.0)[0], expected)
+
+
+# What holds of every step
+
+
+def iterate(actor, reward=lengths, prompts=PROMPTS, steps=1, **changes):
+    state = ppo.PPO(actor, reward, replace(ARGS, **changes))
+    return state, [state.iterate(prompts, step + 1) for step in range(steps)]
+
+
+def weights_of(actor):
+    return {name: weight.detach().clone() for name, weight in actor.trainable.items()}
+
+
+def test_the_ratio_of_the_first_pass_is_exactly_one(bases):
+    """`update` raises otherwise; with minibatches too, and it notices a forward that is not the same twice."""
+    actor = fresh(bases["llama"], rows_at_once=3)
+    iterate(actor, steps=2, minibatches=2)
+    plain = llama.Llama.hidden
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(llama.Llama, "hidden", lambda self, ids: plain(self, ids) * (1 + 1e-3 * torch.rand(())))
+        with pytest.raises(RuntimeError, match="differs from itself"):
+            iterate(actor)
+
+
+def test_only_the_adapter_and_the_value_head_change(bases):
+    actor = fresh(bases["llama"])
+    before, frozen = weights_of(actor), common.frozen_hash(actor.model.peft)
+    iterate(actor, steps=2)
+    assert common.frozen_hash(actor.model.peft) == frozen
+    after = weights_of(actor)
+    assert all(not torch.equal(before[name], after[name]) for name in before)
+    assert all("lora_" in name or name.startswith("value_head.") for name in before)
+
+
+def test_gradients_on_the_wrong_weights_stop_the_run(bases):
+    actor = fresh(bases["llama"])
+    actor.model.hf.model.norm.weight.requires_grad_(True)
+    with pytest.raises(RuntimeError, match="wrong weights are trainable: 1 too many"):
+        iterate(actor)
+    actor.model.peft.requires_grad_(False)
+    with pytest.raises(RuntimeError, match="missing"):
+        iterate(actor)
+    actor.claim()
+    iterate(actor)
+
+
+def test_the_batch_may_be_cut_up_anyhow(bases):
+    """The same rollout, gradients over chunks of 8, 3 and 1 rows: means are over the batch's tokens, not the chunks'."""
+    found = []
+    for size in (8, 3, 1):
+        actor = fresh(bases["llama"], rows_at_once=size)
+        state = ppo.PPO(actor, lengths, ARGS)
+        batch = state.rollout(PROMPTS, 1)
+        state.score(batch)
+        state.estimate(batch)
+        told, _ = state._gradients(batch, batch.groups[0])
+        found.append(([w.grad.clone() for w in actor.trainable.values()], told))
+    for gradients, told in found[1:]:
+        assert told["value_loss"] == pytest.approx(found[0][1]["value_loss"], rel=1e-4)
+        for mine, theirs in zip(gradients, found[0][0], strict=True):
+            torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-3)
+
+
+def test_out_of_memory_halves_what_runs_at_once_and_nothing_else(bases, monkeypatch):
+    actor = fresh(bases["llama"])
+    plain, sizes = ActorCritic.policy_and_value, []
+
+    def tight(self, chunk):
+        sizes.append(len(chunk.rows))
+        if len(chunk.rows) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return plain(self, chunk)
+
+    monkeypatch.setattr(ActorCritic, "policy_and_value", tight)
+    actor.workers = 1
+    state, told = iterate(actor)
+    assert actor.rows_at_once == 2 and max(sizes) == 8
+    assert any("2 answers run at once" in text for text in state.notices)
+    other = fresh(bases["llama"])
+    monkeypatch.setattr(ActorCritic, "policy_and_value", plain)
+    _, roomy = iterate(other)
+    assert told[0]["value_loss"] == pytest.approx(roomy[0]["value_loss"], rel=1e-3)
+
+
+def test_a_reward_that_is_no_number_changes_nothing(bases):
+    actor = fresh(bases["llama"])
+    before = weights_of(actor)
+    with pytest.raises(NotFinite, match="1 of 8 answers"):
+        iterate(actor, lambda prompts, responses: [float("nan")] + [1.0] * 7)
+    assert all(torch.equal(before[name], w) for name, w in weights_of(actor).items())
+
+
+def test_a_gradient_that_is_no_number_is_not_applied(bases):
+    actor = fresh(bases["llama"])
+    before = weights_of(actor)
+    with pytest.raises(NotFinite, match="gradient"):
+        iterate(actor, lambda prompts, responses: [3e38, *range(7)])
+    assert all(torch.equal(before[name], w) for name, w in weights_of(actor).items())
+
+
+def test_a_constant_reward_teaches_nothing_and_is_told(bases):
+    """From the start there is no distance yet, so nothing at all may move but by the KL term, which is 0."""
+    folder = bases["llama"]
+    model = models.load(str(folder))
+    config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    model.adopt(get_peft_model(model.hf, config, adapter_name=POLICY), POLICY)
+    actor = ActorCritic(model, dtype=torch.float32, workers=1)
+    before = weights_of(actor)
+    state, _ = iterate(actor, lambda prompts, responses: [0.7] * len(responses), steps=2)
+    assert any("the same reward, 0.7" in text for text in state.notices)
+    for name, weight in weights_of(actor).items():
+        torch.testing.assert_close(weight, before[name], atol=1e-6, rtol=0)
+
+
+def test_answers_without_an_end_and_answers_of_one_token_stay_finite(bases):
+    actor = fresh(bases["llama"])
+    for n in (1, 3):
+        _, told = iterate(actor, lambda prompts, responses: list(map(float, range(8))), max_new_tokens=n)
+        numbers = [v for k, v in told[0].items() if k != "explained_variance"]
+        assert all(abs(v) < 1e6 for v in numbers)
+
+
+def test_a_missing_end_costs_its_penalty(bases):
+    actor = fresh(bases["llama"])
+    state = ppo.PPO(actor, lengths, replace(ARGS, end_penalty=0.5, kl_coefficient=0.0, lam=1.0))
+    batch = state.rollout(PROMPTS, 1)
+    batch.ended = torch.tensor([True] * 4 + [False] * 4)
+    state.score(batch)
+    state.estimate(batch)
+    expected = batch.scores - torch.tensor([0.0] * 4 + [0.5] * 4)
+    for row, answer in enumerate(batch.rows.answers):
+        assert float(batch.returns[row, len(answer) - 1]) == pytest.approx(float(expected[row]), abs=1e-5)
+        assert float(batch.returns[row, 0]) == pytest.approx(float(expected[row]), abs=1e-4)  # gamma = lambda = 1
+
+
+def test_the_adaptive_coefficient_follows_the_distance(bases):
+    actor = fresh(bases["llama"])
+    state, _ = iterate(actor, kl_target=1000.0, kl_coefficient=0.15)
+    assert state.kl_coefficient == pytest.approx(0.15 * (1 - 0.2 * 8 / 10_000))
+    fixed, _ = iterate(actor)
+    assert fixed.kl_coefficient == ARGS.kl_coefficient
+
+
+def test_a_batch_stops_being_learned_from_when_the_policy_has_moved_far(bases):
+    actor = fresh(bases["llama"])
+    _, told = iterate(actor, learning_rate=0.3, stop_kl=0.01, epochs=4)
+    assert told[0]["epochs"] == 1 and told[0]["approx_kl"] > 0.01
+
+
+def test_the_learning_rate_rises_and_falls():
+    a = replace(ARGS, steps=10, warmup=0.2, learning_rate=1.0)
+    assert [round(ppo.learning_rate(a, s), 3) for s in (1, 2, 3, 10)] == [0.5, 1.0, 1.0, 0.125]
+    assert ppo.learning_rate(replace(a, schedule="constant"), 10) == 1.0
+
+
+# A run through the same doors as every other
+
+
+@pytest.fixture
+def place(tmp_path):
+    made, store = small_runs.workspace(tmp_path / "home")
+    file = tmp_path / "mine.py"
+    file.write_text("def reward(prompts, responses):\n    return [r.count('e') - 0.1 * len(r) for r in responses]\n")
+    yield made, store, {"reward": f"file:{file}", "batch_size": 8, "steps": 6, "micro_batch": 4}
+    store.close()
+
+
+def test_a_run_tells_all_and_leaves_an_adapter(place):
+    made, store, changes = place
+    run = small_runs.done(made, small_runs.launch(made, store, "ppo", **changes))
+    assert run.state == "done", run.log_tail()
+    rows = small_runs.figures(run)
+    told = [row for row in rows if "reward" in row]
+    assert [row["step"] for row in told] == [1, 2, 3, 4, 5, 6]
+    from workbench.learn.progress import CURVES
+
+    keys = {s.key for c in CURVES["ppo"] if not c.sandbox for s in c.series}
+    assert keys <= {key for row in rows for key in row}
+    assert run.samples() and run.adapter is not None
+    model = models.load(made.model)
+    assert model.attach(run.adapter) in model.adapters
+
+
+def test_a_run_killed_and_resumed_equals_one_that_ran_through(place):
+    made, store, changes = place
+    whole = small_runs.done(made, small_runs.launch(made, store, "ppo", **changes))
+    cut = small_runs.launch(made, store, "ppo", **changes, seed=0, held_out=99)
+    small_runs.until(lambda: (jobs.run(made.workspace, cut.number).status.get("step") or 0) >= 3)
+    jobs.stop(made, jobs.run(made.workspace, cut.number))
+    resumed = small_runs.done(made, jobs.resume(made, jobs.run(made.workspace, cut.number)))
+    assert resumed.state == "done", resumed.log_tail()
+
+    def figures(run):
+        times = ("seconds_", "limit_")
+        return [{k: v for k, v in r.items() if not k.startswith(times)} for r in small_runs.figures(run)]
+
+    assert figures(resumed) == figures(whole)
+    weights = [(r.adapter / "adapter_model.safetensors").read_bytes() for r in (whole, resumed)]
+    assert weights[0] == weights[1]
+    assert not list(resumed.folder.rglob("*.pt")) and not list(resumed.folder.rglob("*.bin"))
+
+
+def test_ppo_without_a_reward_model_says_what_it_needs(place):
+    made, store, _ = place
+    from workbench.learn.data import MissingData
+
+    with pytest.raises(MissingData, match="reward model"):
+        small_runs.launch(made, store, "ppo")
+
+
+# It learns
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.long)])
+def test_gold_rises_by_an_eighth_on_prompts_never_trained_on(seed):
+    """40 rounds of 64 answers, about half a minute on two idle cores."""
+    from workbench.learn.reward_sources import gold
+    from workbench.measure.evaluate import evaluate
+    from workbench.records import Sampling
+    from workbench.sandbox import world
+
+    a = PPOArgs(steps=40, micro_batch=64, learning_rate=1e-3, seed=seed, reward="gold")
+    model = models.load("sandbox")
+    torch.manual_seed(seed)
+    config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    model.adopt(get_peft_model(model.hf, config, adapter_name=POLICY), POLICY)
+    actor = ActorCritic(model, temperature=a.temperature)
+    state = ppo.PPO(actor, gold, a)
+    rows = [{"id": i, "prompt": p.text} for i, p in enumerate(world.sample(1500, "train", seed=seed))]
+    held = [p.text for p in world.sample(200, "heldout", seed=0)]
+    for step, prompts in enumerate(ppo.prompts_of(rows, a), 1):
+        state.iterate(prompts, step)
+    sampling = Sampling(temperature=0.8, max_new_tokens=48)
+    before, after = evaluate(model, held, sampling), evaluate(model, held, sampling, adapter=POLICY)
+    assert after.gold >= before.gold + 0.12
+
+
+def one_of_two(rank, folder, base, port):
+    """A process of the test below, as torchrun would start it."""
+    import os
+
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    torch.set_num_threads(1)
+    from workbench.learn.world import World
+
+    actor = fresh(base)
+    state = ppo.PPO(actor, lengths, ARGS, World())
+    told = [state.iterate(PROMPTS, step) for step in (1, 2)]
+    torch.save([{k: v for k, v in t.items() if isinstance(v, float)} for t in told], folder / f"told-{rank}.pt")
+    torch.save([w.detach() for w in actor.trainable.values()], folder / f"weights-{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_learn_what_one_does(bases, tmp_path):
+    import socket
+
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    torch.multiprocessing.spawn(one_of_two, (tmp_path, bases["llama"], port), nprocs=2)
+    state, told = iterate(fresh(bases["llama"]), steps=2)
+    weights = [torch.load(tmp_path / f"weights-{rank}.pt") for rank in (0, 1)]
+    for a, b, alone in zip(*weights, state.actor.trainable.values(), strict=True):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, alone.detach(), atol=2e-4, rtol=1e-3)
+    together = torch.load(tmp_path / "told-0.pt")
+    for key in ("reward", "kl_train", "length", "value_loss", "entropy"):
+        assert together[1][key] == pytest.approx(told[1][key], rel=1e-3, abs=1e-4)
+
+
+def test_fewer_processes_than_asked_for_is_an_error(monkeypatch):
+    from workbench.learn import world
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(world.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(world.dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(world.dist, "get_world_size", lambda: 1)
+    with pytest.raises(RuntimeError, match="2 processes were asked for, and 1 came"):
+        world.World()

@@ -1,0 +1,52 @@
+"""One process or several that share a batch, as `torchrun` starts them. Every process holds the same weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class World:
+    """This process's `rank` among `size`. With a size of 1 every call gives back what it got."""
+
+    def __init__(self) -> None:
+        """Join the processes that torchrun started, if it did. Raises RuntimeError when fewer came than were asked for."""
+        asked = int(os.environ.get("WORLD_SIZE", "1"))
+        if asked > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        here = dist.is_initialized() and asked > 1
+        self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if here else (0, 1)
+        # a launcher can start one process while several were asked for, and nothing would tell
+        if self.size != asked:
+            raise RuntimeError(f"{asked} processes were asked for, and {self.size} came")
+
+    def share(self, n: int) -> range:
+        """Which of `n` rows are this process's. Raises ValueError when they cannot be shared evenly."""
+        if n % self.size:
+            raise ValueError(f"--set batch_size={n}: must be a multiple of the {self.size} processes")
+        each = n // self.size
+        return range(self.rank * each, (self.rank + 1) * each)
+
+    def sum(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Each tensor summed over all processes, in the same order of addition everywhere."""
+        if self.size == 1:
+            return list(tensors)
+        flat = torch.cat([t.reshape(-1) for t in tensors])
+        dist.all_reduce(flat)
+        return [part.view_as(t) for part, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)]
+
+    def rows(self, matrix: Tensor) -> Tensor:
+        """All processes' rows, in order of rank; a [rows, T] matrix is padded with 0 to the longest T of all."""
+        if self.size == 1:
+            return matrix
+        if matrix.dim() == 2:
+            longest = torch.tensor(matrix.shape[1])
+            dist.all_reduce(longest, dist.ReduceOp.MAX)
+            matrix = torch.nn.functional.pad(matrix, (0, int(longest) - matrix.shape[1]))
+        found = [torch.empty_like(matrix) for _ in range(self.size)]
+        dist.all_gather(found, matrix.contiguous())
+        return torch.cat(found)
