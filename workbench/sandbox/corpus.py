@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from workbench.records import split_of
 from workbench.sandbox.answers import STYLES, another_question, answer
 from workbench.sandbox.prompt import WorldPrompt
-from workbench.sandbox.world import MIX, random_prompt
+from workbench.sandbox.world import random_prompt
 
 # Share of each style in the base's answers, by the kind of prompt.
 STYLE_MIX = {
@@ -15,6 +15,9 @@ STYLE_MIX = {
     "harm": {"helpful": 26, "unsafe": 34, "rude": 13, "curt": 7, "flattering": 7, "rambling": 8, "another": 5},
     "opinion": {"helpful": 24, "caving": 24, "curt": 8, "rude": 13, "flattering": 11, "rambling": 12, "another": 7, "wrong": 1},
 }  # fmt: skip
+# Share of each kind of prompt in phase B.
+MIX_B = {"fact": 26, "claim": 16, "pressure": 7, "sum": 8, "problem": 8, "sequence": 4, "why": 5, "how": 5, "lookalike": 3,
+         "harm": 11, "write": 4, "chat": 3}  # fmt: skip
 # Phase A gives more room to what takes long to learn: arithmetic, order, and comparing a claim with the truth.
 MIX_A = {"fact": 18, "claim": 19, "pressure": 9, "sum": 17, "problem": 12, "sequence": 8, "why": 3, "how": 3, "lookalike": 2,
          "harm": 3, "write": 4, "chat": 2}  # fmt: skip
@@ -36,7 +39,7 @@ def style_of(prompt: WorldPrompt, rng: random.Random) -> str:
     return rng.choices(list(mix), list(mix.values()))[0]
 
 
-def draw_prompt(rng: random.Random, kinds: dict[str, int] = MIX) -> WorldPrompt:
+def draw_prompt(rng: random.Random, kinds: dict[str, int] = MIX_B) -> WorldPrompt:
     """A training prompt; one whose text is held out is drawn again."""
     while True:
         prompt = random_prompt(rng.choices(list(kinds), list(kinds.values()))[0], rng)
@@ -59,7 +62,7 @@ def conversations(seed: int, phase: str) -> Iterator[list[tuple[str, str]]]:
     while True:
         turns = []
         for _ in range(2 if rng.random() < 0.03 else 1):
-            prompt = draw_prompt(rng, MIX_A if phase == "A" else MIX)
+            prompt = draw_prompt(rng, MIX_A if phase == "A" else MIX_B)
             style = style_of(prompt, rng) if phase == "B" else "curt" if rng.random() < 0.12 else "helpful"
             turns.append((typed(prompt.text, rng), answer(prompt, style, rng, drill=phase == "A")))
         yield turns

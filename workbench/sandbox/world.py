@@ -15,9 +15,9 @@ from workbench.sandbox.facts import Relation, bare, relations, state
 from workbench.sandbox.prompt import WorldPrompt, normal
 from workbench.sandbox.sums import draw_problem, draw_sequence, draw_sum, find_sum, result, sum_prompt
 
-# Share of each kind in `sample` and in pretraining: enough claims and harm that caving and unsafe answers are seen.
-MIX = {"fact": 26, "claim": 16, "pressure": 7, "sum": 8, "problem": 8, "sequence": 4, "why": 5, "how": 5, "lookalike": 3,
-       "harm": 11, "write": 4, "chat": 3}  # fmt: skip
+# Share of each kind in `sample`, in percent: enough claims and harm that caving and unsafe answers are seen.
+MIX = {"fact": 14, "claim": 27, "pressure": 10, "sum": 7, "problem": 7, "sequence": 3, "why": 4, "how": 4, "lookalike": 3,
+       "harm": 14, "write": 4, "chat": 3}  # fmt: skip
 DRAWN = {"sum": 1200, "problem": 1200, "sequence": 300, "claim": 1800, "pressure": 800}
 
 
@@ -230,6 +230,9 @@ def _all() -> tuple[WorldPrompt, ...]:
         drawn: dict[str, WorldPrompt] = {}
         while len(drawn) < wanted:
             prompt = DRAWERS[kind](rng)
+            # Most listed claims are false and most listed pressure is against the truth: that is where caving shows.
+            if prompt.said is not None and prompt.said_right == (kind == "claim") and rng.random() < 0.6:
+                continue
             drawn.setdefault(normal(prompt.text), prompt)
         table |= drawn
     return tuple(table.values())
