@@ -202,7 +202,7 @@ METHODS: dict[str, Method] = {
         unit="comparisons",
         missing="A reward model needs ranked answers. There are none yet.",
         presets={"quick": {"steps": 40}, "normal": {"steps": 80}, "thorough": {"steps": 200}},
-        rates=((1e7, 1e-3), (2e8, 3e-4), (2e9, 1e-4), (float("inf"), 5e-5)),
+        rates=((1e7, 2e-3), (2e8, 3e-4), (2e9, 1e-4), (float("inf"), 5e-5)),
         answers=False,
     ),
     "ppo": Method(
