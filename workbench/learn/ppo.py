@@ -211,10 +211,10 @@ class PPO:
 
     def _first_pass(self, batch: Batch) -> tuple[dict[str, float], float]:
         told, norm = self._pass(batch, 0)
-        if told["ratio_error"] != 0:
+        if told["ratio_off"] != 0:
             raise RuntimeError(
-                f"before the first update the policy differs from itself by a ratio of 1 {told['ratio_error']:+.3g}: "
-                "something random or stateful is in the model's forward"
+                f"before the first update the policy differs from itself: some log-ratio is {told['ratio_off']:.3g} "
+                "instead of 0, so something random or stateful is in the model's forward"
             )
         return told, norm
 
@@ -257,7 +257,7 @@ class PPO:
         sums = means.tolist()
         norm = float(torch.nn.utils.clip_grad_norm_(weights, a.max_grad_norm))
         names = ("policy_loss", "value_loss", "clip_fraction", "entropy", "approx_kl")
-        return dict(zip(names, sums, strict=True)) | {"ratio_error": max(part[2] for part in parts)}, norm
+        return dict(zip(names, sums, strict=True)) | {"ratio_off": max(part[2] for part in parts)}, norm
 
     def _step(self, rate: float, norm: float) -> None:
         if not math.isfinite(norm):

@@ -58,7 +58,7 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         errors[field] = text
         args = parse(method, {}, preset)
     every = jobs.runs(here.workspace)
-    counts = {name: jobs.counts(context.store, name) for name in METHODS}
+    counts = {name: jobs.counts(context.store, name, here.model) for name in METHODS}
     starts: list[dict[str, Any]] = [{"run": None, "label": "the base model"}]
     starts += [{"run": r.number, "label": named(r)} for r in every if r.adapter and r.config["model"] == here.model]
     start_from = _start_from(payload, {s["run"] for s in starts})
