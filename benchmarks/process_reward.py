@@ -2,7 +2,8 @@
 
 The hope: at n = 16 the process reward beats the outcome reward, and that the majority. On the bundled model it does not
 hold: on the world's own problems a vote among 16 is nearly always right and both rewards stay below it; on `--larger`
-ones process and outcome are within chance of each other. Both choose worse beyond n = 4 to 8: they are over-optimised.
+ones all three are within chance of each other. Beyond n = 4 to 8 the process reward chooses worse, not better: so
+many samples find its errors.
 
 The base answers training word problems; every step is labelled by the worked solution. Both rewards learn from the same
 answers, with the same LoRA, updates and seed; only the labels differ: one per step, or one per answer. Held-out problems

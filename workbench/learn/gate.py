@@ -400,7 +400,7 @@ def _spoiled(way: str, value: float | None, low: float, high: float, n: int) -> 
     }[way]
     if value is None:
         return Finding(way, "unknown", f"No good held-out answer to test {name}.")
-    figures = {"value": value, "low": low, "high": high, "n": n}
+    figures: dict[str, Any] = {"value": value, "low": low, "high": high, "n": n}
     says = f"An answer {name} scores higher in {_rate(value, low, high)} of {n}"
     helps = f"Rank some answers {name} below the plain ones."
     if low > 0.5:

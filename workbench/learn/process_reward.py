@@ -149,7 +149,8 @@ def _check(rows: Sequence[Steps]) -> None:
 
 
 def _order(n: int, args: ProcessRewardArgs) -> list[int]:
-    rng, order = random.Random(args.seed), []
+    rng = random.Random(args.seed)
+    order: list[int] = []
     while len(order) < args.steps * args.batch_size:
         order += rng.sample(range(n), n)
     return order

@@ -159,7 +159,7 @@ class Trainer(tracked.Tracked, RewardTrainer):
         return dataset  # token ids already, nothing dropped: TRL would drop what is longer than max_length
 
     def _set_signature_columns_if_needed(self) -> None:
-        self._signature_columns = ["answers", "places"]
+        self._signature_columns = ["answers", "places"]  # type: ignore[assignment]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)

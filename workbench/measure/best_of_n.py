@@ -100,11 +100,11 @@ def expected_majority(
     subsets = [range(pool)] if n == pool else [rng.sample(range(pool), n) for _ in range(draws)]
     total = 0.0
     for subset in subsets:
-        votes = Counter(answers[i] for i in subset if answers[i] is not None)
+        votes = Counter(a for i in subset if (a := answers[i]) is not None)
         if votes:
             most = max(votes.values())
             leaders = [a for a, k in votes.items() if k == most]
-            total += sum(value[a] for a in leaders) / len(leaders)
+            total += sum([value[a] for a in leaders]) / len(leaders)
     return total / len(subsets)
 
 
