@@ -31,6 +31,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 CACHE = Path.home() / ".cache" / "alignment-workbench" / "trl-1.12"
 PINS = ("torch==2.13.0", "trl==1.12.0", "peft", "safetensors")
+clock = time.perf_counter
 WARM = 1  # updates before the clock starts
 LAST = 5  # updates over which the reward reached is a mean
 
@@ -56,7 +57,11 @@ CASES = {
 
 
 def main() -> int:
+    global clock
     asked = parser().parse_args()
+    if asked.clock == "cpu":
+        clock = time.process_time
+        os.environ["OMP_NUM_THREADS"] = "1"  # waiting threads would count as working
     if asked.side:
         found = {"ours": ours, "trl": theirs}[asked.side](Path(asked.folder), asked.device, asked.precision)
         print("RESULT " + json.dumps(found), flush=True)
@@ -81,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--repeats", type=int, default=2)
     p.add_argument("--updates", type=int, help="instead of the case's own number")
     p.add_argument("--precisions", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
+    p.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: on one core, for a busy machine")
     p.add_argument("--environment", default=str(CACHE))
     for hidden in ("--side", "--folder", "--precision"):
         p.add_argument(hidden, help=argparse.SUPPRESS)
@@ -227,9 +233,9 @@ def ours(folder: Path, device: str, precision: str | None) -> dict[str, Any]:
     batches = ppo.prompts_of([{"id": i, "prompt": text} for i, text in enumerate(case["prompts"])], a)
     rewards, seconds = [], []
     for step, batch in enumerate(batches, 1):
-        began = time.perf_counter()
+        began = clock()
         rewards.append(state.iterate(batch, step)["reward"])
-        seconds.append(time.perf_counter() - began)
+        seconds.append(clock() - began)
     return summary(case, rewards, seconds, bare, device, f"{actor.dtype}".removeprefix("torch."))
 
 
@@ -275,7 +281,7 @@ def theirs(folder: Path, device: str, precision: str | None) -> dict[str, Any]:
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if logs and "objective/scores" in logs:
                 rewards.append(logs["objective/scores"])
-                ticks.append(time.perf_counter())
+                ticks.append(clock())
 
     config = PPOConfig(
         output_dir=str(folder / "trl"),
@@ -315,7 +321,7 @@ def theirs(folder: Path, device: str, precision: str | None) -> dict[str, Any]:
         callbacks=[Watch()],
     )
     trainer.remove_callback(PrinterCallback)
-    began = time.perf_counter()
+    began = clock()
     trainer.train()
     seconds = [b - a for a, b in zip([began, *ticks], ticks, strict=False)]
     return summary(case, rewards, seconds, bare, device, precision or "float32")
@@ -346,9 +352,9 @@ def compare(case: Case, folder: Path, python: Path, asked: argparse.Namespace) -
     """Run both sides in turn; medians over the repeats, TRL in the precision in which it is faster."""
     found: dict[str, list[dict[str, Any]]] = {"ours": [], **{p: [] for p in asked.precisions}}
     for _ in range(asked.repeats):
-        found["ours"].append(run(sys.executable, "ours", folder, asked.device, "-"))
+        found["ours"].append(run(sys.executable, "ours", folder, asked, "-"))
         for precision in asked.precisions:
-            found[precision].append(run(python, "trl", folder, asked.device, precision))
+            found[precision].append(run(python, "trl", folder, asked, precision))
 
     def middle(side: str, key: str) -> float:
         return statistics.median(one[key] for one in found[side])
@@ -357,6 +363,7 @@ def compare(case: Case, folder: Path, python: Path, asked: argparse.Namespace) -
     return {
         "model": case.model,
         "device": asked.device,
+        "clock": asked.clock,
         "episodes_per_s_ratio": middle("ours", "episodes_per_s") / middle(best, "episodes_per_s"),
         "peak_memory_ratio": middle("ours", "peak_mb") / middle(best, "peak_mb"),
         "reward_ours": middle("ours", "reward"),
@@ -373,8 +380,9 @@ def compare(case: Case, folder: Path, python: Path, asked: argparse.Namespace) -
     }
 
 
-def run(python: Path | str, side: str, folder: Path, device: str, precision: str) -> dict[str, Any]:
-    command = [str(python), "-m", "benchmarks.ppo_vs_trl", "--side", side, "--folder", str(folder), "--device", device]
+def run(python: Path | str, side: str, folder: Path, asked: argparse.Namespace, precision: str) -> dict[str, Any]:
+    command = [str(python), "-m", "benchmarks.ppo_vs_trl", "--side", side, "--folder", str(folder)]
+    command += ["--device", asked.device, "--clock", asked.clock]
     env = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run([*command, "--precision", precision], cwd=ROOT, env=env, capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]

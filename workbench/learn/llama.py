@@ -21,7 +21,7 @@ from torch import Tensor
 
 MERGE_BELOW = 32_000_000  # weights; above, a merged copy costs more memory than the thin products cost time
 EXACT_HEAD_BELOW = 8_000_000  # weights; a small output layer stays float32, since bfloat16 logits are off by 0.02
-LOGIT_CHUNK = 4_000_000  # logits that exist at once
+LOGIT_CHUNK = 1_000_000  # logits that exist at once
 PLAIN_ATTENTION_BELOW = 160  # positions; below, two matrix products and a softmax beat the fused kernel on a CPU
 
 
