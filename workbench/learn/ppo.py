@@ -32,7 +32,7 @@ from workbench.learn.reward_sources import Reward, build
 from workbench.learn.world import World
 from workbench.records import Sampling
 
-HEAD_RATE = 1.0  # the value's head learns so many times as fast as the adapters
+HEAD_RATE = 10.0  # times the adapters' rate for the value's head, which starts at 0 and has to find the rewards' level
 SAME = 1e-9  # rewards closer than this are one and the same
 HORIZON = 10_000  # episodes over which the adaptive KL coefficient reacts (Ziegler et al. 2019)
 
