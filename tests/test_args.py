@@ -5,14 +5,14 @@ import json
 import pytest
 
 from workbench.learn import args as learn_args
-from workbench.learn.args import DPOArgs, SFTArgs, check, fields_of, parse, resolve
+from workbench.learn.args import SFTArgs, check, fields_of, parse, resolve
 
 
 def test_defaults_are_those_that_move_a_lora_on_the_sandbox():
     sft, _ = resolve("sft", parse("sft", {}), 1_570_000)
     dpo, _ = resolve("dpo", parse("dpo", {}), 1_570_000)
     assert (sft.steps, sft.batch_size, sft.learning_rate, sft.lora_rank, sft.lora_alpha) == (40, 16, 3e-3, 16, 32)
-    assert (dpo.steps, dpo.batch_size, dpo.learning_rate, dpo.beta) == (60, 16, 2e-3, 0.1)
+    assert (dpo.steps, dpo.batch_size, dpo.learning_rate, dpo.beta) == (40, 16, 4e-3, 0.5)
 
 
 def test_a_larger_model_gets_a_smaller_rate_and_the_reason_is_told():
@@ -84,7 +84,17 @@ def test_every_setting_is_explained_and_every_default_allowed(name):
 
 def test_the_form_of_dpo_has_its_beta_and_its_choices():
     by_name = {row["name"]: row for row in fields_of("dpo")}
-    assert by_name["beta"]["value"] == DPOArgs().beta
+    assert by_name["beta"]["optional"] and by_name["beta"]["automatic"]["value"] == 0.1
     assert by_name["loss"]["type"] == "choice" and "ipo" in by_name["loss"]["choices"]
     assert by_name["learning_rate"]["optional"]
-    assert by_name["steps"]["presets"] == {"quick": 30, "normal": 60, "thorough": 150}
+    assert by_name["steps"]["presets"] == {"quick": 20, "normal": 40, "thorough": 100}
+
+
+def test_beta_is_the_papers_unless_the_model_is_tiny():
+    assert resolve("dpo", parse("dpo", {}), 7_000_000_000)[0].beta == 0.1
+    assert resolve("dpo", parse("dpo", {"beta": 0.2}), 1_570_000)[0].beta == 0.2
+
+
+def test_label_smoothing_is_refused_where_nothing_reads_it():
+    with pytest.raises(ValueError, match="label_smoothing"):
+        parse("dpo", {"label_smoothing": 0.1})

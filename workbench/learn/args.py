@@ -84,14 +84,20 @@ class SFTArgs(AnswerArgs):
 class DPOArgs(AnswerArgs):
     """Direct preference optimisation (Rafailov et al. 2023)."""
 
-    steps: int = setting(60, "How many updates to make.", "updates", 1, 1_000_000)
-    beta: float = setting(0.1, "How much it costs to move from the start: less moves further.", "", 1e-4, 10.0)
+    steps: int = setting(40, "How many updates to make.", "updates", 1, 1_000_000)
+    beta: float | None = setting(
+        None,
+        "How much it costs to move from the start: less moves further. Empty: by the model's size.",
+        "",
+        1e-4,
+        10.0,
+    )
     loss: str = setting(
         "sigmoid",
         "sigmoid is DPO; ipo does not grow over-sure; hinge ignores pairs told apart; robust expects wrong votes.",
         choices=("sigmoid", "ipo", "hinge", "robust"),
     )
-    label_smoothing: float = setting(0.0, "Expected share of wrong votes (sigmoid and robust).", "share", 0.0, 0.49)
+    label_smoothing: float = setting(0.0, "Expected share of wrong votes (loss robust only).", "share", 0.0, 0.49)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +148,7 @@ class PPOArgs(AnswerArgs):
     )
 
 
+TINY = 1e7  # parameters; the bundled model is one of these
 LARGE = 32_000_000  # parameters; of larger models PPO runs fewer answers at once
 PRESETS = ("quick", "normal", "thorough")
 
@@ -178,7 +185,7 @@ METHODS: dict[str, Method] = {
         unit="answers",
         missing="SFT needs written answers. There are none yet.",
         presets={"quick": {"steps": 20}, "normal": {"steps": 40}, "thorough": {"steps": 120}},
-        rates=((1e7, 3e-3), (2e8, 1e-3), (2e9, 2e-4), (float("inf"), 1e-4)),
+        rates=((TINY, 3e-3), (2e8, 1e-3), (2e9, 2e-4), (float("inf"), 1e-4)),
     ),
     "dpo": Method(
         name="dpo",
@@ -189,8 +196,8 @@ METHODS: dict[str, Method] = {
         needs="comparisons",
         unit="pairs",
         missing="DPO needs ranked pairs. There are none yet.",
-        presets={"quick": {"steps": 30}, "normal": {"steps": 60}, "thorough": {"steps": 150}},
-        rates=((1e7, 2e-3), (2e8, 3e-4), (2e9, 5e-5), (float("inf"), 2e-5)),
+        presets={"quick": {"steps": 20}, "normal": {"steps": 40}, "thorough": {"steps": 100}},
+        rates=((TINY, 4e-3), (2e8, 3e-4), (2e9, 5e-5), (float("inf"), 2e-5)),
     ),
     "reward": Method(
         name="reward",
@@ -202,7 +209,7 @@ METHODS: dict[str, Method] = {
         unit="comparisons",
         missing="A reward model needs ranked answers. There are none yet.",
         presets={"quick": {"steps": 40}, "normal": {"steps": 80}, "thorough": {"steps": 200}},
-        rates=((1e7, 2e-3), (2e8, 3e-4), (2e9, 1e-4), (float("inf"), 5e-5)),
+        rates=((TINY, 2e-3), (2e8, 3e-4), (2e9, 1e-4), (float("inf"), 5e-5)),
         answers=False,
     ),
     "ppo": Method(
@@ -215,7 +222,7 @@ METHODS: dict[str, Method] = {
         unit="prompts",
         missing="PPO needs prompts to answer. There are none yet.",
         presets={"quick": {"steps": 40}, "normal": {"steps": 100}, "thorough": {"steps": 300}},
-        rates=((1e7, 1e-3), (2e8, 2e-4), (2e9, 5e-5), (float("inf"), 1e-5)),
+        rates=((TINY, 1e-3), (2e8, 2e-4), (2e9, 5e-5), (float("inf"), 1e-5)),
     ),
 }
 
@@ -286,6 +293,8 @@ def check(args: TrainArgs) -> None:
         raise ValueError(f"--set minibatches: must divide batch_size, which is {args.batch_size}, evenly")
     if getattr(args, "loss", "") == "robust" and getattr(args, "label_smoothing", 0.0) == 0.0:
         raise ValueError("--set loss=robust: needs label_smoothing, the share of votes expected to be wrong")
+    if getattr(args, "loss", "robust") != "robust" and getattr(args, "label_smoothing", 0.0) != 0.0:
+        raise ValueError(f"--set label_smoothing={args.label_smoothing}: only loss=robust reads it")  # type: ignore[attr-defined]
 
 
 def learning_rate(name: str, parameters: int | None) -> Choice:
@@ -295,6 +304,13 @@ def learning_rate(name: str, parameters: int | None) -> Choice:
         return Choice(m.rates[-2][1], "the model's size is not known yet: a rate for about a billion parameters")
     rate = next(rate for largest, rate in m.rates if parameters <= largest)
     return Choice(rate, f"for LoRA on {short_count(parameters)} parameters; smaller models need larger rates")
+
+
+def beta(parameters: int | None) -> Choice:
+    """DPO's default beta: the paper's, but for a tiny model, whose large steps need a shorter leash."""
+    if parameters is not None and parameters <= TINY:
+        return Choice(0.5, f"for {short_count(parameters)} parameters, which lower values let run away")
+    return Choice(0.1, "as in the paper")
 
 
 def resolve(name: str, args: TrainArgs, parameters: int | None) -> tuple[TrainArgs, dict[str, str]]:
@@ -307,6 +323,8 @@ def resolve(name: str, args: TrainArgs, parameters: int | None) -> tuple[TrainAr
             chosen[key], reasons[key] = choice.value, choice.reason
 
     choose("learning_rate", learning_rate(name, parameters))
+    if isinstance(args, DPOArgs):
+        choose("beta", beta(parameters))
     if isinstance(args, PPOArgs) and (parameters or 0) > LARGE:
         choose("micro_batch", Choice(min(args.batch_size, 16), "a large model's activations take memory"))
     choose("micro_batch", Choice(args.batch_size, "the whole batch at once"))
@@ -324,7 +342,8 @@ def fields_of(name: str, parameters: int | None = None) -> list[dict[str, Any]]:
         kind = types_[f.name]
         optional = isinstance(kind, types.UnionType)
         base = next(k for k in get_args(kind) if k is not types.NoneType) if optional else kind
-        automatic = learning_rate(name, parameters) if f.name == "learning_rate" else None
+        by_size = {"learning_rate": learning_rate(name, parameters), "beta": beta(parameters)}
+        automatic = by_size.get(f.name)
         rows.append(
             {
                 "name": f.name,
