@@ -64,6 +64,8 @@ def pictures(page: Page) -> None:
     page.get_by_role("button", name="Ask both").click()
     page.wait_for_timeout(5000)
     page.keyboard.press("2")  # a vote shows which model wrote which
+    page.get_by_role("button", name="Measure on 100 held-out prompts").click()
+    page.wait_for_selector(".wb-measured .wb-chart", timeout=120_000)
     page.wait_for_timeout(3000)
     take(page, "compare", full=True)
 

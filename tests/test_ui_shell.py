@@ -36,14 +36,22 @@ def run(number, method, state="done", **status):
     )
 
 
-def counts(written=0, ranked=0, votes=0, simulated=0):
+def counts(written=0, ranked=0, votes=0, simulated=0, simulated_votes=0):
     return {
         "demonstrations": written,
         "comparisons": ranked,
         "verdicts": votes,
         "simulated_comparisons": simulated,
         "simulated_demonstrations": 0,
+        "simulated_verdicts": simulated_votes,
     }
+
+
+def test_simulated_votes_are_named_and_do_not_stand_for_a_persons():
+    have = counts(written=40, ranked=200, votes=20, simulated_votes=20)
+    finished = [run(2, "dpo"), run(1, "sft")]
+    assert overview.steps(have, finished, None)[-1]["text"] == "20 simulated"
+    assert overview.next_step(have, finished, None)["before"] == "Next: "
 
 
 # what a tab may call

@@ -50,7 +50,7 @@ def steps(counts: dict[str, int], finished: list[Any], job: Any) -> list[dict[st
         ("rank", "Rank", "rank", {}, amount(counts, "comparisons", "pair", RANK_GOAL)),
         ("reward", "Reward", "train", {"method": "reward"}, f"run {scorers[0].number}" if scorers else "not trained"),
         ("align", "Align", "train", {"method": "dpo"}, plural(len(aligned), "run") if aligned else "not started"),
-        ("compare", "Compare", "compare", {}, plural(votes, "vote") if votes else "nothing yet"),
+        ("compare", "Compare", "compare", {}, amount(counts, "verdicts", "vote", 0) if votes else "nothing yet"),
     ]
     done = {
         "write": counts["demonstrations"] >= WRITE_GOAL or (counts["demonstrations"] > 0 and counts["comparisons"] > 0),
@@ -88,7 +88,8 @@ def amount(counts: dict[str, int], what: str, one: str, goal: int) -> str:
 
 def next_step(counts: dict[str, int], finished: list[Any], job: Any) -> dict[str, Any]:
     """The next step as one sentence with one link: before, link, after, tab to open, its options."""
-    written, ranked, votes = counts["demonstrations"], counts["comparisons"], counts["verdicts"]
+    written, ranked = counts["demonstrations"], counts["comparisons"]
+    votes = counts["verdicts"] - counts["simulated_verdicts"]  # what people think is still to be asked
     methods = {run.method for run in finished}
 
     def say(at: str, before: str, link: str, after: str, tab: str, **options: Any) -> dict[str, Any]:

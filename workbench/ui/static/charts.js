@@ -160,7 +160,8 @@
     const most = Math.max(1, spec.xMax || 0, ...lines.map((l) => finite(l.x).at(-1) || 0));
     state.xMax = Math.max(state.xMax || 0, most);
     const xStep = niceStep(state.xMax, 4);
-    const names = [...(spec.references || []).map((r) => r.label.length * 6.4), ...lines.map((l) => ((l.label || "").length + 6) * 7 + 10)];
+    const names = [...(spec.references || []).map((r) => r.label.length * 6.4), ...lines.map((l) => ((l.label || "").length + 6) * 7 + 10),
+      ...lines.map((l) => (l.low ? 88 : 0))]; // "0.84 to 0.92" beside the last value
     const margin = { l: 40, r: Math.ceil(Math.max(56, ...names)) + 8 };
     const layout = layoutOf(state, spec, y, { range: [0, state.xMax], step: xStep }, margin);
     const traces = [], labels = [];
