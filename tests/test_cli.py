@@ -119,7 +119,9 @@ def test_train_waits_and_tells_and_compare_answers(tmp_path, capsys):
     where = ["--workspace", str(made.workspace), "--model", made.model]
     words = ["train", "sft", *where, *[f"--set={k}={v}" for k, v in SMALL.items()]]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    told = subprocess.run([sys.executable, "-m", "workbench", *words], capture_output=True, text=True, cwd=ROOT, env=env)
+    told = subprocess.run(
+        [sys.executable, "-m", "workbench", *words], capture_output=True, text=True, cwd=ROOT, env=env
+    )
     assert told.returncode == 0, told.stderr + told.stdout
     assert "step 8/8" in told.stdout and "Done in" in told.stdout
     assert parse("sft", jobs.run(made.workspace, 1).config["args"])

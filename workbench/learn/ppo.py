@@ -272,6 +272,8 @@ class PPO:
 
 def learning_rate(a: PPOArgs, step: int) -> float:
     """The rate of step 1, 2, ...: rising over the warmup, then down to 0 by the schedule."""
+    if a.learning_rate is None:
+        raise ValueError("learning_rate is still open: resolve the settings first")
     warm = round(a.warmup * a.steps)
     if step <= warm:
         return a.learning_rate * step / warm

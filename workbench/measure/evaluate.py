@@ -156,6 +156,6 @@ def summarise(answers: Sequence[Answer]) -> Evaluation:
 
 def sandbox_gold() -> Score:
     """The sandbox's gold scorer: None for prompts that are not of its world."""
-    from workbench.sandbox import gold
+    from workbench.sandbox.gold import score
 
-    return gold.score
+    return score
