@@ -132,7 +132,7 @@ def test_from_an_sft_run_the_reference_is_where_it_began(opened):
 
 @pytest.mark.parametrize("loss, start", [("ipo", None), ("hinge", 1.0)])
 def test_other_losses(opened, loss, start):
-    work = opened(steps=2, loss=loss, evaluate_every=2)
+    work = opened(steps=2, loss=loss, beta=0.1, evaluate_every=2)
     dpo.train(work)
     first = next(r["loss"] for r in rows_of(work) if "loss" in r)
     # at the start both log-ratios are 0: hinge is 1, ipo is (0 - 1 / (2 beta))^2 = 25 at beta 0.1

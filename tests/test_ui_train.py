@@ -66,7 +66,7 @@ def test_the_form_offers_every_method_with_its_settings_and_curves(context):
     rate = next(f for f in sft["fields"] if f["name"] == "learning_rate")
     assert rate["doc"] and (rate["low"], rate["high"]) == (1e-8, 1.0)
     for method in form["methods"]:
-        assert 2 <= len(form["curves"][method["name"]]) <= 8
+        assert 2 <= len(form["curves"][method["name"]]) <= 12
         assert all(curve["sentence"] for curve in form["curves"][method["name"]])
     assert json.loads(json.dumps(form, allow_nan=False)) is not None
 
@@ -310,7 +310,7 @@ def test_side_by_side_shows_only_what_differs(filled):
     assert [r["number"] for r in answer["runs"]] == [1, 2]
     assert {d["name"]: (d["a"], d["b"]) for d in answer["differences"]} == {
         "seed": ("0", "4"),
-        "learning rate": ("0.002", "0.001"),
+        "learning rate": ("0.003", "0.001"),
     }
     assert answer["rows"] == [[{"step": 0, "loss": 2.0}]] * 2
     for wrong in ([1], [1, 1], [1, 9], "12", None):

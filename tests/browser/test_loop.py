@@ -52,7 +52,7 @@ def test_write_rank_train_leave_return_compare(own_app, open_page):
 
     page = open_page(f"{own_app.url}#train")
     page.wait_for_function(f"{POINTS} > {first}")  # the run is found again, with all it had and more
-    page.wait_for_selector("text=See what changed", timeout=180_000)
+    page.wait_for_selector(".wb-run >> text=Done in", timeout=180_000)
     [run] = jobs.runs(own_app.workspace)
     assert run.method == "sft" and run.state == "done"
     with Store(own_app.workspace / "workbench.db") as store:
@@ -89,6 +89,6 @@ def test_a_kill_of_the_app_while_it_trains_loses_nothing(own_app, open_page):
     own_app.start()
     again = open_page(f"{own_app.url}#train")
     again.wait_for_function(f"{POINTS} > 0")
-    again.wait_for_selector("text=See what changed", timeout=180_000)
+    again.wait_for_selector(".wb-run >> text=Done in", timeout=180_000)
     with Store(own_app.workspace / "workbench.db") as store:
         assert store.counts()["demonstrations"] == 1
