@@ -61,7 +61,7 @@ def test_write_rank_train_leave_return_compare(own_app, open_page):
     page.locator(".wb-run").get_by_role("button", name="Compare").first.click()
     page.wait_for_selector("#wb-tab-compare-button[aria-selected=true]")
     page.locator(".wb-ask:not([disabled])").click()
-    page.get_by_role("button", name="A is better").wait_for()
+    page.wait_for_selector(".wb-vote-main:not([disabled])")
     assert "SFT" not in page.locator(".wb-answers-grid").inner_text()  # blind until the vote
     page.keyboard.press("1")
     page.wait_for_function("document.querySelector('.wb-answers-grid').innerText.includes('SFT')")

@@ -12,7 +12,7 @@ from workbench import settings
 from workbench.learn.args import TrainArgs
 
 # Measured on the bundled model on two cores shared with others: (seconds per example and step, seconds for everything around)
-MEASURED = {"sft": (0.012, 8.0), "dpo": (0.035, 10.0), "reward": (0.015, 8.0), "ppo": (0.015, 10.0)}
+MEASURED = {"sft": (0.0063, 3.0), "dpo": (0.023, 5.0), "reward": (0.021, 16.0), "ppo": (0.013, 10.0)}
 PROCESS_MB = 650.0  # a Python process with torch, transformers, peft and trl, as measured
 ANSWERS = {"sft": 1, "dpo": 2, "reward": 2, "ppo": 1}  # answers per example
 
