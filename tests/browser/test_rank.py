@@ -188,7 +188,9 @@ def test_on_a_phone_the_buttons_stay_under_the_thumb(app, open_page, no_faults):
     before = page.evaluate("document.querySelector('.wr-top').getBoundingClientRect().top")
     page.get_by_role("button", name="A is better").tap()
     page.wait_for_function(READY)
-    assert page.evaluate("document.querySelector('.wr-top').getBoundingClientRect().top") == before
+    saved(page)
+    page.wait_for_function("top => document.querySelector('.wr-top').getBoundingClientRect().top === top", arg=before)
+    page.wait_for_timeout(300)  # the key's flash is over
     no_faults(page)
 
 
