@@ -52,7 +52,7 @@ def _seconds(model: str, method: str, args: TrainArgs, past: Sequence[Any]) -> t
             return per * work + around, f"from run {run.number} on this machine"
     if model == "sandbox":
         per, around = MEASURED[method]
-        return per * work + around, "measured on 2 shared CPU cores"
+        return per * work + around, "a guide from 2 shared CPU cores"
     return None, "known after the first run with this model"
 
 
