@@ -139,6 +139,7 @@ def _train_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--preset", default="normal", help="quick, normal or thorough (normal)")
     p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
     p.add_argument("--from", dest="start_from", type=int, metavar="RUN", help="start from this run's model")
+    p.add_argument("--despite-red", action="store_true", help="take a reward model whose test says red, or is missing")
     p.add_argument("--detach", action="store_true", help="return at once; the job goes on by itself")
     p.add_argument("--settings", action="store_true", help="list the method's settings instead")
 
@@ -161,7 +162,8 @@ def train(args: Args) -> int:
         values[name.strip()] = value
     chosen = learn_args.parse(args.method, values, args.preset)
     with _store(args) as store:
-        run = jobs.launch(_settings(args), store, args.method, chosen, args.start_from)
+        past = args.despite_red
+        run = jobs.launch(_settings(args), store, args.method, chosen, args.start_from, despite_red=past)
     print(f"{run.title} in {run.folder}", flush=True)
     return 0 if args.detach else _follow(run)
 

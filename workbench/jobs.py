@@ -15,16 +15,16 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import settings as _settings
-from workbench.learn import card, checkpoints, data, reward_sources
+from workbench.learn import card, checkpoints, data, trust
 from workbench.learn import estimate as estimates
-from workbench.learn.args import METHODS, PRESETS, PPOArgs, TrainArgs, parse, resolve
+from workbench.learn.args import METHODS, PRESETS, TrainArgs, parse, resolve
 from workbench.processes import end_process, identity, locked, popen, read_json, standby, write_atomic, write_status
 from workbench.settings import Settings
 
@@ -239,8 +239,8 @@ def preset_of(method: str, args: TrainArgs) -> str:
     return "own settings"
 
 
-def command(settings: Settings, method: str, args: TrainArgs, start_from: int | None = None) -> str:
-    """The command line that starts the same run."""
+def command(settings: Settings, method: str, args: TrainArgs, start_from: int | None = None, *flags: str) -> str:
+    """The command line that starts the same run; `flags` are added to it."""
     words = ["python", "-m", "workbench", "train", method, "--workspace", str(settings.workspace)]
     if settings.model != "sandbox":
         words += ["--model", settings.model]
@@ -249,28 +249,38 @@ def command(settings: Settings, method: str, args: TrainArgs, start_from: int | 
     preset = preset_of(method, args)
     if preset != "normal" and preset in PRESETS:
         words += ["--preset", preset]
+    words += flags
     standard = asdict(parse(method, {}, preset if preset in PRESETS else "normal"))
     words += [f"--set={k}={v}" for k, v in asdict(args).items() if v is not None and v != standard[k]]
     return shlex.join(words)
 
 
-def launch(settings: Settings, store: Store, method: str, args: TrainArgs, start_from: int | None = None) -> Run:
+def launch(
+    settings: Settings, store: Store, method: str, args: TrainArgs, start_from: int | None = None, **say: bool
+) -> Run:
     """Prepare a run and start it. The same asked for twice within two seconds (a double click) gives one run."""
-    return start(settings, prepare(settings, store, method, args, start_from))
+    return start(settings, prepare(settings, store, method, args, start_from, **say))
 
 
-def prepare(settings: Settings, store: Store, method: str, args: TrainArgs, start_from: int | None = None) -> Run:
+def prepare(
+    settings: Settings,
+    store: Store,
+    method: str,
+    args: TrainArgs,
+    start_from: int | None = None,
+    despite_red: bool = False,
+) -> Run:
     """Freeze data and settings into a new run folder, complete before it is seen under its name.
 
     Raises MissingData when there is nothing to learn from, ValueError for a start that is no finished run of this
-    model, MemoryError with the estimate when the run would not fit, FileNotFoundError for a model that is not here.
+    model, MemoryError with the estimate when the run would not fit, FileNotFoundError for a model that is not here, and
+    trust.Distrusted for a reward model whose verdict is red or missing, unless `despite_red`.
     """
     preset = preset_of(method, args)
     train, heldout = data.rows(store, method, settings.model)
     given, (args, reasons) = args, resolve(method, args, _model_size(settings.model))
-    if isinstance(args, PPOArgs):
-        chosen, reason = reward_sources.settle(args.reward, settings)
-        args, reasons = replace(args, reward=chosen), reasons | ({"reward": reason} if reason else {})
+    args, why, despite = trust.settled(args, settings, despite_red)
+    reasons |= why
     _check_parent(settings, start_from)
     needs = estimates.estimate(settings.model, method, args, ())
     if not needs.fits:
@@ -298,20 +308,14 @@ def prepare(settings: Settings, store: Store, method: str, args: TrainArgs, star
             "reasons": reasons,
             "data": split | {"simulated": simulated, "unit": METHODS[method].unit, "hash": digest},
             "seed": args.seed,
-            "command": command(settings, method, given, start_from),
+            "command": command(settings, method, given, start_from, *(["--despite-red"] if despite else [])),
+            "despite": despite,
             "versions": {name: _version(name) for name in ("torch", "transformers", "peft", "trl")},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         (fresh / "config.json").write_text(json.dumps(config, indent=1), "utf-8")
-        status = {
-            "state": "waiting",
-            "step": 0,
-            "steps": args.steps,
-            "message": "",
-            "pid": None,
-            "prepared": time.time(),
-        }
-        (fresh / "status.json").write_text(json.dumps(status), "utf-8")
+        status = {"state": "waiting", "step": 0, "steps": args.steps, "message": "", "pid": None}
+        (fresh / "status.json").write_text(json.dumps(status | {"prepared": time.time()}), "utf-8")
         (fresh / "README.md").write_text(card.write(config), "utf-8")
         fresh.rename(folder / f"{number:04d}-{method}")
         return run(settings.workspace, number)

@@ -23,6 +23,7 @@ def write(config: dict[str, Any], result: dict[str, Any] | None = None) -> str:
         "",
         f"A LoRA adapter for `{config['model']}`, trained with {m.label} from {start} on {d['train']} {m.unit}{simulated}; "
         f"{d['heldout']} more were held out.",
+        *(["", f"Started all the same although {'; '.join(config['despite'])}"] if config.get("despite") else []),
         "",
         "Repeat it with:",
         "",

@@ -1,0 +1,52 @@
+"""Run folders as reward jobs would have left them, without a job: for tests of what the page makes of a verdict."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from workbench import jobs
+from workbench.learn.args import parse
+from workbench.processes import write_status
+
+SAYS = {
+    "green": "It agrees with 88 % (84 to 91) of 300 held-out choices.",
+    "amber": "It agrees with 61 % (55 to 67) of 300 held-out choices: weak.",
+    "red": "It agrees with 52 % (46 to 58) of 300 held-out choices: that may be guessing.",
+}
+
+
+def gate(level: str) -> dict[str, Any]:
+    """A gate.json with one check of that level and one that could not be made."""
+    figures = {"value": 0.88, "low": 0.84, "high": 0.91, "n": 300}
+    helps = "" if level == "green" else "Rank more pairs."
+    first = {"check": "accuracy", "level": level, "says": SAYS[level], "helps": helps} | figures
+    unknown = {"check": "consistency", "level": "unknown", "says": "No two answers were judged twice.",
+               "helps": "Let two people rank the same pairs.", "value": None, "low": None, "high": None, "n": 0}  # fmt: skip
+    return {"verdict": level, "reason": SAYS[level], "helps": helps, "findings": [first, unknown], "accuracy": figures,
+            "calibration": {}, "consistency": {}, "length": {}, "adversarial": {}, "simulated": 0, "n": 300}  # fmt: skip
+
+
+def folder(workspace: Path, number: int = 1, level: str | None = "green", model: str = "sandbox") -> Path:
+    """A finished reward run, its weights left out; `level` None: it never came to its test."""
+    made = workspace / "runs" / f"{number:04d}-reward"
+    (made / "adapter").mkdir(parents=True)
+    data = {"n": 500, "train": 430, "heldout": 70, "simulated": 0, "unit": "comparisons", "hash": "0"}
+    config = {"number": number, "method": "reward", "model": model, "parent": None, "args": {"steps": 80}, "data": data,
+              "preset": "normal", "created": "2026-01-01T00:00:00+00:00", "reasons": {}}  # fmt: skip
+    (made / "config.json").write_text(json.dumps(config))
+    for name in ("score.json", "adapter_model.safetensors", "score_head.safetensors"):
+        (made / "adapter" / name).write_text("{}")
+    if level:
+        (made / "gate.json").write_text(json.dumps(gate(level)))
+        (made / "result.json").write_text(json.dumps({"accuracy": 0.88, "accuracy_low": 0.84, "accuracy_high": 0.91,
+                                                      "accuracy_n": 300, "verdict": level, "reason": SAYS[level]}))  # fmt: skip
+    state = {"state": "done", "seconds": 50} if level else {"state": "stopped", "message": "Stopped at step 38."}
+    write_status(made, step=80 if level else 38, steps=80, **state)
+    return made
+
+
+def ppo(settings, store, **say) -> jobs.Run:
+    """A PPO run prepared on the newest reward model."""
+    return jobs.prepare(settings, store, "ppo", parse("ppo", {}, "quick"), **say)
