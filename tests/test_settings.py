@@ -97,3 +97,12 @@ def test_mean_ci_by_hand():
     assert high - mean == pytest.approx(1.1316, abs=1e-4) and mean - low == pytest.approx(1.1316, abs=1e-4)
     with pytest.raises(ValueError):
         mean_ci([])
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_told_otherwise(monkeypatch, given, found):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    line = "import sys, workbench, os; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
+    assert subprocess.run([sys.executable, "-c", line], capture_output=True, text=True).stdout.strip() == found
