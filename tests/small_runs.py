@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests import tiny_model
 from workbench import jobs, settings
@@ -42,6 +45,24 @@ def launch(
     made: settings.Settings, store: Store, method: str = "sft", start_from: int | None = None, **changes
 ) -> jobs.Run:
     return jobs.launch(made, store, method, parse(method, SMALL | changes), start_from)
+
+
+@contextmanager
+def opened(
+    made: settings.Settings, store: Store, method: str, start_from: int | None = None, **changes
+) -> Iterator[Any]:
+    """The Work of a new run in this process, as its job would open it."""
+    from workbench.learn import common
+    from workbench.learn.reporter import Reporter
+
+    run = jobs.prepare(made, store, method, parse(method, SMALL | changes), start_from)
+    jobs.write_status(run.folder, state="done")
+    report = Reporter(run.folder)
+    report.status(steps=run.config["args"]["steps"])
+    try:
+        yield common.Work.open(run, report)
+    finally:
+        report.close()
 
 
 def until(condition, seconds: float = 240.0):

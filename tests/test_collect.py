@@ -2,7 +2,7 @@
 
 import pytest
 
-from workbench.collect.comparisons import preference_rows
+from workbench.collect.comparisons import preference_rows, ranking_rows, thumb_rows
 from workbench.collect.demonstrations import sft_rows
 from workbench.collect.prompts import next_to_rank, next_to_write, starter
 from workbench.records import Response, split_of
@@ -50,6 +50,36 @@ def test_the_pairs_of_a_ranking_share_one_vote(store: Store, groups: list[str], 
     assert {row["chosen"] + row["rejected"]: row["weight"] for row in rows} == pytest.approx(expected)
     assert all((row["id"], row["prompt"], row["split"]) == (judged.id, "q", split_of("q")) for row in rows)
     assert sum(row["weight"] for row in rows) == pytest.approx(1.0 if expected else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("groups", "acceptable", "good", "bad"),
+    [
+        (["a", "b"], None, "a", "b"),
+        (["ab"], None, "", ""),
+        (["ab"], 0, "", "ab"),
+        (["ab"], 1, "ab", ""),
+        (["a", "b", "c"], None, "a", "c"),
+        (["d", "c", "ab"], 2, "cd", "ab"),
+        (["d", "c", "b", "a"], None, "cd", "ab"),
+        (["a"], 1, "a", ""),
+        (["a"], 0, "", "a"),
+    ],
+)
+def test_every_judgement_gives_thumbs(store: Store, groups: list[str], acceptable, good: str, bad: str):
+    judged = ranked(store, "q", "".join(sorted("".join(groups))), groups, acceptable=acceptable)
+    rows = thumb_rows(store)
+    for label, texts in ((True, good), (False, bad)):
+        assert "".join(sorted(row["completion"] for row in rows if row["label"] is label)) == texts
+    assert all((row["id"], row["prompt"], row["split"]) == (judged.id, "q", split_of("q")) for row in rows)
+
+
+def test_a_single_answer_is_judged_by_itself_and_is_no_comparison(store: Store):
+    with pytest.raises(ValueError, match="two or more"):
+        ranked(store, "q", "a", ["a"])
+    ranked(store, "q", "b", ["b"], acceptable=1)
+    assert preference_rows(store) == ranking_rows(store) == []
+    assert store.counts()["comparisons"] == 0 and len(store.comparisons()) == 1
 
 
 def test_equal_words_are_no_preference(store: Store):

@@ -149,7 +149,8 @@ def test_transcripts_and_turns_round_trip():
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"prompt": "a", "completion": "b", "label": False}, "unwanted"),
+        ({"prompt": "a", "completion": "b", "label": "toxic"}, "the label must be true (a good answer) or false"),
+        ({"prompt": "a", "completion": "", "label": True}, "the completion is empty"),
         ({"messages": [USER]}, "ends with the user's turn"),
         ({"messages": [HELLO]}, "no user's turn"),
         ({"messages": [{"role": "tool", "content": "x"}, HELLO]}, "the role 'tool'"),
@@ -164,6 +165,30 @@ def test_transcripts_and_turns_round_trip():
 )
 def test_rows_that_say_nothing_usable(tmp_path: Path, row: dict, reason: str):
     assert reason in only(tmp_path, row)
+
+
+@pytest.mark.parametrize(("label", "acceptable"), [(True, 1), (False, 0), ("true", 1), ("0", 0), (1.0, 1)])
+def test_an_answer_with_a_label_is_a_comparison_of_one(tmp_path: Path, label, acceptable: int):
+    (found,) = only(tmp_path, {"prompt": [USER], "completion": [HELLO], "label": label, "rater": "ada"})
+    assert (found.prompt, found.responses[0].text, found.rater) == ("Hi", "Hello!", "ada")
+    assert (found.groups, found.shown, found.acceptable, found.pairs()) == (((1,),), (1,), acceptable, [])
+
+
+def test_labelled_answers_come_back_as_they_were(store: Store, tmp_path: Path):
+    rows = [{"prompt": f"q{i}", "completion": "same words", "label": i % 2 == 0} for i in range(4)]
+    path = file(tmp_path, rows)
+    report = import_file(store, path)
+    assert (report.kind, report.format, report.added) == ("comparisons", "unpaired", 4)
+    assert import_file(store, path).known == 4
+    for format in ("unpaired", "native"):
+        out = tmp_path / f"{format}.jsonl"
+        assert write(store, "comparisons", out, format) == 4
+        again = read(out)
+        assert [(c.prompt, c.responses[0].text, c.acceptable == 1) for c in again.rows] == [
+            (row["prompt"], row["completion"], row["label"]) for row in rows
+        ]
+    good = read(path, as_="demonstrations")
+    assert [d.prompt for d in good.rows] == ["q0", "q2"] and "judged bad" in good.bad[0].reason
 
 
 # Choosing the kind and the format
@@ -416,7 +441,7 @@ def test_export_and_import_lose_nothing(full: Store, tmp_path: Path, what: str, 
     before, after = without_ids(rows_of(first)), without_ids(rows_of(second))
     if what == "comparisons" and format != "native":  # pairs of one ranking come back as judgements of their own
         for row in before + after:
-            row.pop("weight")
+            row.pop("weight", None)
     if format == "hh-rlhf":  # its transcripts cannot tell outer spaces of an answer from the layout
         assert [row["chosen"].split() for row in after] == [row["chosen"].split() for row in before]
     else:

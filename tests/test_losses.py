@@ -172,3 +172,18 @@ def test_masked_positions_reach_no_gradient(junk):
         value = loss(inputs, *others, mask)
         (gradient,) = torch.autograd.grad(value[0] if isinstance(value, tuple) else value, inputs)
         assert torch.isfinite(gradient).all() and gradient[0, 2] == 0 and gradient[0, :2].abs().sum() > 0
+
+
+def test_log_odds_by_hand():
+    close(losses.log_odds(tensor([0.5, 0.9, 0.25]).log()), [0.0, 2.1972246, -1.0986123])  # log 1, log 9, log 1/3
+    near = losses.log_odds(tensor([0.0, -1e-5]))
+    assert torch.isfinite(near).all() and near[1] == pytest.approx(11.513, abs=1e-2)  # log(1 / 1e-5)
+
+
+def test_the_odds_ratio_loss_by_hand():
+    # odds 1 and 1/3: -log sigmoid(log 3) = log 4/3; equal odds are a coin toss
+    close(losses.odds_ratio(tensor([0.5]).log(), tensor([0.25]).log()), 0.2876821)
+    close(losses.odds_ratio(tensor([0.3, 0.5]).log(), tensor([0.3, 0.25]).log()), (0.6931472 + 0.2876821) / 2)
+    sure = tensor([0.0], requires_grad=True)
+    losses.odds_ratio(sure, tensor([-1.0])).backward()
+    assert torch.isfinite(sure.grad).all()

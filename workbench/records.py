@@ -86,10 +86,11 @@ class Demonstration:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One judgement over two or more responses to a prompt.
+    """One judgement over two or more responses to a prompt; over a single one it is a thumb up or down.
 
     `groups` holds response ids, best group first, ties sharing a group. `shown` is the order they stood in
-    on the page. `acceptable` is how many leading groups are acceptable: None when not asked, 0 when all are bad.
+    on the page. `acceptable` is how many leading groups are acceptable: None when not asked, 0 when all are bad;
+    of a single response it is the thumb, 1 up or 0 down.
     `seconds` is how long the judgement took, `question` what the rater was asked to judge by.
     """
 

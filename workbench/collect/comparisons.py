@@ -56,3 +56,38 @@ def ranking_rows(store: Store) -> list[dict]:
             }
         )
     return rows
+
+
+def thumb_rows(store: Store) -> list[dict]:
+    """One row per answer judged good or bad, oldest judgement first: prompt, completion, label, split, id (of the
+    judgement), simulated.
+
+    Where the rater said which answers are acceptable, those are good and the others bad ("both bad" gives two bad
+    ones). Otherwise the upper half of a ranking is good and the lower bad, as in the KTO paper (Ethayarajh et al. 2024,
+    sec. 4.2); what stands in the middle, a tie of all above all, is neither.
+    """
+    rows = []
+    for comparison in store.comparisons():
+        texts = {response.id: response.text for response in comparison.responses}
+        labels: dict[str, bool] = {}
+        for place, group in enumerate(comparison.groups):
+            if comparison.acceptable is not None:
+                good = place < comparison.acceptable
+            elif 2 * place + 1 != len(comparison.groups):
+                good = 2 * place + 1 < len(comparison.groups)
+            else:
+                continue
+            for response_id in group:
+                labels.setdefault(texts[response_id], good)  # of answers with the same words the best placed counts
+        rows += [
+            {
+                "prompt": comparison.prompt,
+                "completion": text,
+                "label": good,
+                "split": split_of(comparison.prompt),
+                "id": comparison.id,
+                "simulated": comparison.simulated,
+            }
+            for text, good in labels.items()
+        ]
+    return rows

@@ -12,6 +12,7 @@ from workbench.collect.turns import split_answer, to_text, transcript, turns_of
 from workbench.records import Comparison, Demonstration, Prompt, Response, Sampling
 
 LONGEST = 100_000  # characters of one text; far beyond what a model here reads
+LABELS = dict.fromkeys(("true", "1", "1.0", "yes"), True) | dict.fromkeys(("false", "0", "0.0", "no"), False)
 Record = Prompt | Demonstration | Comparison
 Row = Mapping[str, Any]
 
@@ -207,6 +208,21 @@ def _shared_prompt(row: Row, origin: Origin, chosen: list, rejected: list) -> Co
     return comparison(row, origin, prompt, better, worse)
 
 
+def unpaired(row: Row, origin: Origin) -> list[Record]:
+    """TRL's unpaired preference: one answer judged good (label true) or bad. It is kept as a comparison of one."""
+    label = str(row.get("label")).strip().lower()
+    if label not in LABELS:
+        raise ValueError(f"the label must be true (a good answer) or false, not {str(row.get('label'))[:40]!r}")
+    response = Response(1, 0, answer_text(row.get("completion"), "the completion"), "import", author="import")
+    rest: dict[str, Any] = {
+        "acceptable": int(LABELS[label]),
+        "rater": origin.rater_of(row),
+        "simulated": true(row.get("simulated")),
+        "source": origin.source,
+    }
+    return [Comparison(0, 0, prompt_text(row.get("prompt")), (response,), ((1,),), (1,), **rest)]
+
+
 def alpaca_eval(row: Row, origin: Origin) -> list[Record]:
     """`preference` is 1 + the probability that output_2 is better; 1.5 (in old files 0) is a tie."""
     first, second = row.get("output_1"), row.get("output_2")
@@ -244,7 +260,7 @@ def native(row: Row, origin: Origin) -> list[Record]:
         raise ValueError(f"not as the workbench writes it: {error}") from None
     positions = list(range(1, len(responses) + 1))
     if (
-        len(positions) < 2
+        len(positions) < (2 if value["acceptable"] is None else 1)
         or sorted(order) != positions
         or sorted(n for group in ranked for n in group) != positions
         or not all(ranked)
@@ -287,6 +303,7 @@ FORMATS = [
     Format("alpacaeval", "comparisons", ("instruction", "output_1", "output_2"), alpaca_eval),
     Format("trl", "comparisons", ("prompt", "chosen", "rejected"), trl_comparison),
     Format("hh-rlhf", "comparisons", ("chosen", "rejected"), hh_rlhf),
+    Format("unpaired", "comparisons", ("prompt", "completion", "label"), unpaired),
     Format("self-instruct", "demonstrations", ("instruction", "instances"), self_instruct),
     Format("sharegpt", "demonstrations", ("conversations",), sharegpt),
     Format("messages", "demonstrations", ("messages",), messages),

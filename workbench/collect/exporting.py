@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from workbench.collect.comparisons import preference_rows
+from workbench.collect.comparisons import preference_rows, thumb_rows
 from workbench.collect.files import FileError, write_rows
 from workbench.collect.turns import from_text, to_messages, to_text
 from workbench.records import Comparison, Demonstration, split_of
@@ -16,7 +16,7 @@ from workbench.store import Store
 EXPORTS = {
     "prompts": ("trl", "native"),
     "demonstrations": ("trl", "conversational", "messages", "alpaca", "sharegpt", "native"),
-    "comparisons": ("trl", "conversational", "hh-rlhf", "native"),
+    "comparisons": ("trl", "conversational", "hh-rlhf", "unpaired", "native"),
 }
 SHAREGPT = {"user": "human", "assistant": "gpt", "system": "system"}
 
@@ -25,7 +25,8 @@ def write(store: Store, what: str, path: str | Path, format: str = "trl") -> int
     """Write all prompts, demonstrations or comparisons to .jsonl, .json, .csv or .parquet; returns how many rows.
 
     The file appears whole or not at all. Formats are those of EXPORTS: "trl" comparisons are pairs
-    (a ranking gives several, ties none), "native" keeps rankings, ties, who, when shown and how long.
+    (a ranking gives several, ties none), "unpaired" ones are answers labelled good or bad, "native"
+    keeps rankings, ties, who, when shown and how long.
     In CSV a cell that a spreadsheet would run (= + - @) gets a quote before it, which importing takes off.
     Raises FileError.
     """
@@ -70,23 +71,25 @@ def _comparisons(store: Store, format: str) -> list[dict[str, Any]]:
     if format == "native":
         return [_native(row) for row in store.comparisons()]
     raters = {row.id: row.rater for row in store.comparisons()}
-    pairs = preference_rows(store)
+    rows = thumb_rows(store) if format == "unpaired" else preference_rows(store)
     about = [
         {
             "split": row["split"],
             "simulated": row["simulated"],
             "rater": raters[row["id"]],
             "comparison": row["id"],
-            "weight": row["weight"],
+            **{name: row[name] for name in ("weight",) if name in row},
         }
-        for row in pairs
+        for row in rows
     ]
-    return [_pair(row, format) | more for row, more in zip(pairs, about, strict=True)]
+    return [_pair(row, format) | more for row, more in zip(rows, about, strict=True)]
 
 
 def _pair(row: dict[str, Any], format: str) -> dict[str, Any]:
     if format == "trl":
         return {name: row[name] for name in ("prompt", "chosen", "rejected")}
+    if format == "unpaired":
+        return {name: row[name] for name in ("prompt", "completion", "label")}
     if format == "conversational":
         answers = {name: [{"role": "assistant", "content": row[name]}] for name in ("chosen", "rejected")}
         return {"prompt": to_messages(row["prompt"]), **answers}

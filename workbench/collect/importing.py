@@ -18,6 +18,7 @@ ALIASES = {
     "self_instruct": "self-instruct",
     "conversational": "trl",
     "chatml": "messages",
+    "kto": "unpaired",
 }
 LOOKED_AT = 1000  # rows from which the format is recognised
 SHOWN = 20  # bad lines that a report prints
@@ -163,6 +164,8 @@ def _as(record: Record, kind: str) -> list[Record]:
     if kind == "prompts" and not isinstance(record, Prompt):
         return [Prompt(0, record.prompt, record.source)]
     if kind == "demonstrations" and isinstance(record, Comparison):
+        if record.acceptable == 0:
+            raise ValueError("judged bad; only good answers are demonstrations")
         best = {response.id: response for response in record.responses}[record.groups[0][0]]
         if len(record.groups[0]) > 1:
             raise ValueError("a tie: no answer is the best one")

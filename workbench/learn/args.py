@@ -1,155 +1,31 @@
-"""One dataclass per training method: the source of the page's form, the command line's flags and the saved config.
+"""The training methods: the source of the page's form, the command line's flags and the saved config.
 
-Imports no torch, so that the page and `--help` come up at once.
+What can be set is in fields.py. Imports no torch, so that the page and `--help` come up at once.
 """
 
 from __future__ import annotations
 
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args, get_type_hints
 
+from workbench.learn.fields import (
+    DPOArgs,
+    GRPOArgs,
+    KTOArgs,
+    ORPOArgs,
+    PPOArgs,
+    RewardArgs,
+    RewardedArgs,
+    RLOOArgs,
+    SFTArgs,
+    TrainArgs,
+)
 from workbench.settings import Choice, short_count
 
-
-def setting(
-    default: Any,
-    doc: str,
-    unit: str = "",
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] = (),
-) -> Any:
-    """A field with what the form shows and what `check` holds it to: `low` and `high` are allowed themselves."""
-    return field(default=default, metadata={"doc": doc, "unit": unit, "low": low, "high": high, "choices": choices})
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainArgs:
-    """What every method has. None stands for "chosen for this model", see `resolve`."""
-
-    steps: int = setting(40, "How many updates to make.", "updates", 1, 1_000_000)
-    batch_size: int = setting(16, "Examples that one update learns from.", "examples", 1, 4096)
-    micro_batch: int | None = setting(
-        None,
-        "Examples in memory at once. Less needs less memory and gives the same updates. Empty: the whole batch.",
-        "examples",
-        1,
-        4096,
-    )
-    learning_rate: float | None = setting(
-        None, "Size of an update. LoRA wants more than full training. Empty: by the model's size.", "", 1e-8, 1.0
-    )
-    schedule: str = setting(
-        "linear", "How the learning rate goes down towards the last step.", choices=("linear", "cosine", "constant")
-    )
-    warmup: float = setting(0.05, "Share of the steps in which the learning rate rises from zero.", "share", 0.0, 0.9)
-    weight_decay: float = setting(0.0, "Pull of the adapter's weights towards zero.", "", 0.0, 1.0)
-    max_grad_norm: float = setting(1.0, "Longer gradients are cut to this length.", "", 1e-4, 1e4)
-    lora_rank: int = setting(16, "Width of the adapter: more can hold more, and needs more memory.", "", 1, 512)
-    lora_alpha: int = setting(32, "Strength of the adapter: it is scaled by alpha / rank.", "", 1, 2048)
-    lora_dropout: float = setting(0.0, "Share of the adapter's inputs left out at random.", "share", 0.0, 0.9)
-    max_tokens: int = setting(512, "Longest prompt and answer together; longer ones are cut.", "tokens", 8, 131_072)
-    seed: int = setting(0, "Repeats the run exactly: order of the data, first weights, sampled answers.", "", 0, 2**31)
-    evaluate_every: int | None = setting(
-        None, "Steps between two looks at the held-out examples. Empty: eight looks.", "steps", 1, 1_000_000
-    )
-    checkpoint_every: int | None = setting(
-        None, "Steps between two checkpoints, from which a run can resume. Empty: four.", "steps", 1, 1_000_000
-    )
-    held_out: int = setting(100, "Held-out examples to look at, at most.", "examples", 0, 10_000)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnswerArgs(TrainArgs):
-    """What methods have whose model answers: how it is listened to as it trains."""
-
-    live_prompts: int = setting(
-        32, "Held-out prompts answered at every look, for distance and gold score.", "prompts", 0, 1000
-    )
-    final_prompts: int = setting(
-        300, "Held-out prompts answered at the end for the result (sandbox only).", "prompts", 0, 10_000
-    )
-    max_new_tokens: int = setting(64, "Longest sampled answer.", "tokens", 1, 4096)
-    temperature: float = setting(0.8, "Of the sampled answers.", "", 0.01, 5.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SFTArgs(AnswerArgs):
-    """Supervised fine-tuning: raise the probability of the written answers."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DPOArgs(AnswerArgs):
-    """Direct preference optimisation (Rafailov et al. 2023)."""
-
-    steps: int = setting(40, "How many updates to make.", "updates", 1, 1_000_000)
-    beta: float | None = setting(
-        None,
-        "How much it costs to move from the start: less moves further. Empty: by the model's size.",
-        "",
-        1e-4,
-        10.0,
-    )
-    loss: str = setting(
-        "sigmoid",
-        "sigmoid is DPO; ipo does not grow over-sure; hinge ignores pairs told apart; robust expects wrong votes.",
-        choices=("sigmoid", "ipo", "hinge", "robust"),
-    )
-    label_smoothing: float = setting(0.0, "Expected share of wrong votes (loss robust only).", "share", 0.0, 0.49)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RewardArgs(TrainArgs):
-    """A reward model from comparisons (Bradley & Terry 1952): it scores answers and writes none."""
-
-    steps: int = setting(80, "How many updates to make.", "updates", 1, 1_000_000)
-    batch_size: int = setting(16, "Comparisons that one update learns from.", "comparisons", 1, 4096)
-    held_out: int = setting(300, "Held-out comparisons to look at, at most.", "comparisons", 0, 10_000)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PPOArgs(AnswerArgs):
-    """Proximal policy optimisation (Schulman et al. 2017) with a KL penalty (Ziegler et al. 2019)."""
-
-    steps: int = setting(100, "Rounds of answering, scoring and learning.", "rounds", 1, 1_000_000)
-    batch_size: int = setting(64, "Answers that one round learns from.", "answers", 2, 4096)
-    reward: str = setting(
-        "newest",
-        "What is to be raised: run:NUMBER (a reward model), gold (sandbox only), file:PATH.py, or a sum such as "
-        "run:7 + 0.3*gold. newest: the newest reward model.",
-    )
-    max_new_tokens: int = setting(48, "Longest sampled answer.", "tokens", 1, 4096)
-    epochs: int = setting(4, "Times each round's answers are learned from.", "passes", 1, 100)
-    minibatches: int = setting(1, "Updates in one pass over a round's answers.", "updates", 1, 256)
-    kl_coefficient: float = setting(0.05, "What a nat of distance from the start costs: less moves further.", "", 0, 10)
-    kl_target: float | None = setting(
-        None, "Distance to aim for; the coefficient then adapts. Empty: it stays fixed.", "nats per answer", 0.01, 1000
-    )
-    kl_estimator: str = setting(
-        "k1", "How the distance is estimated at each token; all three are numbers here.", choices=("k1", "k2", "k3")
-    )
-    gamma: float = setting(1.0, "How much a later reward counts at each token before it.", "", 0.0, 1.0)
-    lam: float = setting(0.95, "GAE's lambda: 1 trusts what happened, 0 the value's forecast.", "", 0.0, 1.0)
-    clip: float = setting(
-        0.2, "How far a token's probability may move in one round before it stops counting.", "", 0.01, 1
-    )
-    value_clip: float = setting(0.2, "The same for the value.", "reward", 0.01, 100.0)
-    value_coefficient: float = setting(0.1, "Weight of the value's loss.", "", 0.0, 10.0)
-    whiten_rewards: str = setting(
-        "off", "Bring rewards per token to variance 1, keeping their mean.", choices=("off", "on")
-    )
-    end_penalty: float = setting(
-        1.0, "Taken off the reward of an answer that did not end by itself.", "reward", 0.0, 100
-    )
-    stop_kl: float = setting(
-        0.2, "A round's learning ends early when a pass has moved this far; 0 never.", "nats", 0.0, 100
-    )
-
-
 TINY = 1e7  # parameters; the bundled model is one of these
-LARGE = 32_000_000  # parameters; of larger models PPO runs fewer answers at once
+LARGE = 32_000_000  # parameters; of larger models fewer answers run at once
 PRESETS = ("quick", "normal", "thorough")
 
 
@@ -199,6 +75,30 @@ METHODS: dict[str, Method] = {
         presets={"quick": {"steps": 20}, "normal": {"steps": 40}, "thorough": {"steps": 100}},
         rates=((TINY, 4e-3), (2e8, 3e-4), (2e9, 5e-5), (float("inf"), 2e-5)),
     ),
+    "kto": Method(
+        name="kto",
+        label="KTO",
+        colour="dpo",
+        line="Learn from {n} answers, each judged good or bad.",
+        args=KTOArgs,
+        needs="comparisons",
+        unit="judged answers",
+        missing="KTO needs answers judged good or bad. There are none yet.",
+        presets={"quick": {"steps": 20}, "normal": {"steps": 40}, "thorough": {"steps": 100}},
+        rates=((TINY, 4e-3), (2e8, 3e-4), (2e9, 5e-5), (float("inf"), 2e-5)),
+    ),
+    "orpo": Method(
+        name="orpo",
+        label="ORPO",
+        colour="dpo",
+        line="Imitate the chosen of {n} choices, and tell them from the rejected.",
+        args=ORPOArgs,
+        needs="comparisons",
+        unit="pairs",
+        missing="ORPO needs ranked pairs. There are none yet.",
+        presets={"quick": {"steps": 20}, "normal": {"steps": 40}, "thorough": {"steps": 100}},
+        rates=((TINY, 3e-3), (2e8, 3e-4), (2e9, 5e-5), (float("inf"), 2e-5)),
+    ),
     "reward": Method(
         name="reward",
         label="Reward model",
@@ -223,6 +123,30 @@ METHODS: dict[str, Method] = {
         missing="PPO needs prompts to answer. There are none yet.",
         presets={"quick": {"steps": 40}, "normal": {"steps": 100}, "thorough": {"steps": 300}},
         rates=((TINY, 1e-3), (2e8, 2e-4), (2e9, 5e-5), (float("inf"), 1e-5)),
+    ),
+    "rloo": Method(
+        name="rloo",
+        label="RLOO",
+        colour="ppo",
+        line="Answer {n} prompts several times each, and learn from the better half.",
+        args=RLOOArgs,
+        needs="prompts",
+        unit="prompts",
+        missing="RLOO needs prompts to answer. There are none yet.",
+        presets={"quick": {"steps": 40}, "normal": {"steps": 100}, "thorough": {"steps": 300}},
+        rates=((TINY, 2e-3), (2e8, 2e-4), (2e9, 5e-5), (float("inf"), 1e-5)),
+    ),
+    "grpo": Method(
+        name="grpo",
+        label="GRPO",
+        colour="ppo",
+        line="The same, with every prompt's rewards brought to one scale.",
+        args=GRPOArgs,
+        needs="prompts",
+        unit="prompts",
+        missing="GRPO needs prompts to answer. There are none yet.",
+        presets={"quick": {"steps": 40}, "normal": {"steps": 100}, "thorough": {"steps": 300}},
+        rates=((TINY, 2e-3), (2e8, 2e-4), (2e9, 5e-5), (float("inf"), 1e-5)),
     ),
 }
 
@@ -289,6 +213,14 @@ def check(args: TrainArgs) -> None:
         raise ValueError(
             f"--set micro_batch={args.micro_batch}: must divide batch_size, which is {args.batch_size}, evenly"
         )
+    if isinstance(args, RLOOArgs) and args.batch_size % args.answers_per_prompt:
+        raise ValueError(
+            f"--set answers_per_prompt={args.answers_per_prompt}: must divide batch_size, which is {args.batch_size}, evenly"
+        )
+    if isinstance(args, KTOArgs) and 1 in (args.batch_size, args.micro_batch):
+        raise ValueError(
+            "--set micro_batch=1: KTO measures its distance between examples, so it needs 2 or more at once"
+        )
     if getattr(args, "minibatches", 1) > 1 and args.batch_size % getattr(args, "minibatches", 1):
         raise ValueError(f"--set minibatches: must divide batch_size, which is {args.batch_size}, evenly")
     if getattr(args, "loss", "") == "robust" and getattr(args, "label_smoothing", 0.0) == 0.0:
@@ -323,9 +255,9 @@ def resolve(name: str, args: TrainArgs, parameters: int | None) -> tuple[TrainAr
             chosen[key], reasons[key] = choice.value, choice.reason
 
     choose("learning_rate", learning_rate(name, parameters))
-    if isinstance(args, DPOArgs):
+    if isinstance(args, DPOArgs | KTOArgs):
         choose("beta", beta(parameters))
-    if isinstance(args, PPOArgs) and (parameters or 0) > LARGE:
+    if isinstance(args, RewardedArgs) and (parameters or 0) > LARGE:
         choose("micro_batch", Choice(min(args.batch_size, 16), "a large model's activations take memory"))
     choose("micro_batch", Choice(args.batch_size, "the whole batch at once"))
     choose("evaluate_every", Choice(max(1, args.steps // 8), "eight looks in a run"))

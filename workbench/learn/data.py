@@ -12,7 +12,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.learn.args import METHODS, AnswerArgs, TrainArgs
+from workbench.learn.args import METHODS
+from workbench.learn.fields import AnswerArgs, TrainArgs
 
 if TYPE_CHECKING:
     from workbench.store import Store
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 SAMPLES = 4  # prompts whose answers are shown as training goes on
 WORLD_PROMPTS = 2000  # of the sandbox's own, for a method that learns from prompts alone
-TEXTS: dict[str, tuple[str, ...]] = {"sft": ("completion",), "dpo": ("chosen", "rejected"), "ppo": ()}
+TEXTS: dict[str, tuple[str, ...]] = {
+    "sft": ("completion",),
+    "dpo": ("chosen", "rejected"),
+    "kto": ("completion",),
+    "orpo": ("chosen", "rejected"),
+    "ppo": (),
+    "rloo": (),
+    "grpo": (),
+}
 
 
 class MissingData(ValueError):
@@ -43,6 +52,8 @@ def rows(store: Store, method: str, model: str = "") -> tuple[list[Row], list[Ro
         from workbench.collect.demonstrations import sft_rows as read
     elif method == "reward":
         from workbench.collect.comparisons import ranking_rows as read
+    elif method == "kto":
+        from workbench.collect.comparisons import thumb_rows as read
     else:
         from workbench.collect.comparisons import preference_rows as read
     found = read(store)
@@ -53,6 +64,11 @@ def rows(store: Store, method: str, model: str = "") -> tuple[list[Row], list[Ro
             raise MissingData(m.missing, where)
         raise MissingData(
             f"All {len(found)} {m.unit} are for prompts that are held out for testing. Some more are needed.", where
+        )
+    if method == "kto" and len({r["label"] for r in train}) == 1:
+        kind, other = ("good", "bad") if train[0]["label"] else ("bad", "good")
+        raise MissingData(
+            f"KTO needs answers of both kinds; all {len(train)} are {kind}. Judge some as {other}.", "Rank"
         )
     return train, [r for r in found if r["split"] == "heldout"]
 

@@ -5,6 +5,7 @@ The reference is where the run began: the base with the adapter off, or a frozen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from datasets import Dataset
@@ -69,16 +70,8 @@ class HeldOut:
         interval. All pairs of one ranking count as one judgement."""
         if not work.heldout:
             return {}
-        judgements: dict[Any, list[float]] = {}
         margins = [0.0] * len(work.heldout) if step == 0 else self._margins(work)
-        for row, margin in zip(work.heldout, margins, strict=True):
-            right = 0.5 if abs(margin) < ROUNDING else float(margin > 0)
-            judgements.setdefault(row["id"], []).append(right)
-        n = len(judgements)
-        k = sum(sum(v) / len(v) for v in judgements.values())
-        return common.named("accuracy", k / n, *wilson(k, n), n) | {
-            "heldout_margin": work.args.beta * sum(margins) / len(margins)
-        }
+        return told_apart(work.heldout, margins) | {"heldout_margin": work.args.beta * sum(margins) / len(margins)}
 
     def _margins(self, work: Work) -> list[float]:
         """[log p(chosen) - log p(rejected)] of the policy minus that of the reference, in nats."""
@@ -86,6 +79,17 @@ class HeldOut:
             self._reference = _differences(work, work.start)
         now = _differences(work, POLICY)
         return [a - b for a, b in zip(now, self._reference, strict=True)]
+
+
+def told_apart(pairs: Sequence[data.Row], margins: Sequence[float]) -> dict[str, Any]:
+    """Share of judgements met, by the margin of each of their pairs; Wilson's interval over judgements."""
+    judgements: dict[Any, list[float]] = {}
+    for row, margin in zip(pairs, margins, strict=True):
+        right = 0.5 if abs(margin) < ROUNDING else float(margin > 0)
+        judgements.setdefault(row["id"], []).append(right)
+    n = len(judgements)
+    k = sum(sum(v) / len(v) for v in judgements.values())
+    return common.named("accuracy", k / n, *wilson(k, n), n)
 
 
 def _differences(work: Work, adapter: str | None) -> list[float]:

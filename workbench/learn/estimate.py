@@ -12,9 +12,18 @@ from workbench import settings
 from workbench.learn.args import TrainArgs
 
 # Measured on the bundled model on two cores shared with others: (seconds per example and step, seconds for everything around)
-MEASURED = {"sft": (0.0063, 3.0), "dpo": (0.023, 5.0), "reward": (0.021, 16.0), "ppo": (0.013, 10.0)}
+MEASURED = {
+    "sft": (0.0063, 3.0),
+    "dpo": (0.023, 5.0),
+    "kto": (0.023, 5.0),
+    "orpo": (0.023, 5.0),
+    "reward": (0.021, 16.0),
+    "ppo": (0.013, 10.0),
+    "rloo": (0.013, 10.0),
+    "grpo": (0.013, 10.0),
+}
 PROCESS_MB = 650.0  # a Python process with torch, transformers, peft and trl, as measured
-ANSWERS = {"sft": 1, "dpo": 2, "reward": 2, "ppo": 1}  # answers per example
+ANSWERS = {"sft": 1, "dpo": 2, "kto": 2, "orpo": 2, "reward": 2, "ppo": 1, "rloo": 1, "grpo": 1}  # answers per example
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ def memory_mb(model: str, method: str, args: TrainArgs) -> float:
     tokens = (args.micro_batch or args.batch_size) * ANSWERS[method] * max(64, args.max_tokens // 2)
     activations = tokens * layers * (16 * hidden + 3 * inner) * width
     logits = min(tokens, 4096) * config["vocab_size"] * 4 * 2
-    references = adapter * 4 if method == "dpo" else 0
+    references = adapter * 4 if method in ("dpo", "kto") else 0
     return PROCESS_MB + (count * width + adapter * 16 + references + activations + logits) / 2**20
 
 

@@ -130,6 +130,17 @@ def dpo(
     return -F.logsigmoid(logits) * (1 - label_smoothing) - F.logsigmoid(-logits) * label_smoothing
 
 
+def log_odds(log_p: Tensor) -> Tensor:
+    """log(p / (1 - p)) of probabilities given as logarithms, exact near 1 too; p is taken to be below 1 by a millionth."""
+    log_p = log_p.float().clamp(max=-1e-6)
+    return log_p - torch.where(log_p > -0.6931, torch.log(-torch.expm1(log_p)), torch.log1p(-torch.exp(log_p)))
+
+
+def odds_ratio(chosen_log_p: Tensor, rejected_log_p: Tensor) -> Tensor:
+    """ORPO's second loss, from mean log-probabilities per token (B,) of both answers (Hong et al. 2024, eq. 7)."""
+    return -F.logsigmoid(log_odds(chosen_log_p) - log_odds(rejected_log_p)).mean()
+
+
 def best_of_n_kl(n: int) -> float:
     """KL in nats of best-of-n sampling from its base: log n - (n - 1) / n (Stiennon et al. 2020, appendix G.3)."""
     if n < 1:

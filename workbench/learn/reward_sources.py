@@ -75,7 +75,7 @@ def settle(text: str, settings: Settings) -> tuple[str, str]:
         config = read_json(folder / "config.json")
         if (folder / "adapter" / SCALE).is_file() and config.get("model") == settings.model:
             return f"run:{int(config['number'])}", f"run {config['number']} is the newest reward model"
-    raise MissingData("PPO needs a reward model, which says what a good answer is. There is none yet.", "Rank")
+    raise MissingData("A reward model has to say what a good answer is. There is none yet: train one first.", "Rank")
 
 
 def check(text: str, settings: Settings) -> None:

@@ -30,7 +30,12 @@ LOGGED = {
     "rewards/accuracies": "train_accuracy",
     "mean_token_accuracy": "token_accuracy",
     "entropy": "entropy",
+    "step_time": "seconds_round",
+    "earned": "reward",
 }
+# what trainers of our own add
+LOGGED |= {name: name for name in ("same_reward", "length", "ended", "seconds_generate", "seconds_score")}
+LOGGED |= {name: name for name in ("imitation_loss", "log_odds")}
 Metrics = Callable[[Work, int], dict[str, Any]]
 
 

@@ -349,13 +349,16 @@ class Store:
         return self._write(lambda connection: writing.add_many(connection, rows))
 
     def counts(self) -> dict[str, int]:
-        """How many of each are there, the deleted ones left out; of acts also how many are simulated."""
+        """How many of each are there, the deleted ones left out; of acts also how many are simulated. Answers judged
+        by themselves are no comparisons here."""
         counted: dict[str, int] = {}
         with self._read() as connection:
             for table in (tables.prompts, tables.responses):
                 counted[table.name] = connection.execute(select(func.count()).select_from(table)).scalar_one()
             for table in (tables.demonstrations, tables.comparisons, tables.verdicts):
                 query = select(table.c.simulated, func.count()).where(table.c.deleted.is_(False))
+                if table is tables.comparisons:
+                    query = query.where(func.json_array_length(table.c.shown) > 1)
                 found: dict[bool, int] = dict(connection.execute(query.group_by(table.c.simulated)).all())
                 counted[table.name] = sum(found.values())
                 counted[f"simulated_{table.name}"] = found.get(True, 0)

@@ -123,8 +123,9 @@ def add_responses(connection: Connection, new: Sequence[Response]) -> list[Respo
 def check_ranking(
     ids: Sequence[int], groups: Sequence[Sequence[int]], shown: Sequence[int], acceptable: int | None
 ) -> None:
-    """Raises ValueError unless `groups` and `shown` each hold every response once."""
-    if len(ids) < 2 or len(set(ids)) != len(ids):
+    """Raises ValueError unless `groups` and `shown` each hold every response once. A single answer is judged by
+    `acceptable`: 1 is good, 0 bad."""
+    if len(ids) < (2 if acceptable is None else 1) or len(set(ids)) != len(ids):
         raise ValueError(f"A comparison needs two or more different answers, not {list(ids)}")
     if sorted(id for group in groups for id in group) != sorted(ids) or not all(groups):
         raise ValueError(f"The ranking {groups} must hold each of the answers {list(ids)} once")

@@ -1,0 +1,100 @@
+"""ORPO in this process on a model of a few thousand weights: the loss by hand, what is learned, where it starts."""
+
+import json
+
+import pytest
+import torch
+
+from tests import small_runs
+from tests.small_runs import workspace
+from workbench import jobs
+from workbench.learn import dpo, losses, orpo, sft
+from workbench.learn.progress import CURVES
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    made, store = workspace(tmp_path_factory.mktemp("orpo") / "space")
+    with store:
+        yield made, store
+
+
+@pytest.fixture
+def opened(place):
+    made, store = place
+    stack = []
+
+    def open_(method="orpo", start_from=None, **changes):
+        changes = {"seed": len(jobs.runs(made.workspace))} | changes
+        stack.append(small_runs.opened(made, store, method, start_from, **changes))
+        return stack[-1].__enter__()
+
+    yield open_
+    for each in stack:
+        each.__exit__(None, None, None)
+
+
+def rows_of(work):
+    return jobs.read(work.folder).metrics()[0]
+
+
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_the_loss_is_imitation_and_the_odds_ratio(opened, weight):
+    work = opened(steps=1, batch_size=4, odds_weight=weight)
+    pairs = [dpo.rows(work)[k] for k in range(4)]
+
+    def logps(key):
+        """(sum, number of tokens) of log p of each answer under the base."""
+        found = []
+        for pair in pairs:
+            start, end = pair["prompt_ids"], pair[key]
+            with torch.no_grad():
+                logits = work.peft(torch.tensor([start + end])).logits[0].log_softmax(-1)
+            found.append((logits[len(start) - 1 : -1][range(len(end)), end].sum().item(), len(end)))
+        return found
+
+    work.peft.eval()
+    chosen, rejected = logps("chosen_ids"), logps("rejected_ids")
+    imitation = -sum(s for s, _ in chosen) / sum(n for _, n in chosen)
+    odds = losses.odds_ratio(*(torch.tensor([s / n for s, n in both]) for both in (chosen, rejected))).item()
+    orpo.train(work)
+    told = next(r for r in rows_of(work) if "loss" in r)
+    assert told["loss"] == pytest.approx(imitation + weight * odds, abs=1e-3)
+    assert told["imitation_loss"] == pytest.approx(imitation, abs=1e-3)
+
+
+def test_micro_batches_make_about_the_same_updates(opened):
+    whole = orpo.train(opened(seed=50, steps=4))
+    parts = orpo.train(opened(seed=50, steps=4, micro_batch=2))
+    assert parts["kl"] == pytest.approx(whole["kl"], abs=0.05)
+
+
+def test_it_learns_to_prefer_the_chosen_answers_on_pairs_it_never_saw(opened):
+    work = opened(steps=16, evaluate_every=16)
+    result = orpo.train(work)
+    assert result["accuracy"] == 1.0 and result["accuracy_low"] < 1.0
+    told = [r for r in rows_of(work) if "log_odds" in r]
+    assert told[-1]["log_odds"] > told[0]["log_odds"] and told[-1]["imitation_loss"] < told[0]["imitation_loss"]
+    assert list(work.peft.peft_config) == ["default"]
+    keys = {s.key for c in CURVES["orpo"] if not c.sandbox for s in c.series}
+    assert keys <= {key for row in rows_of(work) for key in row}
+
+
+def test_from_an_sft_run_the_distance_is_from_where_it_began(opened):
+    first = opened("sft", steps=4)
+    (first.folder / "result.json").write_text(json.dumps(sft.train(first)))
+    work = opened(start_from=jobs.read(first.folder).number, steps=4, evaluate_every=4)
+    began = {n: w.detach().clone() for n, w in work.peft.named_parameters() if ".default." in n}
+    orpo.train(work)
+    after = dict(work.peft.named_parameters())
+    assert all(torch.equal(w, after[n.replace(".default.", ".ref.")]) for n, w in began.items())
+    assert any(not torch.equal(w, after[n]) for n, w in began.items())
+    kls = [r["kl"] for r in rows_of(work) if "kl" in r]
+    assert kls[0] == 0 and kls[-1] != 0
+
+
+def test_a_run_from_the_command_line_ends_with_an_adapter(place):
+    made, store = place
+    run = small_runs.done(made, small_runs.launch(made, store, "orpo", steps=3))
+    assert run.state == "done", run.log_tail()
+    assert run.adapter is not None and run.samples() and "ORPO, run" in (run.folder / "README.md").read_text()

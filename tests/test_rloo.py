@@ -1,0 +1,224 @@
+"""RLOO and GRPO in this process on a model of a few thousand weights: advantages by hand, what is sampled, resume."""
+
+import json
+
+import pytest
+import torch
+
+from tests import small_runs
+from workbench import generate, jobs
+from workbench.learn import common, grpo, reward, rloo, sft
+from workbench.learn.args import parse
+from workbench.learn.fields import RLOOArgs
+from workbench.learn.progress import CURVES
+from workbench.learn.reporter import Reporter
+from workbench.records import Sampling
+
+BOTH = pytest.mark.parametrize("method", ["rloo", "grpo"])
+TRAIN = {"rloo": rloo.train, "grpo": grpo.train}
+TRAINER = {"rloo": rloo.Trainer, "grpo": grpo.Trainer}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rloo")
+    made, store = small_runs.workspace(folder / "space")
+    file = folder / "mine.py"
+    file.write_text("def reward(prompts, responses):\n    return [r.count('e') - 0.1 * len(r) for r in responses]\n")
+    with store:
+        yield made, store, {"reward": f"file:{file}", "batch_size": 8, "steps": 4, "answers_per_prompt": 4}
+
+
+@pytest.fixture
+def opened(place):
+    made, store, usual = place
+    stack = []
+
+    def open_(method, start_from=None, **changes):
+        changes = (usual if method in TRAIN else {}) | {"seed": len(jobs.runs(made.workspace))} | changes
+        stack.append(small_runs.opened(made, store, method, start_from, **changes))
+        return stack[-1].__enter__()
+
+    yield open_
+    for each in stack:
+        each.__exit__(None, None, None)
+
+
+def rows_of(work):
+    return jobs.read(work.folder).metrics()[0]
+
+
+def watched(monkeypatch, method):
+    """What the trainer learns from, step by step."""
+    seen, plain = [], TRAINER[method]._generate_and_score_completions
+
+    def scored(self, inputs):
+        made = plain(self, inputs)
+        seen.append({"asked": [row["prompt"] for row in inputs]} | made)
+        return made
+
+    monkeypatch.setattr(TRAINER[method], "_generate_and_score_completions", scored)
+    return seen
+
+
+# of the rewards 1, 0, 0, 0 and 2, 2, 2, 2: the siblings' means are 0, 1/3, 1/3, 1/3 and 2; GRPO takes the group's
+# mean, 1/4, and divides by its deviation, sqrt(3/4 / 3) = 1/2
+@pytest.mark.parametrize(
+    ("method", "loss", "expected"),
+    [
+        ("rloo", None, [1, -1 / 3, -1 / 3, -1 / 3, 0, 0, 0, 0]),
+        ("grpo", "dapo", [1.5, -0.5, -0.5, -0.5, 0, 0, 0, 0]),
+        ("grpo", "dr_grpo", [0.75, -0.25, -0.25, -0.25, 0, 0, 0, 0]),
+    ],
+)
+def test_advantages_by_hand(opened, monkeypatch, method, loss, expected):
+    changes = {"loss": loss} if loss else {}
+    work = opened(method, steps=1, kl_coefficient=0, end_penalty=0, **changes)
+    monkeypatch.setattr(rloo, "build", lambda *_: lambda prompts, answers: [1.0, 0, 0, 0, 2, 2, 2, 2])
+    seen = watched(monkeypatch, method)
+    TRAIN[method](work)
+    assert seen[0]["advantages"].tolist() == pytest.approx(expected, abs=1e-3)
+    assert [r["same_reward"] for r in rows_of(work) if "same_reward" in r] == [0.5]
+    assert [r["reward"] for r in rows_of(work) if "reward" in r] == [1.125]
+
+
+@BOTH
+def test_each_prompt_is_answered_several_times_by_our_own_decoder(opened, monkeypatch, method):
+    work = opened(method, steps=2, end_penalty=0)
+    told = []
+    monkeypatch.setattr(rloo, "build", lambda *_: lambda prompts, answers: told.append(answers) or [0.0] * len(answers))
+    seen = watched(monkeypatch, method)
+    a = work.args
+    sampling = Sampling(temperature=a.temperature, max_new_tokens=a.max_new_tokens, seed=a.seed)
+    TRAIN[method](work)
+    wanted = [row["prompt"] for row in rloo.prompts(work)]
+    assert [text for step in seen for text in step["asked"][::4]] == wanted and len(wanted) == 4
+    assert all(step["asked"][k] == step["asked"][k - k % 4] for step in seen for k in range(8))
+    # a reward that is always the same teaches nothing, so the model that answers is the base, at every step
+    for step, (step_seen, answers) in enumerate(zip(seen, told, strict=True), 1):
+        seeds = [(a.seed << 44) + (step << 20) + row for row in range(8)]
+        again = generate.generate(work.model, step_seen["asked"], sampling, [None] * 8, seeds=seeds)
+        assert [g.text for g in again] == answers and len(set(answers)) > 2
+
+
+@BOTH
+def test_on_the_policy_the_ratio_is_one_and_frozen_weights_stay(opened, method):
+    work = opened(method, evaluate_every=2)
+    before = {n: w.detach().clone() for n, w in work.peft.named_parameters() if w.requires_grad}
+    result = TRAIN[method](work)
+    assert result["steps"] == 4 and abs(next(r["loss"] for r in rows_of(work) if "loss" in r)) < 1e-3
+    after = dict(work.peft.named_parameters())
+    assert any(not torch.equal(w, after[n]) for n, w in before.items())
+    assert list(work.peft.peft_config) == ["default"], "turning the adapter off is the reference"
+    keys = {s.key for c in CURVES[method] if not c.sandbox for s in c.series}
+    assert keys <= {key for row in rows_of(work) for key in row}
+
+
+@BOTH
+@pytest.mark.parametrize("kl", [0, 0.1])
+def test_from_another_run_the_reference_is_where_it_began(opened, method, kl):
+    first = opened("sft", steps=2)
+    (first.folder / "result.json").write_text(json.dumps(sft.train(first)))
+    work = opened(method, jobs.read(first.folder).number, kl_coefficient=kl, evaluate_every=4)
+    began = {n: w.detach().clone() for n, w in work.peft.named_parameters() if ".default." in n}
+    TRAIN[method](work)
+    after = dict(work.peft.named_parameters())
+    assert all(torch.equal(w, after[n.replace(".default.", ".ref.")]) for n, w in began.items())
+    assert any(not torch.equal(w, after[n]) for n, w in began.items())
+    kls = [r["kl"] for r in rows_of(work) if "kl" in r]
+    assert kls[0] == 0 and kls[-1] != 0
+
+
+def test_an_answer_that_did_not_end_pays_the_penalty(opened, monkeypatch):
+    work = opened("rloo", steps=1, kl_coefficient=0, end_penalty=3, answers_per_prompt=16, batch_size=16)
+    work.model.hf.generation_config.eos_token_id = list(range(4, 40))  # else this model hardly ever ends
+    monkeypatch.setattr(rloo, "build", lambda *_: lambda prompts, answers: [1.0] * 16)
+    seen = watched(monkeypatch, "rloo")
+    rloo.train(work)
+    mask = seen[0]["completion_mask"]
+    last = seen[0]["completion_ids"].gather(1, mask.sum(1, keepdim=True) - 1)[:, 0]
+    ended = torch.isin(last, torch.tensor(work.model.end_ids))
+    told = next(r for r in rows_of(work) if "ended" in r)
+    assert told["ended"] == pytest.approx(ended.float().mean().item()) and 0 < told["ended"] < 1
+    rewards = 1.0 - 3.0 * (~ended).float()
+    expected = rewards - (rewards.sum() - rewards) / 15
+    assert seen[0]["advantages"].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    assert told["reward"] == 1.0 and told["length"] == mask.sum(1).float().mean()
+
+
+def letters(text):
+    """Share of the characters that are letters."""
+    return sum(c.isalpha() for c in text) / max(1, len(text))
+
+
+def test_it_learns_what_is_rewarded(opened, monkeypatch):
+    work = opened("rloo", steps=30, batch_size=32, evaluate_every=30, kl_coefficient=0, max_new_tokens=12)
+    monkeypatch.setattr(rloo, "build", lambda *_: lambda prompts, answers: [letters(a) for a in answers])
+    rloo.train(work)
+    rewards = [r["reward"] for r in rows_of(work) if "reward" in r]
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.2
+
+
+def test_a_reward_model_scores_and_is_left_alone(opened, place):
+    made, store, _ = place
+    scorer = jobs.prepare(made, store, "reward", parse("reward", {"steps": 2, "batch_size": 4}))
+    report = Reporter(scorer.folder)
+    reward.train(common.Work.open(scorer, report))
+    report.close()
+    jobs.write_status(scorer.folder, state="done")
+    number = scorer.number
+    (scorer.folder / "gate.json").write_text('{"verdict": "green", "reason": "tested", "helps": ""}')
+    work = opened("rloo", steps=2, reward=f"run:{number}")
+    frozen = common.frozen_hash(work.peft)
+    rloo.train(work)
+    assert common.frozen_hash(work.peft) != frozen, "the reward model's adapter is frozen, too, and was hashed"
+    trainable = {n for n, w in work.peft.named_parameters() if w.requires_grad}
+    assert trainable and all(".default." in n for n in trainable)
+    assert len({r["reward"] for r in rows_of(work) if "reward" in r}) == 2
+
+
+def test_a_reward_without_a_number_skips_the_step(opened, monkeypatch):
+    work = opened("rloo", steps=3, evaluate_every=3)
+    calls = []
+
+    def scored(prompts, answers):
+        calls.append(1)
+        return [float("nan") if len(calls) == 2 and k == 0 else float(len(a)) for k, a in enumerate(answers)]
+
+    monkeypatch.setattr(rloo, "build", lambda *_: scored)
+    rloo.train(work)
+    assert {"step": 2, "rejected": True} in rows_of(work)
+    assert work.report.get("notices") == ["Step 2 gave no valid number and was skipped."]
+
+
+def test_micro_batches_answer_the_same(opened, monkeypatch):
+    told = []
+    for micro in (None, 2):
+        seen = watched(monkeypatch, "rloo")
+        rloo.train(opened("rloo", steps=1, seed=77, micro_batch=micro))
+        told.append(seen[0]["completion_ids"])
+    assert torch.equal(told[0], told[1])
+
+
+def test_a_run_killed_and_resumed_equals_one_that_ran_through(place):
+    made, store, usual = place
+    method, usual = "rloo", usual | {"steps": 6}
+    whole = small_runs.done(made, small_runs.launch(made, store, method, **usual))
+    cut = small_runs.launch(made, store, method, **usual, held_out=99)
+    small_runs.until(lambda: (jobs.run(made.workspace, cut.number).status.get("step") or 0) >= 3)
+    jobs.stop(made, jobs.run(made.workspace, cut.number))
+    resumed = small_runs.done(made, jobs.resume(made, jobs.run(made.workspace, cut.number)))
+    assert whole.state == resumed.state == "done", resumed.log_tail()
+
+    def figures(run):
+        return [{k: v for k, v in r.items() if not k.startswith("seconds_")} for r in small_runs.figures(run)]
+
+    assert figures(resumed) == figures(whole)
+    weights = [(r.adapter / "adapter_model.safetensors").read_bytes() for r in (whole, resumed)]
+    assert weights[0] == weights[1]
+
+
+def test_answers_per_prompt_must_divide_the_batch():
+    with pytest.raises(ValueError, match="--set answers_per_prompt=5: must divide batch_size, which is 64"):
+        parse("rloo", {"answers_per_prompt": 5})
+    assert isinstance(parse("grpo", {}), RLOOArgs)
