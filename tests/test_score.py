@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 
 from tests import tiny_model
 from workbench import cli, models
+from workbench.learn import score
 from workbench.learn.score import RewardModel, read_rows, score_file
 from workbench.models import ModelError
 
@@ -74,6 +75,18 @@ def test_token_scores_join_to_the_answer_and_end_in_its_score(rewards):
     assert found[-1][1] == pytest.approx(rewards.score(["q"], ["né ok"])[0], abs=1e-5)
     assert found[0][1] == pytest.approx(rewards.score(["q"], ["n"])[0], abs=1e-5)
     assert rewards.token_scores("q", "") == []
+
+
+def test_every_beginning_scores_in_one_pass_as_it_would_alone(rewards, monkeypatch):
+    text = "a fine answer, and long"
+    alone = rewards.score(["q"] * len(text), [text[: i + 1] for i in range(len(text))])
+    assert score.one_pass(rewards.model.hf)
+    assert [s for _, s in rewards.token_scores("q", text)] == pytest.approx(alone, abs=1e-5)
+    monkeypatch.setattr(rewards.model.hf.config, "sliding_window", 8, raising=False)
+    assert not score.one_pass(rewards.model.hf)
+    assert [s for _, s in rewards.token_scores("q", text)] == pytest.approx(alone, abs=1e-5)
+    with pytest.raises(ValueError, match="has 405 tokens"):
+        rewards.token_scores("a", "x" * 401)
 
 
 def test_lists_that_do_not_match_and_texts_too_long_are_refused(rewards):

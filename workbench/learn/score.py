@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HEAD = "score_head.safetensors"
 SCALE = "score.json"
+MASKED = ("eager", "sdpa")  # ways of attending that take a mask of any shape
 ANSWER_FIELDS = ("response", "answer", "completion")
 
 
@@ -57,11 +58,7 @@ class RewardModel:
     def score_ids(self, rows: Sequence[Sequence[int]], batch_size: int = 64) -> list[float]:
         """The same for token ids [prompt + answer + end token]; the score is read at each row's last token."""
         result = [0.0] * len(rows)
-        for i, row in enumerate(rows):
-            if not 0 < len(row) <= self.model.context:
-                raise ValueError(
-                    f"text {i + 1} has {len(row)} tokens, and {self.model.name} reads {self.model.context}"
-                )
+        self._check(rows)
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         for k in range(0, len(order), batch_size):
             some = order[k : k + batch_size]
@@ -76,32 +73,78 @@ class RewardModel:
         """
         start, words = self.model.prompt_ids(prompt), self.model.tokenizer
         ids = words(answer, add_special_tokens=False)["input_ids"]
-        scores = self.score_ids([[*start, *ids[: i + 1], words.eos_token_id] for i in range(len(ids))])
+        self._check([[*start, *ids, words.eos_token_id]])
+        if one_pass(self.model.hf):
+            scores = self._ends(start, ids) if ids else []
+        else:
+            scores = self.score_ids([[*start, *ids[: i + 1], words.eos_token_id] for i in range(len(ids))])
         texts = ["", *(words.decode(ids[: i + 1]).rstrip("\ufffd") for i in range(len(ids)))]
         texts[-1] = answer if ids else ""
         return [(now[len(before) :], s) for before, now, s in zip(texts, texts[1:], scores, strict=False)]
 
-    def _batch(self, rows: list[Sequence[int]]) -> list[float]:
+    def _check(self, rows: Sequence[Sequence[int]]) -> None:
+        for i, row in enumerate(rows):
+            if not 0 < len(row) <= self.model.context:
+                raise ValueError(
+                    f"text {i + 1} has {len(row)} tokens, and {self.model.name} reads {self.model.context}"
+                )
+
+    def _ends(self, start: list[int], ids: list[int]) -> list[float]:
+        """The scores of all beginnings of an answer in one pass: behind the answer stands an end token for each of its
+        tokens, which sees the answer up to there and itself, at the position where it would stand."""
         import torch
 
-        from workbench.decoders import forward
+        n, m = len(start) + len(ids), len(ids)
+        sees = torch.ones(n + m, n + m, dtype=torch.bool).tril()
+        sees[n:] = False
+        sees[n:, :n] = torch.arange(n) <= torch.arange(len(start), n)[:, None]
+        sees[n:, n:] = torch.eye(m, dtype=torch.bool)
+        dtype = next(self.model.hf.parameters()).dtype
+        mask = torch.zeros(n + m, n + m, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
+        row = torch.tensor([[*start, *ids, *[self.model.tokenizer.eos_token_id] * m]])
+        places = torch.cat([torch.arange(n), torch.arange(len(start) + 1, n + 1)])[None]
+        device = self.model.device
+        return self._read(
+            row, [list(range(n, n + m))], attention_mask=mask[None, None].to(device), position_ids=places.to(device)
+        )
+
+    def _batch(self, rows: list[Sequence[int]]) -> list[float]:
+        import torch
 
         ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = torch.tensor(row)
-        last = torch.tensor([len(row) - 1 for row in rows])
-        caught: list[Any] = []
         # padding stands on the right, where a causal model cannot see it from the last token: no mask is needed
-        call = {"input_ids": ids.to(self.model.device), "use_cache": False, "logits_to_keep": 1}
+        return self._read(ids, [[len(row) - 1] for row in rows])
+
+    def _read(self, ids: Any, places: Sequence[Sequence[int]], **more: Any) -> list[float]:
+        """The scores at `places` of each row of token ids [rows, tokens], row by row."""
+        import torch
+
+        from workbench.decoders import forward
+
+        caught: list[Any] = []
+        call = {"input_ids": ids.to(self.model.device), "use_cache": False, "logits_to_keep": 1, **more}
         with torch.inference_mode(), self.model.lock:
             hook = self.model.hf.base_model.register_forward_hook(lambda *of: caught.append(of[2].last_hidden_state))
             try:
-                forward(self.model, [(self.adapter, 1.0)] * len(rows), **call)
+                forward(self.model, [(self.adapter, 1.0)] * len(ids), **call)
             finally:
                 hook.remove()
-            end = caught[0][torch.arange(len(rows)), last.to(self.model.device)].float()  # [rows, hidden]
+            row = torch.tensor([i for i, some in enumerate(places) for _ in some], device=self.model.device)
+            place = torch.tensor([p for some in places for p in some], device=self.model.device)
+            end = caught[0][row, place].float()  # [scores, hidden]
             raw = (end @ self.weight[0] + self.bias).tolist()
         return [(value - self.mean) / self.std for value in raw]
+
+
+def one_pass(hf: Any) -> bool:
+    """Whether `hf` attends by any mask and reads positions as given, so that many ends fit one pass: models with
+    rotary positions whose every layer attends to everything before."""
+    config = hf.config.get_text_config()
+    full = set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
+    rotary = bool(getattr(config, "rope_parameters", None))
+    return full and rotary and not getattr(config, "sliding_window", None) and config._attn_implementation in MASKED
 
 
 def adapter_folder(run_folder: Path) -> Path:
