@@ -50,3 +50,18 @@ def folder(workspace: Path, number: int = 1, level: str | None = "green", model:
 def ppo(settings, store, **say) -> jobs.Run:
     """A PPO run prepared on the newest reward model."""
     return jobs.prepare(settings, store, "ppo", parse("ppo", {}, "quick"), **say)
+
+
+def weights(made: Path, base: Path, seed: int = 0) -> Path:
+    """Random weights for such a folder: a LoRA on `base` and a score head."""
+    import torch
+    from safetensors.torch import save_file
+
+    from tests import tiny_model
+
+    tiny_model.adapter(base, made / "adapter", seed)
+    hidden = json.loads((base / "config.json").read_text())["hidden_size"]
+    head = torch.randn(1, hidden, generator=torch.Generator().manual_seed(seed))
+    save_file({"score.weight": head}, made / "adapter" / "score_head.safetensors")
+    (made / "adapter" / "score.json").write_text(json.dumps({"mean": 0.0, "std": 10.0, "pooling": "end"}))
+    return made

@@ -8,11 +8,12 @@ import os
 
 import pytest
 
+from tests import reward_runs
 from workbench import jobs, processes
 from workbench.learn.args import METHODS, parse
 from workbench.processes import write_status
 from workbench.records import Response
-from workbench.ui import runs, train
+from workbench.ui import rewards, runs, train
 from workbench.ui.context import Context, Refused
 
 
@@ -177,6 +178,100 @@ def test_a_run_that_has_not_begun_can_be_stopped(filled, not_started):
     train.act(filled, {"run": run, "action": "stop"})
     shown = train.watch(filled, {"run": run})["shown"]
     assert shown["state"] == "stopped" and shown["line"] == "Stopped at step 0. No model was saved yet."
+
+
+# What is raised
+
+
+def plan_of(context, reward="newest", **changes):
+    return train.plan(context, asked(method="ppo", settings={"reward": reward}, **changes))
+
+
+def test_a_method_that_raises_a_reward_offers_what_there_is(filled):
+    for number, level in ((1, "green"), (2, "amber"), (3, None)):
+        reward_runs.folder(filled.settings.workspace, number, level)
+    reward_runs.folder(filled.settings.workspace, 4, "green", model="another/base")
+    reward = plan_of(filled)["reward"]
+    assert [o["value"] for o in reward["options"]] == ["run:3", "run:2", "run:1", "gold"]
+    assert reward["options"][2]["label"] == "run 1, reward model, green, 88 % (84 to 91)"
+    assert "not tested" in reward["options"][0]["label"] and "sandbox's own true score" in reward["options"][3]["label"]
+    assert reward["value"] == "run:3" and reward["says"] == "Run 3 is the newest reward model."
+    assert train.plan(filled, asked())["reward"] is None
+
+
+def test_without_a_reward_model_the_plan_leads_to_training_one(filled):
+    plan = plan_of(filled)
+    assert not plan["ready"] and "There is none yet" in plan["problem"]
+    assert plan["missing"] == {"tab": "train", "options": {"method": "reward"}, "label": "Train one"}
+    assert plan_of(filled, "gold")["ready"]
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("run:9", "There is no run 9."),
+        ("silver", "'silver' is no reward; there are run:NUMBER, gold, file:PATH.py, and weighted sums"),
+        ("run:1 + 0.5*", "'0.5*' is no reward"),
+    ],
+)
+def test_a_reward_that_makes_no_sense_is_told_beside_its_field(filled, text, error):
+    reward_runs.folder(filled.settings.workspace, 1)
+    plan = plan_of(filled, text)
+    assert plan["errors"]["reward"].startswith(error) and not plan["ready"]
+
+
+def test_a_sum_is_spelt_out_and_a_file_is_not_run_while_it_is_typed(filled, tmp_path):
+    reward_runs.folder(filled.settings.workspace, 1)
+    assert plan_of(filled, "run:1 + -0.5*gold")["reward"]["says"] == "The sum of run 1 and −0.5 × gold."
+    mine = tmp_path / "mine.py"
+    mine.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    assert plan_of(filled, f"file:{mine}")["ready"] and not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("level", ["red", None])
+def test_a_distrusted_model_needs_the_click_which_is_kept(filled, not_started, level):
+    reward_runs.folder(filled.settings.workspace, 1, level)
+    plan = plan_of(filled)
+    assert plan["reward"]["red"].startswith("Run 1 is ") and "What would help: " in plan["reward"]["red"]
+    assert not plan["ready"] and plan["problem"] is None and "--despite-red" not in plan["command"]
+    with pytest.raises(Refused, match="run 1 is"):
+        train.start(filled, asked(method="ppo", token="12345678"))
+    plan = plan_of(filled, despite_red=True)
+    assert plan["ready"] and "--despite-red" in plan["command"]
+    run = train.start(filled, asked(method="ppo", token="another click", despite_red=True))["run"]
+    shown = runs.brief(jobs.run(filled.settings.workspace, run))
+    assert shown["notices"][0].startswith("Started all the same although run 1 is ")
+
+
+@pytest.mark.parametrize("level", ["green", "amber"])
+def test_a_trusted_model_asks_for_nothing(filled, level):
+    reward_runs.folder(filled.settings.workspace, 1, level)
+    assert plan_of(filled)["reward"]["red"] == "" and plan_of(filled)["ready"]
+
+
+def test_a_reward_run_shows_its_verdict_and_its_checks(filled):
+    workspace = filled.settings.workspace
+    for number, level in ((1, "red"), (2, None)):
+        reward_runs.folder(workspace, number, level)
+    red, untested = (runs.brief(jobs.run(workspace, n)) for n in (1, 2))
+    assert red["verdict"] == {"level": "red", "words": "✕ red", "reason": reward_runs.SAYS["red"]}
+    assert red["action"]["label"] == "Score text" and untested["verdict"]["words"] == "? not tested"
+    found = rewards.gate(filled, {"run": 1})
+    assert [(row["check"], row["words"]) for row in found["rows"]] == [
+        ("Agrees with held-out choices", "✕ red"),
+        ("Raters agree with each other", "– unknown"),
+    ]
+    assert found["rows"][0]["helps"] == "Rank more pairs." and rewards.gate(filled, {"run": 2})["rows"] == []
+    with pytest.raises(Refused):
+        rewards.gate(filled, {"run": prepared(filled).number})
+
+
+def test_of_several_reasons_the_badge_gives_one(filled):
+    folder = reward_runs.folder(filled.settings.workspace, 1, "amber")
+    gate = json.loads((folder / "gate.json").read_text())
+    (folder / "gate.json").write_text(json.dumps(gate | {"reason": "One 3 % (1 to 5) of 9. Two. Three."}))
+    said = runs.brief(jobs.run(filled.settings.workspace, 1))["verdict"]["reason"]
+    assert said == "One 3 % (1 to 5) of 9; 2 more checks are amber."
 
 
 # Watching

@@ -10,7 +10,7 @@ from tests.browser.app import App
 from tests.browser.conftest import watch
 from workbench.store import Store
 
-TABS = ["Demonstrate", "Rank", "Train", "Compare"]
+TABS = ["Demonstrate", "Rank", "Train", "Score", "Compare"]
 
 
 def dark(page) -> bool:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests import reward_runs
 from tests.browser.app import App
 from workbench import jobs, settings
 from workbench.learn.args import parse
@@ -152,6 +153,48 @@ def test_5_6_7_a_real_run_from_the_click_to_compare(tmp_path, open_page):
         page.wait_for_selector(".wb-picker-head")
         assert page.locator(".wb-picked").all_inner_texts() == ["Base,", "SFT, run 1"]
         page.goto("about:blank")  # before the app ends, so that nothing asks for it in vain
+    finally:
+        for run in jobs.runs(workspace):
+            jobs.stop(settings.load(workspace), run)
+        app.stop()
+
+
+def test_a_red_reward_model_is_shown_and_needs_a_click_that_is_sent(tmp_path, open_page, no_faults):
+    workspace = tmp_path / "workspace"
+    reward_runs.folder(workspace, 1, "red")
+    reward_runs.folder(workspace, 2, "green")
+    app = App(workspace).start()
+    try:
+        page = train(open_page, app)
+        page.get_by_role("button", name="Show run 1").click()
+        page.wait_for_selector(f".wb-verdict >> text={reward_runs.SAYS['red']}")
+        page.get_by_text("All checks before PPO").click()
+        page.wait_for_selector(".wb-checks tbody tr:has-text('Agrees with held-out choices') >> text=✕ red")
+        page.get_by_label("PPO").check()
+        page.wait_for_selector(".wb-start:not([disabled])")
+        pick = page.get_by_label("Reward", exact=True)
+        assert "run 2, reward model, green, 88 % (84 to 91)" in pick.inner_text()
+        assert pick.input_value() == "run:2" and page.locator(".wb-red").is_hidden()
+        pick.select_option("run:1")
+        page.wait_for_selector(".wb-red >> text=Run 1 is red")
+        assert page.locator(".wb-start").is_disabled()
+        no_faults(page)
+        page.get_by_label("Train on it all the same").check()
+        page.wait_for_selector(".wb-start:not([disabled])")
+        page.get_by_role("button", name="Show command").click()
+        page.wait_for_selector("code:has-text('--despite-red')")
+        pick.select_option("other")  # another reward is another question
+        page.get_by_label("Another reward").fill("run:2 + 0.5*run:1")
+        page.wait_for_selector("text=The sum of run 2 and 0.5 × run 1.")
+        assert not page.get_by_label("Train on it all the same").is_checked()
+        assert page.locator(".wb-start").is_disabled()
+        page.get_by_label("Train on it all the same").check()
+        page.wait_for_selector(".wb-start:not([disabled])")
+        page.locator(".wb-start").click()
+        page.wait_for_selector("text=Started all the same although run 1 is red")
+        found = jobs.run(workspace, 3).config
+        assert found["args"]["reward"] == "run:2 + 0.5*run:1" and found["despite"][0].startswith("run 1 is red")
+        page.goto("about:blank")
     finally:
         for run in jobs.runs(workspace):
             jobs.stop(settings.load(workspace), run)

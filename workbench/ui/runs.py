@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.jobs import Run
 from workbench.learn.args import METHODS
+from workbench.ui import rewards
 
 
 def named(run: Run) -> str:
@@ -32,9 +33,10 @@ def brief(run: Run) -> dict[str, Any]:
         "step": run.status.get("step") or 0,
         "steps": run.status.get("steps") or run.config["args"]["steps"],
         "line": line(run),
-        "notices": [text for text in run.status.get("notices") or [] if "gave no valid number" not in text],
+        "notices": notices(run),
+        "verdict": rewards.badge(run),
         "actions": offered,
-        "action": next((a for a in offered if a["name"] in ("compare", "resume")), None),
+        "action": next((a for a in offered if a["name"] in ("compare", "score", "resume")), None),
         "data": data_text(run),
         "parent": f"run {parent}" if parent is not None else None,
         "time": time_text(run),
@@ -43,6 +45,12 @@ def brief(run: Run) -> dict[str, Any]:
         "badge": None if run.state == "done" else run.state,
         "created": run.config.get("created"),
     }
+
+
+def notices(run: Run) -> list[str]:
+    """What the person should know of a run; skipped steps are told beside the curves."""
+    past = [f"Started all the same although {text}" for text in run.config.get("despite") or []]
+    return past + [text for text in run.status.get("notices") or [] if "gave no valid number" not in text]
 
 
 def line(run: Run) -> str:
@@ -65,12 +73,14 @@ def actions(run: Run) -> list[dict[str, Any]]:
         return [_action("save", "Stop and save"), _action("stop", "Stop")]
     if run.active:
         return [_action("stop", "Stop")]
-    compare = [_action("compare", "Compare", suggested=run.state == "done")] if run.adapter else []
+    look = [_action("compare", "Compare", suggested=run.state == "done")] if run.adapter else []
+    if run.reward_model:
+        look = [_action("score", "Score text", suggested=run.state == "done")]
     if run.state == "done":
-        return compare
+        return look
     if run.state == "failed":
         return [_action("log", "Show log"), _action("resume", "Try again", suggested=True)]
-    return [_action("resume", "Resume", suggested=True), *compare]
+    return [_action("resume", "Resume", suggested=True), *look]
 
 
 def _action(name: str, label: str, suggested: bool = False) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from workbench.ui.overview import overview
 log = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
-TABS = ("demonstrate", "rank", "train", "compare")
-LABELS = {"demonstrate": "Demonstrate", "rank": "Rank", "train": "Train", "compare": "Compare"}
+TABS = ("demonstrate", "rank", "train", "score", "compare")
+LABELS = {name: name.capitalize() for name in TABS}
 
 # Answers to one page call: the context, and the payload with the rater's name put in by the server.
 Endpoint = Callable[[Context, dict[str, Any]], dict[str, Any]]

@@ -17,6 +17,7 @@ from workbench import jobs, settings
 from workbench.learn.args import METHODS, PRESETS, fields_of, parse
 from workbench.learn.data import MissingData
 from workbench.learn.progress import CURVES
+from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
 from workbench.ui.runs import brief, named, page_row, short, time_text
@@ -29,7 +30,7 @@ def tab(context: Context) -> None:
     """Put the tab's one element into the page that is being built."""
     from workbench.ui.shell import panel
 
-    panel(context, "train", [form, plan, batch, start, act, watch, log, differences], before=("charts",))
+    panel(context, "train", [form, plan, batch, start, act, watch, log, differences, rewards.gate], before=("charts",))
 
 
 def form(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
@@ -63,8 +64,14 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     starts += [{"run": r.number, "label": named(r)} for r in every if r.adapter and r.config["model"] == here.model]
     start_from = _start_from(payload, {s["run"] for s in starts})
     needs = jobs.estimate(here, method, args)
-    problem, missing = _problem(counts[method], method, errors, needs)
+    raised = getattr(args, "reward", None)  # of methods that raise one
+    despite = payload.get("despite_red") is True
+    reward = rewards.choice(context, raised, despite) if raised is not None else None
+    if reward and reward["error"]:
+        errors["reward"] = reward["error"]
+    problem, missing = _problem(counts[method], method, errors, needs, reward)
     active = [r for r in every if r.active]
+    flags = ["--despite-red"] if reward and reward["red"] and despite else []
     return {
         "lines": {name: METHODS[name].line.format(n=c["n"]).replace("the 0 ", "the ") for name, c in counts.items()},
         "length": f"{args.steps} steps, {_time_here(needs)}",
@@ -74,9 +81,10 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         "problem": problem,
         "missing": missing,
         "errors": errors,
-        "ready": not problem and not errors,
+        "reward": reward,
+        "ready": not problem and not errors and not (reward and reward["red"] and not despite),
         "start": f"Start after run {active[0].number}" if active else "Start",
-        "command": jobs.command(here, method, args, start_from),
+        "command": jobs.command(here, method, args, start_from, *flags),
         "has_batch": counts[method]["train"] > 0 and not errors,
         "unit": m.unit,
     }
@@ -104,7 +112,8 @@ def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             return {"run": _started[click]}
         try:
             args = parse(method, values, preset)
-            found = jobs.launch(context.settings, context.store, method, args, _number(payload.get("start_from")))
+            parent, despite = _number(payload.get("start_from")), payload.get("despite_red") is True
+            found = jobs.launch(context.settings, context.store, method, args, parent, despite_red=despite)
         except MissingData as error:
             raise Refused(str(error)) from error
         except (ValueError, MemoryError, FileNotFoundError) as error:
@@ -252,8 +261,8 @@ def _data_text(counts: dict[str, Any]) -> str:
 
 
 def _problem(
-    counts: dict[str, Any], method: str, errors: dict[str, str], needs: Any
-) -> tuple[str | None, dict[str, str] | None]:
+    counts: dict[str, Any], method: str, errors: dict[str, str], needs: Any, reward: dict[str, Any] | None
+) -> tuple[str | None, dict[str, Any] | None]:
     """What keeps Start from working, in words, and the tab that helps."""
     m = METHODS[method]
     where = (
@@ -265,10 +274,10 @@ def _problem(
         return m.missing, where
     if not counts["train"]:
         return f"All {counts['n']} {m.unit} are for prompts that are held out for testing. Some more are needed.", where
+    if reward and reward["missing"]:
+        return reward["missing"], {"tab": "train", "options": {"method": "reward"}, "label": "Train one"}
     if errors:
-        return f"Correct {len(errors)} setting first." if len(
-            errors
-        ) == 1 else f"Correct {len(errors)} settings first.", None
+        return f"Correct {len(errors)} setting{'s' if len(errors) > 1 else ''} first.", None
     if not needs.fits:
         return (
             f"This would not fit: it needs about {needs.memory_mb / 1024:.1f} GB of memory. Set a smaller micro batch.",

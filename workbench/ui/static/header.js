@@ -122,7 +122,7 @@ const wanted = location.hash.slice(1);
 /* The tab buttons come after this panel. */
 function open(tries) {
   if (!workbench.activeTab()) return tries ? setTimeout(() => open(tries - 1), 50) : undefined;
-  if (["demonstrate", "rank", "train", "compare"].includes(wanted)) openTab(wanted);
+  if (workbench.TAB_NAMES.includes(wanted)) openTab(wanted);
   showTab();
 }
 open(100);

@@ -84,7 +84,7 @@
 
   /* ---- tabs ---- */
 
-  const TAB_NAMES = ["demonstrate", "rank", "train", "compare"];
+  const TAB_NAMES = ["demonstrate", "rank", "train", "score", "compare"];
   let waiting = null;  // what openTab was given, until the tab's event is sent
 
   const tabButton = (name) => document.getElementById(`wb-tab-${name}-button`);
@@ -166,9 +166,8 @@
   function showKeys() {
     if (sheet?.open) return sheet.close();
     sheet?.remove();
-    const titles = { demonstrate: "Demonstrate", rank: "Rank", train: "Train", compare: "Compare", everywhere: "Everywhere" };
-    const parts = ["demonstrate", "rank", "train", "compare", "everywhere"].filter((tab) => tables.get(tab)?.length).map((tab) =>
-      el("section", {}, el("h3", {}, titles[tab]),
+    const parts = [...TAB_NAMES, "everywhere"].filter((tab) => tables.get(tab)?.length).map((tab) =>
+      el("section", {}, el("h3", {}, tab[0].toUpperCase() + tab.slice(1)),
         el("dl", {}, tables.get(tab).filter((entry) => entry.label).map((entry) => [
           el("dt", {}, (entry.show || entry.keys).map((each) => kbd(each))),
           el("dd", {}, entry.label),
@@ -290,7 +289,7 @@
   }
 
   window.workbench = {
-    el, fill, call, CallError, LOST, on, emit, announce, openTab, activeTab, mount, keys, showKeys, kbd, flash,
+    el, fill, call, CallError, LOST, on, emit, announce, openTab, activeTab, TAB_NAMES, mount, keys, showKeys, kbd, flash,
     number, percent, count, plain, seconds, wilsonBar, rateText, bar, emptyState, local, token, debounce,
     toggleTheme, follow, lastOptions, refresh: () => {}, overview: null,
     get online() { return online; },

@@ -15,7 +15,7 @@ let rows = [], samples = [], rowsNext = 0, samplesNext = 0, renew = true; // ren
 let picked = []; // up to two runs to hold side by side
 let prompt = null; // the prompt whose answers are shown
 let timer = 0, asking = false, again = false, failures = 0;
-const choice = { method: null, preset: "normal", start_from: null, settings: {}, ...local.get("train", {}) };
+const choice = { method: null, preset: "normal", start_from: null, settings: {}, despite_red: false, ...local.get("train", {}) };
 const before = new Map(); // run -> state seen last, to say when one ends
 
 const square = (colour) => {
@@ -35,15 +35,19 @@ const facts = el("dl", { class: "wb-facts" });
 const batchBox = el("div", { class: "wb-batch" });
 const batch = el("details", { class: "wb-fold" }, el("summary", {}, "The first batch, as the model sees it"), batchBox);
 batch.addEventListener("toggle", () => batch.open && showBatch());
+const rewardBox = el("div", { class: "wb-reward", hidden: true });
 const problem = el("div", { class: "wb-problem", "aria-live": "polite" });
+const despite = el("input", { type: "checkbox", onchange: () => choose({ despite_red: despite.checked }) });
+const redText = el("p", {}), red = el("div", { class: "wb-red", role: "group", "aria-label": "About this reward model", hidden: true }, redText, el("label", {}, despite, "Train on it all the same"));
 const start = el("button", { class: "wb-button wb-primary wb-start", type: "submit" }, "Start");
+const foot = el("div", { class: "wb-foot" }, red, problem, start); // stays in view below a long form
 const settingsButton = el("button", { class: "wb-link", type: "button", "aria-expanded": "false", onclick: () => unfold(settingsButton, settingsBox) }, "All settings");
 const commandButton = el("button", { class: "wb-link", type: "button", "aria-expanded": "false", onclick: () => unfold(commandButton, commandBox) }, "Show command");
 const settingsBox = el("div", { class: "wb-settings", hidden: true });
 const commandBox = el("div", { class: "wb-command", hidden: true });
 const setup = el("form", { class: "wb-card wb-setup", novalidate: true, "aria-label": "A new run" },
   el("h2", { id: "wb-train-method" }, "Method"), methodsBox,
-  el("h2", { id: "wb-train-long" }, "How long"), presetBox, length, facts, batch, problem, start,
+  el("h2", { id: "wb-train-long" }, "How long"), presetBox, length, facts, rewardBox, batch, foot,
   el("div", { class: "wb-spread" }, settingsButton, commandButton), settingsBox, commandBox);
 setup.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -58,7 +62,7 @@ function unfold(button, box) {
 
 function showMethods() {
   fill(methodsBox, form.methods.map((method) => {
-    const radio = el("input", { type: "radio", name: "wb-method", value: method.name, onchange: () => choose({ method: method.name, settings: {}, start_from: null }) });
+    const radio = el("input", { type: "radio", name: "wb-method", value: method.name, onchange: () => choose({ method: method.name, settings: {}, start_from: null, despite_red: false }) });
     radio.checked = method.name === choice.method;
     return el("label", { class: "wb-method" }, radio,
       el("span", {}, el("span", { class: "wb-method-name" }, method.label, square(method.colour)),
@@ -82,7 +86,8 @@ function choose(change) {
 const defaultOf = (field) => field.presets[choice.preset] ?? field.value ?? field.automatic?.value ?? "";
 
 function showSettings() {
-  fill(settingsBox, methodOf(choice.method).fields.map((field) => {
+  showRewardFields();
+  fill(settingsBox, methodOf(choice.method).fields.filter((field) => field.name !== "reward").map((field) => {
     const id = `wb-set-${field.name}`;
     const change = () => {
       if (input.value.trim() === "" || input.value === String(defaultOf(field))) delete choice.settings[field.name];
@@ -102,6 +107,63 @@ function showSettings() {
   }));
 }
 
+// ---- what is raised, for a method that raises something: a reward model, gold, or any text ----
+
+const OTHER = "other";
+const rewardPick = el("select", { id: "wb-reward", "aria-describedby": "wb-reward-says wb-reward-error", onchange: pickReward });
+const rewardText = el("input", { type: "text", "aria-label": "Another reward", autocomplete: "off", spellcheck: "false", placeholder: "run:3 + 0.5*run:4", "aria-describedby": "wb-reward-doc wb-reward-error", oninput: typeReward });
+const rewardSays = el("p", { class: "wb-doc", id: "wb-reward-says" }), rewardDoc = el("p", { class: "wb-doc", id: "wb-reward-doc" });
+const rewardError = el("p", { class: "wb-bad", id: "wb-reward-error", "data-error": "reward" });
+fill(rewardBox, el("label", { for: "wb-reward" }, "Reward"), rewardPick, rewardText, rewardSays, rewardDoc, rewardError);
+
+function showRewardFields() {
+  const field = methodOf(choice.method).fields.find((each) => each.name === "reward");
+  rewardBox.hidden = !field;
+  if (!field) return;
+  rewardDoc.textContent = field.doc;
+  rewardText.value = choice.settings.reward ?? "";
+  rewardBox.dataset.other = ""; // set once somebody asks to write it themselves
+}
+
+function pickReward() {
+  rewardBox.dataset.other = rewardPick.value === OTHER ? "yes" : "";
+  if (rewardPick.value === OTHER) {
+    rewardText.hidden = rewardDoc.hidden = false;
+    rewardText.value = plan?.reward?.value || "";
+    rewardText.focus();
+  } else setReward(rewardPick.value);
+}
+
+function typeReward() {
+  setReward(rewardText.value.trim(), true);
+}
+
+// What was said of one reward is not said of another.
+function setReward(text, typing = false) {
+  if (text) choice.settings.reward = text;
+  else delete choice.settings.reward;
+  choice.despite_red = false;
+  if (typing) replanSoon();
+  else replan();
+}
+
+function showReward() {
+  const reward = plan.reward;
+  rewardBox.hidden = !reward || !!reward.missing;
+  if (rewardBox.hidden) return;
+  const known = [...reward.options, { value: OTHER, label: "other…" }];
+  if ([...rewardPick.options].map((o) => o.label).join("\n") !== known.map((o) => o.label).join("\n")) fill(rewardPick, known.map((o) => el("option", { value: o.value }, o.label)));
+  const other = rewardBox.dataset.other === "yes" || !reward.options.some((o) => o.value === reward.value);
+  rewardPick.value = other ? OTHER : reward.value;
+  rewardText.hidden = rewardDoc.hidden = !other;
+  rewardSays.textContent = reward.says;
+  rewardPick.setAttribute("aria-invalid", String(!!reward.error && !other));
+  rewardText.setAttribute("aria-invalid", String(!!reward.error));
+  red.hidden = !reward.red;
+  redText.textContent = reward.red;
+  despite.checked = choice.despite_red;
+}
+
 const plainNumber = (n) => (Math.abs(n) >= 10000 ? n.toLocaleString("en") : String(n)).replace("-", "−");
 
 function showPlan() {
@@ -114,15 +176,17 @@ function showPlan() {
     el("dt", {}, "Memory"), el("dd", { class: plan.memory.fits ? null : "wb-warn" }, plan.memory.text));
   batch.hidden = !plan.has_batch;
   if (batch.open) showBatch();
+  showReward();
   start.textContent = plan.start;
   start.disabled = !plan.ready;
-  fill(problem, plan.problem ? el("p", { class: plan.missing ? null : "wb-bad" }, plan.problem, plan.missing ? [" ", el("button", { class: "wb-link", type: "button", onclick: () => openTab(plan.missing.tab) }, plan.missing.label)] : null) : null);
+  fill(problem, plan.problem ? el("p", { class: plan.missing ? null : "wb-bad" }, plan.problem, plan.missing ? [" ", el("button", { class: "wb-link", type: "button", onclick: () => openTab(plan.missing.tab, plan.missing.options || {}) }, plan.missing.label)] : null) : null);
   for (const place of settingsBox.querySelectorAll("[data-error]")) {
     const text = plan.errors[place.dataset.error] || "";
     place.textContent = text;
     place.parentElement.querySelector("input, select").setAttribute("aria-invalid", String(!!text));
   }
-  if (Object.keys(plan.errors).length && settingsBox.hidden) unfold(settingsButton, settingsBox);
+  rewardError.textContent = plan.errors.reward || "";
+  if (Object.keys(plan.errors).some((name) => name !== "reward") && settingsBox.hidden) unfold(settingsButton, settingsBox);
   const copied = el("span", { class: "wb-quiet", role: "status" });
   fill(commandBox, el("pre", { tabindex: "0", "aria-label": "The same by hand" }, el("code", {}, plan.command)), el("div", { class: "wb-row" },
     el("button", { class: "wb-button", type: "button", onclick: () => copy(plan.command, commandBox.querySelector("code"), copied) }, "Copy"), copied));
@@ -153,11 +217,13 @@ async function showBatch() {
   }
 }
 
+const asked = () => ({ method: choice.method, preset: choice.preset, start_from: choice.start_from, settings: choice.settings, despite_red: choice.despite_red });
+
 let planning = 0;
 async function replan() {
   const mine = ++planning;
   try {
-    const answer = await call(server, "plan", { method: choice.method, preset: choice.preset, start_from: choice.start_from, settings: choice.settings });
+    const answer = await call(server, "plan", asked());
     if (mine !== planning) return;
     plan = answer;
     showPlan();
@@ -171,7 +237,7 @@ async function startRun() {
   if (start.disabled || !plan) return;
   start.disabled = true; // and the token: two clicks, or two requests of one click, are one run
   try {
-    const answer = await call(server, "start", { method: choice.method, preset: choice.preset, start_from: choice.start_from, settings: choice.settings, token: workbench.token() });
+    const answer = await call(server, "start", { ...asked(), token: workbench.token() });
     select(answer.run);
     card.scrollIntoView({ block: "nearest" });
     workbench.refresh();
@@ -190,6 +256,7 @@ const barIn = el("span", { class: "wb-bar-in" });
 const progress = el("div", { class: "wb-bar wb-run-bar", role: "progressbar", "aria-label": "Steps done", "aria-valuemin": 0 }, barIn);
 const lost = el("p", { class: "wb-warn wb-train-lost", role: "status", hidden: true });
 const trouble = el("div", {}), notices = el("div", { class: "wb-quiet" });
+const verdict = el("div", { class: "wb-verdict", hidden: true });
 const grid = el("div", { class: "wb-charts" });
 const skipped = el("p", { class: "wb-quiet wb-skipped" });
 const promptPick = el("select", { class: "wb-prompt-pick", "aria-label": "Prompt", onchange: () => { prompt = promptPick.value; showSamples(); } });
@@ -199,7 +266,7 @@ const answersBox = el("section", { class: "wb-answers-box", "aria-label": "Answe
 const logText = el("pre", { tabindex: "0", class: "wb-log", "aria-label": "Log" });
 const log = el("details", { class: "wb-fold wb-log-fold" }, el("summary", {}, "Log"), logText);
 log.addEventListener("toggle", () => log.open && showLog());
-const cardBody = el("div", {}, el("div", { class: "wb-run-head" }, el("div", { class: "wb-spread" }, el("div", {}, title, line), buttons), progress, notices, trouble),
+const cardBody = el("div", {}, el("div", { class: "wb-run-head" }, el("div", { class: "wb-spread" }, el("div", {}, title, line), buttons), progress, verdict, notices, trouble),
   el("div", { class: "wb-run-charts" }, grid, skipped), answersBox, log);
 const empty = el("div", {});
 const card = el("section", { class: "wb-card wb-run", "aria-label": "Run", hidden: true }, cardBody);
@@ -213,6 +280,7 @@ function button(text, action, primary) {
 async function act(node, action) {
   const run = shown.number;
   if (action === "compare") return openTab("compare", { runs: [null, run] });
+  if (action === "score") return openTab("score", { run });
   if (action === "log") {
     log.open = true;
     return log.scrollIntoView({ block: "nearest" });
@@ -247,6 +315,7 @@ function showCard() {
     }));
     buttons.querySelector(`[data-action="${focused}"]`)?.focus();
   }
+  showVerdict();
   if (notices.textContent !== shown.notices.join("")) fill(notices, shown.notices.map((text) => el("p", {}, text)));
   barIn.style.width = `${shown.steps ? (100 * shown.step) / shown.steps : 0}%`;
   barIn.style.background = `var(--m-${shown.colour})`;
@@ -254,6 +323,32 @@ function showCard() {
   progress.setAttribute("aria-valuenow", shown.step);
   if (shown.state === "failed" && !log.open && log.dataset.run !== String(shown.number)) log.open = true;
   log.dataset.run = shown.number;
+}
+
+// A reward model's verdict: the badge and why in one sentence; its checks are fetched when they are looked at.
+const pill = (found) => el("span", { class: `wb-tag wb-verdict-${found.level}` }, found.words);
+function showVerdict() {
+  const found = shown.verdict;
+  verdict.hidden = !found;
+  const key = found ? `${shown.number} ${found.level} ${found.reason}` : "";
+  if (verdict.dataset.key === key) return;
+  verdict.dataset.key = key;
+  if (!found) return void fill(verdict);
+  const run = shown.number, place = el("div", { class: "wb-checks" });
+  const more = found.level === "untested" ? null : el("details", { class: "wb-fold" }, el("summary", {}, "All checks before PPO"), place);
+  more?.addEventListener("toggle", () => more.open && showChecks(run, place));
+  fill(verdict, el("p", {}, pill(found), ` ${found.reason}`), more);
+}
+
+async function showChecks(run, place) {
+  try {
+    const answer = await call(server, "gate", { run });
+    fill(place, el("table", {}, el("thead", {}, el("tr", {}, ["Check", "Verdict", "What was found"].map((text) => el("th", { scope: "col" }, text)))),
+      el("tbody", {}, answer.rows.map((row) => el("tr", {}, el("th", { scope: "row" }, row.check), el("td", { class: "wb-check-verdict" }, pill(row)),
+        el("td", {}, row.says, row.helps ? el("span", { class: "wb-quiet" }, ` ${row.helps}`) : null))))), answer.note ? el("p", { class: "wb-quiet" }, answer.note) : null);
+  } catch (error) {
+    sorry(place, error);
+  }
 }
 
 const hosts = new Map();
@@ -341,7 +436,7 @@ function showRuns() {
         el("td", { class: "wb-check" }, box),
         el("td", { "data-label": "Run" }, el("button", { class: "wb-run-number", type: "button", "aria-label": `Show run ${run.number}`, onclick: () => { select(run.number); card.scrollIntoView({ block: "nearest" }); } }, String(run.number))),
         el("td", { "data-label": "Method" }, el("span", { class: "wb-run-method" }, square(run.colour), run.name)), el("td", { "data-label": "Data" }, run.data, run.parent ? el("span", { class: "wb-quiet" }, `, from ${run.parent}`) : null),
-        el("td", { "data-label": "Time", "data-time": run.number }, run.time), el("td", { "data-label": "Result" }, run.badge ? el("span", { class: `wb-tag wb-state-${run.state}` }, run.badge) : run.result),
+        el("td", { "data-label": "Time", "data-time": run.number }, run.time), el("td", { "data-label": "Result" }, run.badge ? el("span", { class: `wb-tag wb-state-${run.state}` }, run.badge) : run.result, run.verdict ? [" ", pill(run.verdict)] : null),
         el("td", { "data-label": "Started", class: "wb-quiet" }, run.live ? "now" : startedAt(run.created)),
         el("td", { class: "wb-run-action" }, run.action ? el("button", { class: "wb-link", type: "button", "aria-label": `${run.action.label} run ${run.number}`, onclick: (event) => actOn(run, run.action.name, event.target) }, run.action.label) : null));
       return row;
@@ -350,6 +445,7 @@ function showRuns() {
 
 async function actOn(run, action, node) {
   if (action === "compare") return openTab("compare", { runs: [null, run.number] });
+  if (action === "score") return openTab("score", { run: run.number });
   select(run.number);
   if (action !== "log") return act(node, action);
 }
@@ -480,7 +576,7 @@ function opened({ method, run }) {
   if (!form) return;
   if (run) select(run);
   if (method && methodOf(method)) {
-    choose({ method, settings: {}, start_from: null });
+    choose({ method, settings: {}, start_from: null, despite_red: false });
     showMethods();
   }
   tick();

@@ -1,0 +1,112 @@
+"""The Score tab's functions, without a browser: which models there are, scores token by token, spoiling, clear refusals."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests import reward_runs, tiny_model
+from workbench import models
+from workbench.learn import gate
+from workbench.ui import score
+from workbench.ui.context import Context, Refused
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    return tiny_model.base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture
+def context(settings, store, base):
+    """A page with the tiny model, loaded, and run 1, a reward model for it."""
+    made = Context(replace(settings, model=str(base)), store)
+    reward_runs.weights(reward_runs.folder(settings.workspace, 1, model=str(base)), base)
+    made.model()
+    return made
+
+
+def asked(**changes):
+    return {"run": 1, "prompt": "How are you?", "answer": "Fine. And you?"} | changes
+
+
+def test_only_models_of_this_base_are_offered_newest_first(context):
+    workspace = context.settings.workspace
+    reward_runs.folder(workspace, 2, "red", model=context.settings.model)
+    reward_runs.folder(workspace, 3, "green", model="another/base")
+    found = score.choices(context, {})
+    assert [m["run"] for m in found["models"]] == [2, 1]
+    assert found["models"][0]["verdict"]["words"] == "✕ red"
+
+
+def test_without_a_model_it_says_so_and_which_other_base_there_is_one_for(settings, store):
+    context = Context(settings, store)
+    assert score.choices(context, {})["empty"].startswith("No reward model yet.")
+    reward_runs.folder(settings.workspace, 3, "green", model="another/base")
+    found = score.choices(context, {})
+    assert found["models"] == [] and "Run 3 scores answers of another/base; this page runs sandbox." in found["empty"]
+
+
+def test_the_tokens_are_the_answer_and_the_last_ones_score_is_the_answers(context):
+    found = score.score(context, asked())
+    assert "".join(t["text"] for t in found["tokens"]) == "Fine. And you?"
+    assert found["tokens"][-1]["score"] == found["score"]
+    alone = score.score(context, asked(answer="Fine"))
+    assert alone["score"] == pytest.approx(found["tokens"][3]["score"], abs=2e-3)
+    empty = score.score(context, asked(answer=""))
+    assert empty["tokens"] == [] and isinstance(empty["score"], float)
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(("button", "way"), score.WAYS.items())
+def test_a_press_spoils_as_the_gate_does_and_tells_both_scores(context, button, way):
+    found = score.spoil(context, asked(way=button))
+    assert found["answer"] == gate.spoil("Fine. And you?")[way] != "Fine. And you?"
+    assert found["before"] == score.score(context, asked())["score"]
+    assert found["after"] == pytest.approx(score.score(context, asked(answer=found["answer"]))["score"], abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"run": 9}, "There is no reward model of run 9"),
+        ({"run": None}, "There is no reward model"),
+        ({"run": 3}, "Run 3 scores answers of another/base; this page runs"),
+        ({"run": 4}, "Run 4 has no finished reward model; it is stopped"),
+        ({"prompt": " "}, "Write a prompt first"),
+        ({"prompt": None}, "no text as prompt"),
+        ({"answer": "x" * 300}, "tokens; .* reads 256. Shorten one of them."),
+        ({"answer": "x" * 20_001}, "20,001 characters"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_in_words(context, changes, text):
+    workspace = context.settings.workspace
+    reward_runs.folder(workspace, 3, model="another/base")
+    (
+        reward_runs.folder(workspace, 4, None, model=context.settings.model) / "adapter" / "adapter_model.safetensors"
+    ).unlink()
+    with pytest.raises(Refused, match=text):
+        score.score(context, asked(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"way": "burn"}, {"way": None}, {"way": "pad", "answer": " "}, {"way": "repeat", "answer": "x" * 90}]
+)
+def test_what_cannot_be_spoiled_is_refused(context, changes):
+    with pytest.raises(Refused):
+        score.spoil(context, asked(**changes))
+
+
+def test_while_the_base_loads_it_says_so_and_a_failure_is_told(context, monkeypatch):
+    monkeypatch.setattr(models, "loaded", lambda settings: False)
+    begun = []
+    monkeypatch.setattr(context, "load_in_background", lambda: begun.append(1))
+    context.model_state = "waiting"
+    assert score.score(context, asked())["loading"].startswith("Loading the model, ")
+    score.score(context, asked())
+    assert begun == [1], "it is loaded once"
+    context.model_state, context.model_error = "failed", "There is no such model."
+    with pytest.raises(Refused, match="There is no such model"):
+        score.score(context, asked())

@@ -1,0 +1,158 @@
+"""Reward models as the page speaks of them: which there are, how good each is, what a reward's name means."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from workbench import jobs, models
+from workbench.jobs import Run
+from workbench.learn import reward_sources, trust
+from workbench.learn.data import MissingData
+from workbench.learn.reward_sources import Term
+from workbench.learn.trust import Verdict
+from workbench.processes import read_json
+from workbench.ui.context import Context, Refused
+
+if TYPE_CHECKING:
+    from workbench.learn.score import RewardModel
+
+SIGNS = {"green": "✓ green", "amber": "! amber", "red": "✕ red", "untested": "? not tested", "unknown": "– unknown"}
+CHECKS = {
+    "accuracy": "Agrees with held-out choices",
+    "calibration": "Is as sure as it is right",
+    "consistency": "Raters agree with each other",
+    "length": "Does not go by length",
+    "padding": "Sees through padding",
+    "flattery": "Sees through flattery",
+    "repetition": "Sees through repetition",
+    "empty": "Prefers an answer to none",
+    "bullets": "Sees through added bullets",
+}
+GOLD = "gold: the sandbox's own true score"
+
+
+def here(context: Context) -> list[Run]:
+    """Reward runs of this page's base whose model can be used now, newest first."""
+    every = jobs.runs(context.settings.workspace)
+    return [r for r in every if r.reward_model and not r.active and r.config["model"] == context.settings.model]
+
+
+def badge(run: Run) -> dict[str, str] | None:
+    """A reward run's verdict as sign and word, in one sentence; None for other runs and before there is a model."""
+    if run.reward_model is None or run.active:
+        return None
+    found = trust.verdict(run.folder)
+    return {"level": found.level, "words": SIGNS[found.level], "reason": _one_sentence(found)}
+
+
+def _one_sentence(found: Verdict) -> str:
+    """The reason; of several reasons the first, and how many more there are."""
+    gate_says = found.reason.split(". ")
+    if len(gate_says) == 1:
+        return found.reason
+    more = len(gate_says) - 1
+    return f"{gate_says[0]}; {more} more {'check is' if more == 1 else 'checks are'} {found.level}."
+
+
+def gate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """Every check of a reward run's gate: sign and level, name, what was found, what would help."""
+    number = payload.get("run")
+    run = next((r for r in jobs.runs(context.settings.workspace) if r.number == number), None)
+    if run is None or run.method != "reward":
+        raise Refused(f"There is no reward model of run {number}.")
+    found, told = trust.verdict(run.folder), read_json(run.folder / "gate.json")
+    rows = [
+        {
+            "check": CHECKS.get(f["check"], f["check"]),
+            "level": f["level"],
+            "words": SIGNS.get(f["level"], f["level"]),
+            "says": f["says"].replace(" -", " −").replace("(-", "(−"),
+            "helps": f["helps"],
+        }
+        for f in told.get("findings") or []
+    ]
+    simulated = told.get("simulated") or 0
+    note = f"{simulated} of the comparisons behind this are from simulated raters." if simulated else ""
+    return {"level": found.level, "words": SIGNS[found.level], "helps": found.helps, "rows": rows, "note": note}
+
+
+def rate(found: Verdict) -> str:
+    """ "88 % (84 to 91)", "" where it was not tested."""
+    a = found.accuracy
+    return "" if a.get("value") is None else f"{100 * a['value']:.0f} % ({100 * a['low']:.0f} to {100 * a['high']:.0f})"
+
+
+def label(run: Run) -> str:
+    """ "run 3, reward model, green, 88 % (84 to 91)" """
+    found = trust.verdict(run.folder)
+    word = "not tested" if found.level == trust.UNTESTED else found.level
+    return ", ".join(filter(None, [f"run {run.number}", "reward model", word, rate(found)]))
+
+
+def choice(context: Context, asked: str, despite: bool) -> dict[str, Any]:
+    """What a method that raises a reward can be given, what it would take, and what stands in the way.
+
+    `asked` is the setting's text. "value" is the text in force ("" when it makes no sense), "says" the same in words;
+    "error" belongs beside the field, "missing" means that there is no reward model yet; "red" names what only a
+    deliberate click goes past.
+    """
+    options = [{"value": f"run:{r.number}", "label": label(r)} for r in here(context)]
+    if context.settings.model == "sandbox":
+        options.append({"value": "gold", "label": GOLD})
+    made = {"options": options, "value": "", "says": "", "error": "", "missing": "", "red": "", "despite": despite}
+    try:
+        # what is being typed is not run yet: a file is looked into when Start is pressed
+        if asked == reward_sources.NEWEST or not any(t.kind == "file" for t in reward_sources.parse(asked)):
+            chosen, reason = reward_sources.settle(asked, context.settings)
+        else:
+            chosen, reason = asked, "The file is code of yours; it is read when the run starts."
+        bad = [v for v in trust.verdicts(chosen, context.settings.workspace) if not v.trusted]
+    except MissingData as error:
+        return made | {"missing": str(error)}
+    except reward_sources.RewardError as error:
+        text = str(error).removeprefix(f"--set reward={asked}: ")
+        return made | {"error": text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")}
+    made |= {"value": chosen, "says": _sentence(reason) or in_words(chosen)}
+    if bad:
+        helps = " ".join(dict.fromkeys(v.helps for v in bad if v.helps))
+        told = " And ".join(replace(v, reason=_one_sentence(v)).words for v in bad)
+        made["red"] = f"{told[0].upper()}{told[1:]} What would help: {helps}"
+    return made
+
+
+def _sentence(text: str) -> str:
+    return text and text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def in_words(reward: str) -> str:
+    """A sum spelt out, "" for a single source, whose name says enough. Raises RewardError."""
+    terms = reward_sources.parse(reward)
+    if len(terms) == 1 and terms[0].weight == 1:
+        return "No real task has such a score; PPO cannot fool it." if terms[0].kind == "gold" else ""
+
+    def said(term: Term) -> str:
+        source = {"run": f"run {term.what}", "gold": "gold", "file": term.what}[term.kind]
+        return source if term.weight == 1 else f"{term.weight:g} × {source}".replace("-", "−")
+
+    return f"The sum of {' and '.join(said(t) for t in terms)}."
+
+
+def model(context: Context, number: Any) -> RewardModel:
+    """The reward model of that run on this page's base. Raises Refused, naming what is wrong."""
+    from workbench.learn.score import RewardModel
+
+    run = next((r for r in jobs.runs(context.settings.workspace) if r.number == number), None)
+    if run is None or run.method != "reward":
+        raise Refused(f"There is no reward model of run {number}. Choose another one.")
+    if run.config["model"] != context.settings.model:
+        base = context.settings.model
+        raise Refused(
+            f"Run {number} scores answers of {run.config['model']}; this page runs {base}. Choose another one."
+        )
+    if run.active or run.reward_model is None:
+        raise Refused(f"Run {number} has no finished reward model; it is {run.state}. Choose another one.")
+    try:
+        return RewardModel(context.model(), run.folder)
+    except models.ModelError as error:
+        raise Refused(str(error)) from error
