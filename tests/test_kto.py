@@ -15,7 +15,7 @@ from workbench.records import Response
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    _, store = workspace(tmp_path_factory.mktemp("kto") / "space")
+    made, store = workspace(tmp_path_factory.mktemp("kto") / "space")
     with store:
         yield made, store
 
