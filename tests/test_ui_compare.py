@@ -7,11 +7,12 @@ import time
 
 import pytest
 
+from tests import reward_runs
 from workbench import jobs
 from workbench.learn.args import parse
 from workbench.processes import write_status
 from workbench.records import Response, Sampling, split_of
-from workbench.ui import compare, measured
+from workbench.ui import compare, measured, rewards
 from workbench.ui.context import Context, Refused
 
 
@@ -113,6 +114,30 @@ def test_a_blind_answer_says_nothing_about_its_writer(context):
     told = json.dumps(seen)
     assert all(word not in told for word in ("SFT", "Base", "sft", "base", "spans", "tokens", "kl"))
     assert set(seen[-1]["texts"]) == {"0", "1"}
+
+
+def test_a_reward_is_told_only_when_it_cannot_bias_the_vote(context, trained):
+    base = context.settings.model
+    reward_runs.weights(reward_runs.folder(context.settings.workspace, 3, "amber", model=base), trained[0])
+    reward_runs.folder(context.settings.workspace, 4, model="another/base")
+    assert [r["run"] for r in compare.choices(context, {})["rewards"]] == [3]
+    name = ask(context)
+    texts = finished(context, name)[-1]["texts"]
+    asked = {"id": name, "run": 3}
+    with pytest.raises(Refused, match="after the vote"):
+        compare.reward(context, asked)
+    compare.vote(context, {"id": name, "choice": 0, "rater": "me"})
+    figures = compare.reward(context, asked)["figures"]
+    alone = rewards.model(context, 3).score(["What is 3 plus 3?"] * 2, [texts["0"], texts["1"]])
+    assert figures == [f"reward {value:.2f}, run 3".replace("-", "−") for value in alone]
+    with pytest.raises(Refused, match="another/base"):
+        compare.reward(context, asked | {"run": 4})
+    compare.undo(context, {"id": name, "rater": "me"})
+    with pytest.raises(Refused, match="after the vote"):
+        compare.reward(context, asked)
+    name = ask(context, blind=False)
+    finished(context, name)
+    assert len(compare.reward(context, {"id": name, "run": 3})["figures"]) == 2
 
 
 def test_sides_are_at_random(context):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests import reward_runs
 from tests.browser.app import App
 from workbench import jobs, settings
 from workbench.learn.args import parse
@@ -13,7 +14,7 @@ from workbench.store import Store
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """An app over a workspace with one finished SFT run (a random adapter on the bundled model)."""
+    """An app over a workspace with a finished SFT run and a reward model (random adapters on the bundled model)."""
     from tests import tiny_model
 
     workspace = tmp_path_factory.mktemp("compare") / "workspace"
@@ -25,6 +26,7 @@ def compared(tmp_path_factory):
         run = jobs.prepare(made, store, "sft", parse("sft", {}))
     tiny_model.adapter(settings.SANDBOX, run.folder / "adapter", seed=1)
     write_status(run.folder, state="done", seconds=7, step=40, message="Done in 7 s. See what changed.")
+    reward_runs.weights(reward_runs.folder(workspace, 2, "green"), settings.SANDBOX)
     app = App(workspace).start()
     yield app
     app.stop()
@@ -59,8 +61,12 @@ def test_blind_until_the_vote_by_keyboard_alone(compared, open_page):
     assert page.locator(".wb-answer .wb-label").all_inner_texts() == ["Answer A", "Answer B"]
     assert "SFT" not in cards.inner_text() and "Base" not in cards.inner_text()
     assert page.locator(".wb-answers-grid ins, .wb-answers-grid del, .wb-known").count() == 0
+    assert "reward" not in cards.inner_text()
     page.keyboard.press("2")
     page.wait_for_selector("text=✓ Saved.")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.wb-figures')].every(f => /reward −?\\d+\\.\\d\\d, run 2/.test(f.textContent))"
+    )
     assert sorted(page.locator(".wb-who").all_inner_texts()) == ["Base", "SFT, run 1"]
     assert "tokens" in cards.inner_text() and "KL" in cards.inner_text() and "gold" in cards.inner_text()
     assert "You preferred answer B: " in page.locator(".wb-act").inner_text()

@@ -19,6 +19,7 @@ from workbench.measure import compare as side_by_side
 from workbench.measure.winrate import Rate, rate
 from workbench.records import Response, Sampling, Verdict, split_of
 from workbench.ui import measured as held_out
+from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
 from workbench.ui.payload import seconds, words
@@ -57,7 +58,7 @@ def tab(context: Context) -> None:
     """Put the tab's one element into the page that is being built."""
     from workbench.ui.shell import panel
 
-    functions = [choices, ask, stream, cancel, vote, undo, tally, measure, measured, stop_measuring]
+    functions = [choices, ask, stream, cancel, vote, undo, reward, tally, measure, measured, stop_measuring]
     panel(context, "compare", functions, before=("charts",))
 
 
@@ -74,6 +75,7 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     n = len(held_out.prompts(context, held_out.PROMPTS))
     return {
         "models": models,
+        "rewards": [{"run": r.number, "label": rewards.label(r)} for r in rewards.here(context)],
         "prompts": prompts,
         "plotly": plotly_url(),
         "measure_n": n,
@@ -175,6 +177,16 @@ def undo(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             context.store.delete_verdict(one.verdict)
             one.verdict = None
     return {"tally": _tally(context, one.models)}
+
+
+def reward(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """What a reward model thinks of each answer, by slot. Of a blind comparison only after the vote it would bias."""
+    one, run = _ask(payload), payload.get("run")
+    with one.lock:
+        if not one.answers or (one.blind and one.verdict is None):
+            raise Refused("Rewards are shown once the answers are complete and, where you vote blind, after the vote.")
+    found = rewards.model(context, run).score([one.prompt] * len(one.answers), [a["text"] for a in one.answers])
+    return {"figures": [f"reward {found[place]:.2f}, run {run}".replace("-", "−") for place in one.order]}
 
 
 def tally(context: Context, payload: dict[str, Any]) -> dict[str, Any]:

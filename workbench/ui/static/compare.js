@@ -43,6 +43,9 @@ const dialBox = el("div", { class: "wb-dial-box" }, el("span", { class: "wb-dial
 const blind = el("input", { type: "checkbox", role: "switch", class: "wb-toggle", onchange: () => ask && askAll() });
 blind.checked = true;
 const blindBox = el("label", { class: "wb-blind" }, blind, "Blind until I vote");
+let judge = null; // the reward model whose score stands on the cards, once they are no longer blind
+const judgePick = el("select", { class: "wb-judge", id: "wb-judge", onchange: () => { judge = judgePick.value ? Number(judgePick.value) : null; if (ask) showTexts(); } });
+const judgeBox = el("div", { class: "wb-judge-box", hidden: true }, el("label", { class: "wb-quiet", for: "wb-judge" }, "Reward by"), judgePick);
 const lost = el("p", { class: "wb-bad wb-compare-error", role: "alert" });
 const cards = el("div", { class: "wb-answers-grid" });
 const act = el("div", { class: "wb-act" });
@@ -213,11 +216,34 @@ function showTexts() {
     if (who) fill(words, who.spans.map(span), text ? null : el("span", { class: "wb-quiet" }, "(no words)"));
     else if (text) words.textContent = text;
     else fill(words, waited(ask) && el("span", { class: "wb-quiet" }, ask.state === "voting" ? "(no words)" : ask.words || "Writing the answers"));
-    fill(card.querySelector(".wb-figures"), who ? who.figures.map((figure) => el("span", {}, figure)) : null);
+    fill(card.querySelector(".wb-figures"), who ? [...who.figures, ask.rewards?.judge === judge ? ask.rewards.figures[i] : null].filter(Boolean).map((figure) => el("span", {}, figure)) : null);
   });
+  if (ask.state === "shown" && ask.id) loadRewards(ask);
   if (ask.state === "writing" && !waited(ask)) setTimeout(() => ask?.state === "writing" && showTexts(), 310);
 }
 const waited = (one) => one.state !== "writing" || performance.now() - one.since > 300;
+
+// Only once names are shown: a score would bias the vote, and the server does not tell it before.
+async function loadRewards(mine) {
+  if (judge === null || mine.rewards?.judge === judge) return;
+  mine.rewards = { judge, figures: [] }; // asked for once
+  try {
+    mine.rewards.figures = (await call(server, "reward", { id: mine.id, run: judge })).figures;
+    if (mine === ask) showTexts();
+  } catch (error) {
+    if (mine === ask) lost.textContent = error.message;
+  }
+}
+
+function showJudges() {
+  const known = offer.rewards.map((each) => each.label).join("\n");
+  judgeBox.hidden = !offer.rewards.length;
+  if (judgePick.dataset.known === known) return;
+  judgePick.dataset.known = known;
+  fill(judgePick, offer.rewards.map((each) => el("option", { value: each.run }, each.label)), el("option", { value: "" }, "no reward model"));
+  if (!offer.rewards.some((each) => each.run === judge)) judge = offer.rewards[0]?.run ?? null;
+  judgePick.value = judge ?? "";
+}
 
 function span(part) {
   if (part.mark === "new") return el("ins", {}, el("span", { class: "wb-hidden" }, "[only here: "), part.text, el("span", { class: "wb-hidden" }, "]"));
@@ -273,7 +299,7 @@ async function undoVote() {
   const mine = ask;
   try {
     const answer = await call(server, "undo", { id: mine.id });
-    Object.assign(mine, { verdict: null, state: "voting", reveal: null, ready: performance.now() });
+    Object.assign(mine, { verdict: null, state: "voting", reveal: null, rewards: null, ready: performance.now() });
     if (mine === ask) showCards();
     announce("Undone.");
     showTally(answer.tally);
@@ -404,9 +430,10 @@ async function begin() {
 function open({ runs, run }) {
   if (offer.models.length < 2) return void fill(root, emptyState("Nothing to compare yet. Train a model first.", [["Train", () => openTab("train"), true]]));
   if (!root.contains(askForm)) {
-    fill(root, el("h2", { class: "wb-hidden" }, "Compare"), askForm, where, el("div", { class: "wb-tools" }, picker, dialBox, blindBox), lost, cards, act, results);
+    fill(root, el("h2", { class: "wb-hidden" }, "Compare"), askForm, where, el("div", { class: "wb-tools" }, picker, dialBox, blindBox, judgeBox), lost, cards, act, results);
     showDial();
   }
+  showJudges();
   if (!field.value && offer.prompts.length) field.value = offer.prompts[0];
   let wanted = (runs || (run ? [null, run] : [])).filter((each) => modelOf(each));
   if (wanted.length === 1 && wanted[0] !== null) wanted = [null, ...wanted];
