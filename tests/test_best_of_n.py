@@ -6,7 +6,7 @@ import pytest
 
 from tests import tiny_model
 from workbench import models
-from workbench.measure.best_of_n import best_of_n, curve, expected_best, expected_majority
+from workbench.measure.best_of_n import Best, best_of_n, curve, expected_best, expected_majority, gain
 from workbench.records import Sampling
 
 
@@ -70,3 +70,19 @@ def test_best_of_n_keeps_the_sample_that_the_reward_likes_most(tmp_path):
     assert [b.prompt for b in many] == ["a", "b"] and len(set(many[0].rewards)) > 1
     with pytest.raises(ValueError, match="n must be at least 1"):
         best_of_n(model, ["a"], lambda p, r: [0.0], 0, sampling)
+
+
+def test_the_gain_over_a_single_sample_by_hand():
+    # rewards 1, 2, 3 and 0, 0, 6: one sample is worth 2 and 2, the best of three 3 and 6
+    found = [Best("a", "z", 3, (1, 2, 3), ("x", "y", "z")), Best("b", "z", 6, (0, 0, 6), ("x", "y", "z"))]
+    values = {"x": 1.0, "y": 0.0, "z": 0.5}
+    made = gain(found, lambda prompts, answers: [values[a] for a in answers])
+    assert [(row.n, row.reward.value) for row in made.rows] == [(1, 2.0), (2, pytest.approx((8 / 3 + 4) / 2)), (3, 4.5)]
+    assert made.rows[0].kl == 0 and made.rows[2].kl == pytest.approx(0.43195, abs=1e-4)  # log 3 - 2 / 3
+    assert made.reward.value == 2.5 and (made.reward.low, made.reward.high) == (1.0, 4.0) and made.reward.n == 2
+    assert made.gold.value == pytest.approx(0.0)
+    text = str(made)
+    assert "Best of 3 against a single sample: reward +2.500 (+1.000 to +4.000), n 2 prompts" in text
+    assert "gold" not in str(gain(found)).splitlines()[-1]
+    with pytest.raises(ValueError, match="no prompts"):
+        gain([])

@@ -128,3 +128,43 @@ def test_train_waits_and_tells_and_compare_answers(tmp_path, capsys):
     assert cli.main(["compare", "1", "--prompt", "What is 1 plus 1?", *where]) == 0
     shown = capsys.readouterr().out
     assert "> What is 1 plus 1?" in shown and "base: " in shown and "SFT, run 1: " in shown
+
+
+def test_best_of_n_and_rejection_choose_by_a_reward(tmp_path, capsys):
+    made, store = workspace(tmp_path / "space", n=20)
+    written = store.counts()["demonstrations"]
+    store.close()
+    file = tmp_path / "length.py"
+    file.write_text("def reward(prompts, responses):\n    return [float(len(r)) for r in responses]\n")
+    words = ["--workspace", str(made.workspace), "--model", made.model, f"--reward=file:{file}"]
+    words += ["--n", "4", "--max-new-tokens", "10"]
+    assert cli.main(["best-of-n", *words]) == 0
+    told = capsys.readouterr().out
+    assert [line.split()[0] for line in told.splitlines()[:4]] == ["n", "1", "2", "4"]
+    assert "0.64 nats" in told and "Best of 4 against a single sample: reward +" in told
+    assert cli.main(["rejection", *words, "--keep", "0.5"]) == 0
+    told = capsys.readouterr().out
+    from workbench.store import Store
+
+    with Store(made.database) as again:
+        chosen = [d for d in again.demonstrations() if d.simulated]
+        train = again.prompts("train")
+        assert len(again.demonstrations()) == written + len(chosen)
+    assert len(chosen) == round(len(train) / 2) and {d.prompt for d in chosen} <= {p.text for p in train}
+    assert f"for {len(chosen)} of {len(train)} prompts as simulated demonstrations" in told
+    assert f"SFT learns from {written + len(chosen)}" in told
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["best-of-n"], "error: A reward model has to say what a good answer is."),
+        (["best-of-n", "--reward", "tasty"], "error: --set reward=tasty: 'tasty' is no reward"),
+        (["best-of-n", "--reward", "gold", "--prompts", "0"], "error: there are no prompts"),
+        (["rejection", "--reward", "gold", "--keep", "2"], "error: keep must be above 0"),
+        (["rejection", "--reward", "gold", "--n", "1"], "error: n must be at least 2"),
+    ],
+)
+def test_what_cannot_be_chosen_is_told(words, message, capsys, tmp_path):
+    assert cli.main([*words, "--workspace", str(tmp_path / "space")]) == 1
+    assert message in capsys.readouterr().err

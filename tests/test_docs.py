@@ -20,7 +20,7 @@ def test_every_command_is_in_the_readme(command: str):
 
 def test_every_command_in_the_docs_exists():
     docs = README + "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
-    named = set(re.findall(r"python -m workbench ([a-z]+)", docs))
+    named = set(re.findall(r"python -m workbench ([a-z-]+)", docs))
     assert named <= set(COMMANDS), named - set(COMMANDS)
 
 

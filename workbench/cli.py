@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from workbench import settings
 
@@ -268,7 +268,7 @@ def resume(args: Args) -> int:
     return 0 if args.detach else _follow(run)
 
 
-# compare, sandbox
+# compare, best-of-n, rejection, score, sandbox
 
 
 def _compare_options(p: argparse.ArgumentParser) -> None:
@@ -291,7 +291,7 @@ def compare(args: Args) -> int:
     for r in found:
         if r.adapter is None:
             raise ValueError(f"run {r.number} has no trained model; it is {r.state}")
-    prompts = args.prompt or _held_out(args, made)
+    prompts = args.prompt or _prompts(made, "heldout", args.n, args.seed)
     model = models.load(made.model)
     voices = [(None, 0.0), *((model.attach(r.folder), args.strength) for r in found)]
     names = ["base", *(r.title for r in found)]
@@ -304,16 +304,86 @@ def compare(args: Args) -> int:
     return 0
 
 
-def _held_out(args: Args, made: settings.Settings) -> list[str]:
+def _prompts(made: settings.Settings, split: Literal["train", "heldout"], n: int, seed: int) -> list[str]:
+    """The first prompts of the workspace, or some that the sandbox brings. Raises ValueError without any."""
     if made.model == "sandbox":
         from workbench.sandbox import world
 
-        return [p.text for p in world.sample(args.n, "heldout", seed=args.seed)]
-    with _store(args) as store:
-        texts = [p.text for p in store.prompts("heldout")][: args.n]
+        return [p.text for p in world.sample(n, split, seed=seed)]
+    from workbench.store import Store
+
+    with Store(made.database) as store:
+        texts = [p.text for p in store.prompts(split)][:n]
     if not texts:
-        raise ValueError("this workspace has no held-out prompts; give some with --prompt TEXT")
+        raise ValueError(f"this workspace has no {'held-out' if split == 'heldout' else 'training'} prompts")
     return texts
+
+
+def _best_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--reward", default="newest", help="run:NUMBER, gold, file:PATH.py or a sum (the newest reward model)"
+    )
+    p.add_argument("--n", type=int, default=8, help="answers to each prompt, of which the best is taken (8)")
+    p.add_argument("--prompts", type=int, default=200, help="how many prompts (200)")
+    p.add_argument("--from", dest="start_from", type=int, metavar="RUN", help="sample from this run's model (the base)")
+    p.add_argument("--temperature", type=float, default=0.8, help="of the samples (0.8)")
+    p.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (64)")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
+
+
+def _sampler(args: Args, made: settings.Settings) -> dict[str, Any]:
+    """The model that samples, the reward that chooses, and how: what both commands hand on."""
+    from workbench import jobs, models
+    from workbench.learn import reward_sources
+    from workbench.records import Sampling
+
+    reward, _ = reward_sources.settle(args.reward, made)
+    model = models.load(made.model)
+    start = args.start_from
+    return {
+        "model": model,
+        "reward": reward_sources.build(reward, made.workspace / "runs", model),
+        "n": args.n,
+        "sampling": Sampling(temperature=args.temperature, max_new_tokens=args.max_new_tokens, seed=args.seed),
+        "adapter": None if start is None else model.attach(jobs.run(made.workspace, start).folder),
+    }
+
+
+def best_of_n(args: Args) -> int:
+    """Measure what taking the best of n answers by a reward gains, without training anything."""
+    from workbench.learn.reward_sources import gold
+    from workbench.measure import best_of_n as best
+
+    made = _settings(args)
+    found = best.best_of_n(prompts=_prompts(made, "heldout", args.prompts, args.seed), **_sampler(args, made))
+    print(best.gain(found, gold if made.model == "sandbox" and args.reward != "gold" else None))
+    return 0
+
+
+def _rejection_options(p: argparse.ArgumentParser) -> None:
+    _best_options(p)
+    p.add_argument("--keep", type=float, default=1.0, help="share of the prompts where choosing gained most (1)")
+    p.add_argument("--despite-red", action="store_true", help="take a reward model whose test says red, or is missing")
+
+
+def rejection(args: Args) -> int:
+    """Store the best of n answers to training prompts as demonstrations, for SFT to imitate."""
+    from workbench.learn import reward_sources, trust
+    from workbench.learn.rejection import collect
+
+    made = _settings(args)
+    named, _ = reward_sources.settle(args.reward, made)
+    trust.hold(named, made.workspace, args.despite_red)
+    with _store(args) as store:
+        prompts = _prompts(made, "train", args.prompts, args.seed)
+        kept = collect(store, prompts=prompts, keep=args.keep, by=named, **_sampler(args, made))
+        total = store.counts()["demonstrations"]
+    print(
+        f"Stored the best of {args.n} by {named} for {len(kept)} of {len(prompts)} prompts as simulated demonstrations."
+    )
+    print(f"Now SFT learns from {total}: python -m workbench train sft --workspace {made.workspace}")
+    return 0
 
 
 def _score_options(p: argparse.ArgumentParser) -> None:
@@ -372,6 +442,8 @@ COMMANDS: dict[str, tuple[Callable[[Args], int], Options, str]] = {
     "stop": (stop, _stop_options, "Stop a run."),
     "resume": (resume, _resume_options, "Go on with a stopped or interrupted run."),
     "compare": (compare, _compare_options, "Let the base and some runs answer the same prompts."),
+    "best-of-n": (best_of_n, _best_options, "Measure what taking the best of n answers by a reward gains."),
+    "rejection": (rejection, _rejection_options, "Store the best of n answers by a reward as demonstrations for SFT."),
     "score": (score, _score_options, "Score answers with a reward model."),
     "sandbox": (sandbox, _sandbox_options, "Make the bundled model again from its seed."),
 }

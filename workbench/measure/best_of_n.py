@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import comb
 from typing import TYPE_CHECKING
 
-from workbench.measure.winrate import Mean, mean
+from workbench.measure.winrate import Difference, Mean, mean, paired_difference
 from workbench.records import Sampling
 
 if TYPE_CHECKING:
@@ -24,12 +24,49 @@ Reward = Callable[[list[str], list[str]], list[float]]
 
 @dataclass(frozen=True)
 class Best:
-    """The answer chosen for one prompt, with its reward and those of all n samples."""
+    """The answer chosen for one prompt, with its reward; all n samples with theirs."""
 
     prompt: str
     text: str
     reward: float
     rewards: tuple[float, ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What choosing among n samples gives: the reward chosen by, and gold where the answers have one. `kl` is the most
+    that the chosen answers are away from where they were sampled, in nats."""
+
+    n: int
+    reward: Mean
+    gold: Mean | None
+    kl: float
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Best of n against a single sample, on the same prompts: a row for each n, and the paired differences between the
+    last and the first."""
+
+    rows: tuple[Row, ...]
+    reward: Difference
+    gold: Difference | None
+
+    def __str__(self) -> str:
+        lines = [f"{'n':>4}  {'reward':24}{'gold':24}KL at most"]
+        for row in self.rows:
+            gold = _with_interval(row.gold) if row.gold else "–"
+            lines.append(f"{row.n:4}  {_with_interval(row.reward):24}{gold:24}{row.kl:.2f} nats")
+        for name, found in (("reward", self.reward), ("gold", self.gold)):
+            if found:
+                gained = f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+                lines.append(f"Best of {self.rows[-1].n} against a single sample: {name} {gained}, n {found.n} prompts")
+        return "\n".join(lines)
+
+
+def _with_interval(value: Mean) -> str:
+    return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
 
 
 def best_of_n(
@@ -59,8 +96,37 @@ def best_of_n(
     for i, prompt in enumerate(prompts):
         some = scores[i * n : (i + 1) * n]
         k = max(range(n), key=lambda j: some[j])
-        found.append(Best(prompt, texts[i * n + k], some[k], tuple(some)))
+        mine = tuple(texts[i * n : (i + 1) * n])
+        found.append(Best(prompt, mine[k], some[k], tuple(some), mine))
     return found
+
+
+def gain(found: Sequence[Best], gold: Callable[[list[str], list[str]], list[float]] | None = None) -> Gain:
+    """What choosing the best brought over a single sample, from the n samples of each prompt: for 1, 2, 4, ... and n.
+
+    A single sample is worth the mean of all n. `gold(prompts, answers)` scores the answers where there is gold. Raises
+    ValueError without prompts.
+    """
+    from workbench.learn.losses import best_of_n_kl
+
+    if not found:
+        raise ValueError("there are no prompts to measure on")
+    most = len(found[0].rewards)
+    ns = [*(2**k for k in range(most.bit_length()) if 2**k < most), most]
+    rewards = [(b.rewards, b.rewards) for b in found]
+    by_reward = curve(rewards, ns)
+    valued: list[tuple[Sequence[float], Sequence[float]]] = []
+    if gold:
+        flat = iter(gold([b.prompt for b in found for _ in b.texts], [text for b in found for text in b.texts]))
+        valued = [(b.rewards, [next(flat) for _ in b.texts]) for b in found]
+    by_gold = curve(valued, ns) if gold else {}
+    rows = tuple(Row(n, by_reward[n], by_gold.get(n), best_of_n_kl(n)) for n in ns)
+    return Gain(rows, _difference(rewards, most), _difference(valued, most) if gold else None)
+
+
+def _difference(pools: Sequence[tuple[Sequence[float], Sequence[float]]], n: int) -> Difference:
+    one, best = ([expected_best(scores, values, k) for scores, values in pools] for k in (1, n))
+    return paired_difference(one, best)
 
 
 def expected_best(scores: Sequence[float], values: Sequence[float], n: int) -> float:
