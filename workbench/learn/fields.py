@@ -109,6 +109,7 @@ class RewardArgs(TrainArgs):
 class KTOArgs(AnswerArgs):
     """Kahneman-Tversky optimisation (Ethayarajh et al. 2024): learns from single answers judged good or bad."""
 
+    batch_size: int = setting(32, "Answers that one update learns from, as many as of 16 pairs.", "answers", 2, 4096)
     beta: float | None = setting(
         None,
         "How much it costs to move from the start: less moves further. Empty: by the model's size.",
