@@ -14,7 +14,7 @@ PACKAGE = ROOT / "workbench"
 LAYERS = [
     {"records", "settings", "intervals", "processes"},
     {"store", "migrations", "sandbox"},
-    {"collect", "models", "decoders", "generate"},
+    {"collect", "models", "onnx_decoder", "decoders", "generate"},
     {"jobs", "learn"},
     {"measure"},
     {"ui", "cli", "demo", "__main__"},
@@ -22,7 +22,7 @@ LAYERS = [
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # Learning looks at gold with measuring's own ruler; building the sandbox measures the base it has made.
 ALLOWED = {("learn", "measure"), ("sandbox", "measure"), ("sandbox", "models"), ("sandbox", "generate")}
-HEAVY = {"torch", "transformers", "peft", "trl", "datasets", "accelerate", "pandas", "pyarrow"}
+HEAVY = {"torch", "transformers", "peft", "trl", "datasets", "accelerate", "pandas", "pyarrow", "onnx", "onnxruntime"}
 
 
 def files() -> list[Path]:

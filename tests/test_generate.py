@@ -19,7 +19,7 @@ WARM = Sampling(temperature=0.8, max_new_tokens=20, seed=3)
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny")
-    base = tiny_model.base(folder / "base", num_key_value_heads=2)
+    base = tiny_model.base(folder / "base", num_key_value_heads=2, head_dim=16)
     one = tiny_model.adapter(base, folder / "one", seed=1)
     two = tiny_model.adapter(base, folder / "two", seed=2, targets=["q_proj", "down_proj"])
     return base, one, two
@@ -34,9 +34,11 @@ def model(folders):
     return loaded
 
 
-@pytest.fixture(params=["hand-written", "transformers"])
+@pytest.fixture(params=["onnxruntime", "hand-written", "transformers"])
 def either(request, monkeypatch):
-    """Every promise holds for both decoders."""
+    """Every promise holds for every decoder."""
+    if request.param == "hand-written":
+        monkeypatch.setattr(decoders, "why_not_onnx", lambda model: "asked for by the test")
     if request.param == "transformers":
         monkeypatch.setattr(decoders, "why_not_llama", lambda model: "asked for by the test")
         monkeypatch.setattr("workbench.generate.why_not_llama", lambda model: "asked for by the test")
@@ -279,7 +281,7 @@ def test_stopping_keeps_what_was_written(model, either):
 
 
 def test_out_of_memory_halves_the_batch_and_keeps_the_rows(model, monkeypatch):
-    whole, sizes, start = generate(model, PROMPTS, WARM), [], decoders.LlamaDecoder.start
+    whole, sizes, start = generate(model, PROMPTS, WARM), [], decoders.OnnxDecoder.start
 
     def small(self, ids, mask):
         sizes.append(len(ids))
@@ -287,17 +289,17 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_rows(model, monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return start(self, ids, mask)
 
-    monkeypatch.setattr(decoders.LlamaDecoder, "start", small)
+    monkeypatch.setattr(decoders.OnnxDecoder, "start", small)
     assert texts(generate(model, PROMPTS, WARM)) == texts(whole)
     assert sizes == [7, 4, 2, 2, 2, 1]
-    monkeypatch.setattr(decoders.LlamaDecoder, "start", lambda *a: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr(decoders.OnnxDecoder, "start", lambda *a: (_ for _ in ()).throw(MemoryError()))
     with pytest.raises(MemoryError, match="not even one answer fits"):
         generate(model, PROMPTS, WARM)
 
 
 def test_rows_at_once_fit_into_half_of_the_free_memory(model, monkeypatch):
-    # a token's cache: keys and values, 2 layers, 2 heads of width 8, float32: 256 bytes; a row's logits: 16 * 260
-    monkeypatch.setattr("workbench.generate.free_memory", lambda device: 2 * 5 * (256 * 100 + 16 * 260))
+    # a token's cache: keys and values, 2 layers, 2 heads of width 16, float32: 512 bytes; a row's logits: 16 * 260
+    monkeypatch.setattr("workbench.generate.free_memory", lambda device: 2 * 5 * (512 * 100 + 16 * 260))
     assert model.hf.config.vocab_size == 260
     assert rows_that_fit(model, 100) == 5
     assert rows_that_fit(model, 101) == 4
@@ -306,9 +308,7 @@ def test_rows_at_once_fit_into_half_of_the_free_memory(model, monkeypatch):
 
 
 def test_other_errors_are_not_taken_for_memory(model, monkeypatch):
-    monkeypatch.setattr(
-        decoders.LlamaDecoder, "start", lambda *a: (_ for _ in ()).throw(RuntimeError("shape mismatch"))
-    )
+    monkeypatch.setattr(decoders.OnnxDecoder, "start", lambda *a: (_ for _ in ()).throw(RuntimeError("shape mismatch")))
     with pytest.raises(RuntimeError, match="shape mismatch"):
         generate(model, PROMPTS, WARM)
 

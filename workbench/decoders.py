@@ -1,8 +1,9 @@
-"""Two ways to run a batch token by token: a hand-written Llama, and transformers' own forward for everything else.
+"""Three ways to run a batch token by token: a hand-written Llama in torch and in onnxruntime, and transformers' own.
 
 On a small model transformers spends most of a step in Python: building masks, checking caches, hooks of the adapters.
-`LlamaDecoder` does the same arithmetic in about 25 tensor operations a layer and is used wherever it applies; which of
-the two runs, and why, is in `choose(...).reason`. Both hold the same state and answer the same three calls:
+`LlamaDecoder` does the same arithmetic in about 25 tensor operations a layer and is used wherever it applies; on a CPU
+a small model whose rows all have one voice is run by `OnnxDecoder` (onnx_decoder.py), one call a step. Which of them
+runs, and why, is in `choose(...).reason`. All hold the same state and answer the same three calls:
 
     logits = decoder.start(ids, mask)      # [rows, prompt], 0 in mask = padding on the left -> [rows, vocabulary]
     logits = decoder.step(tokens)          # [rows] -> [rows, vocabulary]
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.models import Model
+from workbench.onnx_decoder import OnnxDecoder, why_not_onnx
 
 # A row's model: an adapter's name (None = base) and its strength (0 = base, 1 = as trained). The base is (None, 0.0).
 Voice = tuple[str | None, float]
@@ -29,12 +31,18 @@ ROPES = ("default", "linear", "llama3", "yarn")  # positions that do not depend 
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-def choose(model: Model, voices: list[Voice], room: int) -> LlamaDecoder | TransformersDecoder:
+def choose(model: Model, voices: list[Voice], room: int) -> OnnxDecoder | LlamaDecoder | TransformersDecoder:
     """The decoder for a batch whose rows speak with `voices`; `room` is the most tokens a row can reach."""
     reason = why_not_llama(model)
-    if reason is None:
-        return LlamaDecoder(model, voices, room)
-    return TransformersDecoder(model, voices, reason)
+    if reason is not None:
+        return TransformersDecoder(model, voices, reason)
+    if len(set(voices)) == 1 and why_not_onnx(model) is None:
+        cos, sin = _rotation(model.hf, room)
+        half = cos.shape[-1] // 2
+        rotation = cos[:, :half].contiguous(), sin[:, :half].contiguous()
+        key, source = _read_by(model.hf, voices[0])
+        return OnnxDecoder(model, key, source, lambda: _named(LlamaDecoder(model, voices[:1], room)), rotation)
+    return LlamaDecoder(model, voices, room)
 
 
 def why_not_llama(model: Model) -> str | None:
@@ -50,7 +58,8 @@ def why_not_llama(model: Model) -> str | None:
     linears = [_base(getattr(part, n)) for part in (layer.self_attn, layer.mlp) for n in LINEARS if hasattr(part, n)]
     if any(type(linear) is not torch.nn.Linear or linear.bias is not None for linear in linears):
         return "its linear layers are quantised or have biases: run by transformers"
-    inside = {n for n, m in hf.named_modules() if hasattr(m, "lora_A") and n.rsplit(".", 1)[-1] not in LINEARS}
+    # a look at `_modules` instead of hasattr: nn.Module answers that with an exception, hundreds of them each time
+    inside = {n for n, m in hf.named_modules() if "lora_A" in m._modules and n.rsplit(".", 1)[-1] not in LINEARS}
     if inside:
         return f"an adapter sits on {', '.join(sorted(inside))}: run by transformers"
     return None
@@ -167,11 +176,10 @@ class LlamaDecoder:
         merged = "merged into a copy of the weights" if merge and speakers[0][0] else "added row by row"
         adapters = f", adapter {merged}" if any(name for name, _ in speakers) else ""
         self.reason = f"a Llama: run by the hand-written decoder{adapters}"
-        positions = torch.arange(room, device=self.embed.device)[None]
-        cos, sin = hf.model.rotary_emb(self.embed, positions)
+        self.cos, sin = _rotation(hf, room)
         half = self.width // 2
         sign = torch.cat([-torch.ones(half), torch.ones(half)]).to(sin)
-        self.cos, self.sin = cos[0], sin[0] * sign  # [room, width]; rotate_half is a roll with a sign
+        self.sin = sin * sign  # [room, width]; rotate_half is a roll with a sign
 
     def start(self, ids: Tensor, mask: Tensor) -> Tensor:
         rows, length = ids.shape
@@ -241,6 +249,38 @@ class LlamaDecoder:
 
     def _rms(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(x, (x.shape[-1],), weight, self.eps)
+
+
+def _rotation(hf: Any, room: int) -> tuple[Tensor, Tensor]:
+    """cos and sin of every position [room, width], scaled as the model's kind of rope asks for."""
+    weight = hf.model.embed_tokens.weight
+    cos, sin = hf.model.rotary_emb(weight, torch.arange(room, device=weight.device)[None])
+    return cos[0], sin[0]
+
+
+def _read_by(hf: Any, voice: Voice) -> tuple[tuple[Voice, tuple[float, ...]], list[Tensor]]:
+    """All that decides what a voice says: its name and strength, its adapter's scales, and every weight."""
+    name, strength = voice
+    source, scales = [hf.model.embed_tokens.weight, hf.model.norm.weight, hf.lm_head.weight], []
+    for layer in hf.model.layers:
+        source += [layer.input_layernorm.weight, layer.post_attention_layernorm.weight]
+        attention, mlp = layer.self_attn, layer.mlp
+        for linear in (*(getattr(attention, n) for n in LINEARS[:4]), *(getattr(mlp, n) for n in LINEARS[4:])):
+            source.append(_base(linear).weight)
+            if name is not None and strength != 0 and hasattr(linear, "lora_A") and name in linear.lora_A:
+                source += [linear.lora_A[name].weight, linear.lora_B[name].weight]
+                scales.append(linear.scaling[name])
+    return (voice, tuple(scales)), source
+
+
+def _named(llama: LlamaDecoder) -> dict[str, Tensor]:
+    """The weights of a decoder of one voice, its adapter merged in, under onnx_decoder's names."""
+    weights = {"embed": llama.embed, "head": llama.head, f"norm1_{len(llama.layers)}": llama.norm}
+    for i, (norm1, qkv, out, norm2, gate_up, down) in enumerate(llama.layers):
+        gate, up = gate_up.weight.chunk(2)
+        weights |= {f"norm1_{i}": norm1, f"qkv{i}": qkv.weight, f"out{i}": out.weight, f"norm2_{i}": norm2}
+        weights |= {f"gate{i}": gate, f"up{i}": up, f"down{i}": down.weight}
+    return weights
 
 
 def _slices(counts: list[int]) -> list[slice]:

@@ -69,7 +69,8 @@ def generate(
     seeds = [sampling.seed] * len(prompts) if seeds is None else seeds
     if len(seeds) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts, but {len(seeds)} seeds")
-    ids = [model.prompt_ids(prompt) for prompt in prompts]
+    known = {prompt: model.prompt_ids(prompt) for prompt in set(prompts)}  # a group of answers shares its prompt
+    ids = [known[prompt] for prompt in prompts]
     _check_lengths(model, ids, sampling)
     noise = [uniforms(seed, prompt, sampling.max_new_tokens) for seed, prompt in zip(seeds, prompts, strict=True)]
     done: list[Generated | None] = [None] * len(prompts)
@@ -111,8 +112,8 @@ def pick(logits: Tensor, noise: Tensor, temperature: float, top_p: float) -> tup
     """
     logits = logits.float()
     if temperature == 0:
-        token = logits.argmax(-1)
-        return token, logits.gather(1, token[:, None])[:, 0] - logits.logsumexp(-1)
+        token = argmax(logits)
+        return token, logits.log_softmax(-1).gather(1, token[:, None])[:, 0]
     probs = (logits / temperature).softmax(-1)
     kept = nucleus(probs, top_p) if top_p < 1 else probs
     cumulative = kept.cumsum(-1, dtype=torch.float64)
@@ -120,6 +121,13 @@ def pick(logits: Tensor, noise: Tensor, temperature: float, top_p: float) -> tup
     token = torch.searchsorted(cumulative, noise[:, None] * cumulative[:, -1:], right=True)
     token = token.clamp(max=logits.shape[-1] - 1)
     return token[:, 0], probs.gather(1, token)[:, 0].log()
+
+
+def argmax(logits: Tensor) -> Tensor:
+    """The place of each row's largest number: [rows, V] -> [rows]. On a CPU numpy finds it in a tenth of torch's time."""
+    if logits.device.type == "cpu":
+        return torch.from_numpy(logits.numpy().argmax(-1))
+    return logits.argmax(-1)
 
 
 def nucleus(probs: Tensor, top_p: float) -> Tensor:
@@ -261,14 +269,10 @@ class _Batch:
     def __init__(self, model: Model, sampling: Sampling, ids: list[list[int]], voices: list[Voice]) -> None:
         self.model, self.sampling, self.voices = model, sampling, voices
         longest = max(map(len, ids))
-        self.ids = torch.zeros(len(ids), longest, dtype=torch.long)
-        self.mask = torch.zeros_like(self.ids)
-        for row, tokens in enumerate(ids):
-            self.ids[row, longest - len(tokens) :] = torch.tensor(tokens)
-            self.mask[row, longest - len(tokens) :] = 1
-        self.tokens = torch.zeros(len(ids), sampling.max_new_tokens, dtype=torch.long)
-        self.logprobs = torch.zeros(len(ids), sampling.max_new_tokens)
-        self.lengths = [0] * len(ids)
+        self.ids = torch.tensor([[0] * (longest - len(row)) + row for row in ids])
+        self.mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
+        self.tokens: list[list[int]] = [[] for _ in ids]
+        self.logprobs: list[list[float]] = [[] for _ in ids]
         self.ended = [False] * len(ids)
 
     @torch.inference_mode()
@@ -288,30 +292,27 @@ class _Batch:
             if should_stop and should_stop():
                 break
         return [
-            Generated(
-                self._text(row),
-                self.tokens[row, : self.lengths[row]].tolist(),
-                self.ended[row],
-                self.logprobs[row, : self.lengths[row]].tolist(),
-            )
-            for row in range(len(self.lengths))
+            Generated(self._text(row), tokens, self.ended[row], self.logprobs[row])
+            for row, tokens in enumerate(self.tokens)
         ]
 
     def _steps(self, noise: np.ndarray, background: bool) -> Iterator[tuple[list[int], bool]]:
         """Yield after each token the rows that got one, and whether it is the last of some of them."""
         device, sampling, lock = self.model.device, self.sampling, self.model.lock
         drawn = torch.from_numpy(noise).to(device)
-        ends = torch.tensor(self.model.end_ids, device=device)
-        live = list(range(len(self.lengths)))
+        ends = set(self.model.end_ids)
+        live = list(range(len(self.tokens)))
         with lock.turn(background):
             decoder = choose(self.model, self.voices, self.ids.shape[1] + sampling.max_new_tokens)
             logits = decoder.start(self.ids.to(device), self.mask.to(device))
         for t in range(sampling.max_new_tokens):
             token, logprob = pick(logits, drawn[:, t], sampling.temperature, sampling.top_p)
-            self.tokens[live, t], self.logprobs[live, t] = token.cpu(), logprob.cpu()
-            over = torch.isin(token, ends).tolist()
-            for row, end in zip(live, over, strict=True):
-                self.lengths[row], self.ended[row] = t + 1, end
+            taken = token.tolist()
+            over = [one in ends for one in taken]
+            for row, one, value, end in zip(live, taken, logprob.tolist(), over, strict=True):
+                self.tokens[row].append(one)
+                self.logprobs[row].append(value)
+                self.ended[row] = end
             full = t + 1 == sampling.max_new_tokens
             yield live, any(over) or full
             if all(over) or full:
@@ -326,5 +327,5 @@ class _Batch:
                 logits = decoder.step(token)
 
     def _text(self, row: int) -> str:
-        length = self.lengths[row] - self.ended[row]
-        return self.model.tokenizer.decode(self.tokens[row, :length].tolist(), skip_special_tokens=True)
+        said = self.tokens[row][: len(self.tokens[row]) - self.ended[row]]
+        return self.model.tokenizer.decode(said, skip_special_tokens=True)
