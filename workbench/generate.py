@@ -327,4 +327,5 @@ class _Batch:
 
     def _text(self, row: int) -> str:
         length = self.lengths[row] - self.ended[row]
-        return self.model.tokenizer.decode(self.tokens[row, :length].tolist(), skip_special_tokens=True)
+        text = self.model.tokenizer.decode(self.tokens[row, :length].tolist(), skip_special_tokens=True)
+        return text.replace("\0", "\ufffd")  # a model may say NUL, a database cannot keep it
