@@ -14,6 +14,7 @@ from workbench.store import Store
 
 pytestmark = pytest.mark.skipif(not (SANDBOX / "model.safetensors").is_file(), reason="the bundled model is not built")
 KEYS = {"name", "gold", "gold_low", "gold_high", "n", "parts", "win_rate", "win_low", "win_high", "seconds", "peak_mb"}
+JUDGE = {"name", "accuracy", "accuracy_low", "accuracy_high", "n", "verdict", "seconds", "peak_mb"}
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +24,16 @@ def small(tmp_path_factory):
     sizes = {"DEMONSTRATIONS": 12, "CHOICES": 16, "HELD_OUT_DEMONSTRATIONS": 4, "HELD_OUT_CHOICES": 4}
     sizes |= {"EVALUATED": 24, "CLAIMS": 8, "VERDICTS": 5}
     training = {"steps": 2, "batch_size": 4, "evaluate_every": 2, "live_prompts": 4}
+    judging = {key: value for key, value in training.items() if key != "live_prompts"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("HF_HUB_OFFLINE", "1")
         for name, value in sizes.items():
             patch.setattr(demo, name, value)
         plain = demo.parse
-        patch.setattr(demo, "parse", lambda method, values: plain(method, values | training))
+        patch.setattr(
+            demo, "parse", lambda method, values: plain(method, values | (judging if method == "reward" else training))
+        )
         told = []
         patch.setattr(demo, "say", told.append)
         assert cli.main(["demo", "--json", "--workspace", str(place)]) == 0
@@ -38,8 +42,11 @@ def small(tmp_path_factory):
 
 def test_the_last_line_is_the_object_that_was_promised(small):
     found, _, _ = small
-    assert [s["name"] for s in found["stages"]] == ["base", "sft", "dpo"]
+    assert [s["name"] for s in found["stages"]] == ["base", "sft", "dpo", "reward", "ppo", "sft+ppo"]
     assert found["seconds_total"] > 0
+    judge = found["stages"].pop(3)
+    assert set(judge) == JUDGE and judge["n"] == 4 and judge["verdict"] in ("green", "amber", "red")
+    assert judge["accuracy_low"] <= judge["accuracy"] <= judge["accuracy_high"]
     for stage in found["stages"]:
         assert set(stage) == KEYS
         assert stage["n"] == 24
@@ -64,16 +71,23 @@ def test_the_workspace_has_something_to_look_at_and_says_it_is_simulated(small):
         assert all(r.author == "model" and r.run is None for c in store.comparisons() for r in c.responses)
         assert all("simulated" in c.rater for c in store.comparisons())
     runs = jobs.runs(place)
-    assert [(r.method, r.state) for r in runs] == [("dpo", "done"), ("sft", "done")]
-    assert runs[0].config["data"]["train"] == 16 and runs[1].config["data"]["train"] == 12
-    assert runs[0].config["data"]["simulated"] == 20
-    assert all(r.adapter for r in runs)
+    assert [(r.method, r.state) for r in runs] == [
+        (method, "done") for method in ("ppo", "ppo", "reward", "dpo", "sft")
+    ]
+    *_, reward, dpo, sft = runs
+    assert dpo.config["data"]["train"] == reward.config["data"]["train"] == 16 and sft.config["data"]["train"] == 12
+    assert dpo.config["data"]["simulated"] == 20
+    assert [r.config["parent"] for r in runs[:2]] == [sft.number, None]
+    assert all(r.config["args"]["reward"] == f"run:{reward.number}" for r in runs[:2])
+    assert all(r.adapter for r in runs if r is not reward)  # a reward model answers nothing
     assert "simulated" in told
 
 
 def test_figures_of_base_and_result_agree(small):
     found, place, _ = small
     for run in jobs.runs(place):
+        if run.method == "reward":
+            continue
         assert run.result["base_gold"] == pytest.approx(found["stages"][0]["gold"], abs=1e-4)
 
 
@@ -97,10 +111,13 @@ def test_the_figures_that_the_readme_promises(tmp_path):
         command, capture_output=True, text=True, env=env, cwd=Path(__file__).parent.parent, check=True
     )
     found = json.loads(done.stdout.splitlines()[-1])
-    base, sft, dpo = found["stages"]
+    base, sft, dpo, reward, ppo, both = found["stages"]
     assert base["n"] >= 300 and base["gold"] <= 0.72
     for style in ("curt", "rude", "flattering", "rambling", "another", "wrong", "caving", "unsafe"):
         assert base["parts"][f"style_{style}"] >= 0.03, style
     assert base["parts"]["claims_right"] >= 0.5
     assert sft["gold"] - base["gold"] >= 0.15 and sft["win_rate"] >= 0.70
     assert dpo["gold"] - base["gold"] >= 0.12 and dpo["win_rate"] >= 0.70
+    assert reward["accuracy"] >= 0.80 and reward["n"] >= 250
+    assert ppo["gold"] - base["gold"] >= 0.15 and ppo["win_rate"] >= 0.70
+    assert both["gold"] == max(stage["gold"] for stage in (base, sft, dpo, ppo, both))

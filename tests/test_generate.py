@@ -229,6 +229,15 @@ def test_one_batch_holds_rows_of_different_strength(model, either):
     assert len({tuple(a.tokens) for a in together}) == 4
 
 
+def test_nul_characters_become_the_sign_for_an_unreadable_one(model, monkeypatch):
+    nul = model.tokenizer("\0", add_special_tokens=False)["input_ids"]
+    assert model.tokenizer.decode(nul) == "\0"  # the model could say it
+    picked = lambda logits, *_: (torch.full((len(logits),), nul[0]), torch.zeros(len(logits)))  # noqa: E731
+    monkeypatch.setattr("workbench.generate.pick", picked)
+    (answer,) = generate(model, ["hello"], Sampling(max_new_tokens=2))
+    assert answer.text == "\ufffd\ufffd" and answer.tokens == [nul[0]] * 2
+
+
 def test_seeds_tell_answers_to_one_prompt_apart(model):
     answers = generate(model, ["hello"] * 3, WARM, seeds=[1, 2, 1])
     assert answers[0].tokens == answers[2].tokens != answers[1].tokens
@@ -260,7 +269,8 @@ def test_end_token_is_kept_in_tokens_and_left_out_of_text(model):
     for answer in generate(model, PROMPTS, GREEDY):
         assert (answer.tokens[-1] in model.end_ids) == answer.ended
         assert not any(t in model.end_ids for t in answer.tokens[:-1])
-        assert answer.text == model.tokenizer.decode(answer.tokens[: len(answer.tokens) - answer.ended])
+        said = model.tokenizer.decode(answer.tokens[: len(answer.tokens) - answer.ended])
+        assert answer.text == said.replace("\0", "\ufffd")
 
 
 def test_streaming_ends_with_the_whole_text(model, monkeypatch):

@@ -1,4 +1,4 @@
-"""The whole loop with simulated raters: demonstrations, SFT, choices, DPO, and what each stage gained.
+"""The whole loop with simulated raters: demonstrations, SFT, choices, DPO, a reward model, PPO; what each stage gained.
 
 Everything goes through the functions that the page uses, and into a workspace that the page opens afterwards.
 """
@@ -9,7 +9,7 @@ import json
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SEED = 0
 DEMONSTRATIONS, CHOICES = 150, 500  # to learn from, all on training prompts
-HELD_OUT_DEMONSTRATIONS, HELD_OUT_CHOICES = 25, 80  # never trained on: they tell how the training goes
+HELD_OUT_DEMONSTRATIONS, HELD_OUT_CHOICES = 25, 300  # never trained on: they tell how the training goes
 EVALUATED = 300
 CLAIMS = 120
 VERDICTS = 20
@@ -37,19 +37,26 @@ TURNS = 12  # how often the prompts may be asked again for more pairs
 
 @dataclass(frozen=True)
 class Stage:
-    """A row of the table. Rates and gold are 0..1 on `n` held-out prompts; `seconds` include collecting the data."""
+    """A row of the table. Rates and gold are 0..1 on `n` held-out prompts; `seconds` include collecting the data.
+
+    A reward model answers nothing: it has an `accuracy` on `n` held-out choices and a verdict instead.
+    """
 
     name: str
-    gold: float
-    gold_low: float
-    gold_high: float
     n: int
-    parts: dict[str, float]
-    win_rate: float
-    win_low: float
-    win_high: float
     seconds: float
     peak_mb: float
+    gold: float | None = None
+    gold_low: float | None = None
+    gold_high: float | None = None
+    win_rate: float | None = None
+    win_low: float | None = None
+    win_high: float | None = None
+    parts: dict[str, float] = field(default_factory=dict)
+    accuracy: float | None = None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    verdict: str | None = None
 
 
 def main(settings: Settings, as_json: bool = False) -> int:
@@ -68,7 +75,11 @@ def main(settings: Settings, as_json: bool = False) -> int:
             say(f"The base answers {EVALUATED} held-out prompts at temperature 0.8, seed {SEED}.")
             stages = [base_stage(model)]
             stages.append(sft_stage(settings, store))
+            sft = jobs.runs(settings.workspace)[0].number
             stages.append(dpo_stage(settings, store, model))
+            stages.append(reward_stage(settings, store))
+            stages.append(ppo_stage(settings, store, "ppo", None))
+            stages.append(ppo_stage(settings, store, "sft+ppo", sft))
             vote_blind(settings, store, model)
     finally:
         standby.stop()
@@ -78,7 +89,7 @@ def main(settings: Settings, as_json: bool = False) -> int:
         f"\n{total:.0f} s in all. All raters here are simulated. See it: python app.py --workspace {settings.workspace}"
     )
     if as_json:
-        rows = [vars(stage) for stage in stages]
+        rows = [{key: value for key, value in vars(stage).items() if value not in (None, {})} for stage in stages]
         say(json.dumps({"stages": rows, "seconds_total": round(total, 1)}))
     return 0
 
@@ -105,9 +116,19 @@ def base_stage(model: Model) -> Stage:
     parts["claims_right"] = claims_right(model, sampling)
     parts = {name: round(value, 4) for name, value in parts.items()}
     seconds = round(time.monotonic() - began, 1)
-    gold = {"gold": round(found.gold, 4), "gold_low": round(found.low, 4), "gold_high": round(found.high, 4)}
-    itself = {"win_rate": 0.5, "win_low": 0.5, "win_high": 0.5}  # against itself, by definition
-    return Stage(name="base", **gold, n=found.n, parts=parts, **itself, seconds=seconds, peak_mb=peak_mb())
+    return Stage(
+        name="base",
+        n=found.n,
+        seconds=seconds,
+        peak_mb=peak_mb(),
+        gold=round(found.gold, 4),
+        gold_low=round(found.low, 4),
+        gold_high=round(found.high, 4),
+        win_rate=0.5,  # against itself, by definition
+        win_low=0.5,
+        win_high=0.5,
+        parts=parts,
+    )
 
 
 def claims_right(model: Model, sampling: Sampling) -> float:
@@ -131,8 +152,7 @@ def sft_stage(settings: Settings, store: Store) -> Stage:
         ]
     )
     say(f"SFT learns from {DEMONSTRATIONS} demonstrations by a simulated rater.")
-    run = jobs.launch(settings, store, "sft", parse("sft", {"seed": SEED, "final_prompts": EVALUATED}))
-    return stage_of(jobs.wait(settings.workspace, run.number), began)
+    return stage_of(jobs.wait(settings.workspace, _launch(settings, store, "sft")), began, "sft")
 
 
 def dpo_stage(settings: Settings, store: Store, model: Model) -> Stage:
@@ -143,8 +163,34 @@ def dpo_stage(settings: Settings, store: Store, model: Model) -> Stage:
     ]
     store.add_many(choices)
     say(f"DPO learns from {CHOICES} choices of a simulated rater between two answers of the base.")
-    run = jobs.launch(settings, store, "dpo", parse("dpo", {"seed": SEED, "final_prompts": EVALUATED}))
-    return stage_of(jobs.wait(settings.workspace, run.number), began)
+    return stage_of(jobs.wait(settings.workspace, _launch(settings, store, "dpo")), began, "dpo")
+
+
+def reward_stage(settings: Settings, store: Store) -> Stage:
+    began = time.monotonic()
+    say(f"A reward model learns from the same {CHOICES} choices.")
+    run = finished(jobs.wait(settings.workspace, _launch(settings, store, "reward")))
+    r = run.result or {}
+    return Stage(
+        name="reward",
+        n=r["accuracy_n"],
+        seconds=round(time.monotonic() - began, 1),
+        peak_mb=r["peak_mb"],
+        **{key: r[key] for key in ("accuracy", "accuracy_low", "accuracy_high", "verdict")},
+    )
+
+
+def ppo_stage(settings: Settings, store: Store, name: str, start: int | None) -> Stage:
+    """PPO on the newest reward model's score alone, from the base or from the model of run `start`."""
+    began = time.monotonic()
+    say(f"PPO learns from the reward model alone, from {'the base' if start is None else f'run {start}'}.")
+    return stage_of(jobs.wait(settings.workspace, _launch(settings, store, "ppo", start)), began, name)
+
+
+def _launch(settings: Settings, store: Store, method: str, start: int | None = None) -> int:
+    values = {"seed": SEED} if method == "reward" else {"seed": SEED, "final_prompts": EVALUATED}
+    # the demo shows what any reward model brings, and its table says the verdict
+    return jobs.launch(settings, store, method, parse(method, values), start, despite_red=True).number
 
 
 def choose(settings: Settings, store: Store, model: Model, split: str, n: int) -> list[Comparison]:
@@ -179,26 +225,31 @@ def choose(settings: Settings, store: Store, model: Model, split: str, n: int) -
     raise RuntimeError(f"only {len(chosen)} of {n} pairs could be told apart: the base answers too evenly")
 
 
-def stage_of(run: jobs.Run, began: float) -> Stage:
-    """The row of a finished run. Raises RuntimeError with the end of its log when it failed."""
+def finished(run: jobs.Run) -> jobs.Run:
+    """The run itself. Raises RuntimeError with the end of its log when it failed."""
     if run.state != "done" or not run.result:
         raise RuntimeError(f"{run.status.get('message')}\n{run.log_tail()}")
-    r = run.result
+    return run
+
+
+def stage_of(run: jobs.Run, began: float, name: str) -> Stage:
+    """The row of a finished run whose model answers."""
+    r = finished(run).result or {}
     return Stage(
-        name=run.method,
-        **{key: r[key] for key in ("gold", "gold_low", "gold_high")},
+        name=name,
         n=r["gold_n"],
-        parts={name: round(part["value"], 4) for name, part in r["parts"].items()},
+        seconds=round(time.monotonic() - began, 1),
+        peak_mb=r["peak_mb"],
+        **{key: r[key] for key in ("gold", "gold_low", "gold_high")},
         win_rate=r["win_rate"],
         win_low=r["win_rate_low"],
         win_high=r["win_rate_high"],
-        seconds=round(time.monotonic() - began, 1),
-        peak_mb=r["peak_mb"],
+        parts={part: round(found["value"], 4) for part, found in r["parts"].items()},
     )
 
 
 def vote_blind(settings: Settings, store: Store, model: Model) -> None:
-    """Let the simulated rater vote blind between the base and the DPO model, so that Compare has something to show."""
+    """Let the simulated rater vote blind between the base and the last model, so that Compare has something to show."""
     from workbench.generate import generate
 
     run = jobs.runs(settings.workspace)[0]
@@ -228,6 +279,11 @@ def table(stages: Sequence[Stage]) -> str:
     head = f"{'stage':10}{'gold':>6}{'95 %':>14}{'win rate':>10}{'95 %':>14}" + "".join(f"{p:>10}" for p in parts)
     lines = [f"\n{head}{'seconds':>9}{'MB':>7}   (n {stages[0].n} held-out prompts; win rate against base)"]
     for s in stages:
+        if s.accuracy is not None:
+            met = f"{s.accuracy:.2f} ({s.accuracy_low:.2f} to {s.accuracy_high:.2f})"
+            said = f"  meets {met} of {s.n} held-out choices; verdict {s.verdict}"
+            lines.append(f"{s.name:10}{said:{len(head) - 10}}{s.seconds:>9.0f}{s.peak_mb:>7.0f}")
+            continue
         gold, won = f"{s.gold_low:.2f} to {s.gold_high:.2f}", f"{s.win_low:.2f} to {s.win_high:.2f}"
         shown = "".join(f"{s.parts[p]:>10.2f}" if p in s.parts else f"{'':>10}" for p in parts)
         lines.append(

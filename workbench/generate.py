@@ -328,4 +328,5 @@ class _Batch:
 
     def _text(self, row: int) -> str:
         said = self.tokens[row][: len(self.tokens[row]) - self.ended[row]]
-        return self.model.tokenizer.decode(said, skip_special_tokens=True)
+        text = self.model.tokenizer.decode(said, skip_special_tokens=True)
+        return text.replace("\0", "\ufffd")  # a model may say NUL, a database cannot keep it

@@ -149,7 +149,6 @@ class RewardedArgs(AnswerArgs):
         "What is to be raised: run:NUMBER (a reward model), gold (sandbox only), file:PATH.py, or a sum such as "
         "run:7 + 0.3*gold. newest: the newest reward model.",
     )
-    max_new_tokens: int = setting(48, "Longest sampled answer.", "tokens", 1, 4096)
     kl_coefficient: float = setting(0.05, "What a nat of distance from the start costs: less moves further.", "", 0, 10)
     end_penalty: float = setting(
         1.0, "Taken off the reward of an answer that did not end by itself.", "reward", 0.0, 100

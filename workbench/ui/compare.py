@@ -314,7 +314,7 @@ def _store(context: Context, one: Ask, choice: int | str, took: float | None) ->
                 Response(
                     id=0,
                     prompt_id=prompt.id,
-                    text=answer["text"].replace("\0", "\ufffd"),  # a model may say NUL, a database cannot
+                    text=answer["text"],
                     model=context.settings.model,
                     run=run,
                     sampling=one.sampling,
