@@ -95,6 +95,13 @@ def test_beta_is_the_papers_unless_the_model_is_tiny():
     assert resolve("dpo", parse("dpo", {"beta": 0.2}), 1_570_000)[0].beta == 0.2
 
 
+@pytest.mark.parametrize("name", ["ppo", "rloo", "grpo"])
+def test_of_a_large_model_fewer_answers_run_at_once_and_they_fill_the_batch(name):
+    assert resolve(name, parse(name, {}), 7_000_000_000)[0].micro_batch == 16
+    assert resolve(name, parse(name, {"batch_size": 24}), 7_000_000_000)[0].micro_batch == 8
+    assert resolve(name, parse(name, {}), 1_570_000)[0].micro_batch == 64
+
+
 def test_label_smoothing_is_refused_where_nothing_reads_it():
     with pytest.raises(ValueError, match="label_smoothing"):
         parse("dpo", {"label_smoothing": 0.1})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from math import gcd
 from typing import Any, get_args, get_type_hints
 
 from workbench.learn.fields import (
@@ -258,7 +259,7 @@ def resolve(name: str, args: TrainArgs, parameters: int | None) -> tuple[TrainAr
     if isinstance(args, DPOArgs | KTOArgs):
         choose("beta", beta(parameters))
     if isinstance(args, RewardedArgs) and (parameters or 0) > LARGE:
-        choose("micro_batch", Choice(min(args.batch_size, 16), "a large model's activations take memory"))
+        choose("micro_batch", Choice(gcd(args.batch_size, 16), "a large model's activations take memory"))
     choose("micro_batch", Choice(args.batch_size, "the whole batch at once"))
     choose("evaluate_every", Choice(max(1, args.steps // 8), "eight looks in a run"))
     choose("checkpoint_every", Choice(max(1, args.steps // 4), "four checkpoints in a run"))

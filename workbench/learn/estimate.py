@@ -15,12 +15,12 @@ from workbench.learn.args import TrainArgs
 MEASURED = {
     "sft": (0.0063, 3.0),
     "dpo": (0.023, 5.0),
-    "kto": (0.023, 5.0),
-    "orpo": (0.023, 5.0),
+    "kto": (0.02, 5.0),
+    "orpo": (0.02, 5.0),
     "reward": (0.021, 16.0),
     "ppo": (0.013, 10.0),
-    "rloo": (0.013, 10.0),
-    "grpo": (0.013, 10.0),
+    "rloo": (0.02, 10.0),
+    "grpo": (0.017, 10.0),
 }
 PROCESS_MB = 650.0  # a Python process with torch, transformers, peft and trl, as measured
 ANSWERS = {"sft": 1, "dpo": 2, "kto": 2, "orpo": 2, "reward": 2, "ppo": 1, "rloo": 1, "grpo": 1}  # answers per example

@@ -110,6 +110,7 @@ def settings(work: Work) -> dict[str, Any]:
         "max_completion_length": a.max_new_tokens,
         "temperature": a.temperature,
         "beta": a.kl_coefficient,
+        "disable_dropout": True,  # what samples and what learns shall be the same model
         "shuffle_dataset": False,  # the order of the prompts is ours, see data.order
     }
 
