@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -66,7 +67,7 @@ def train(open_page, app, **more):
 def test_an_empty_workspace_says_what_to_do_next(app, open_page):
     page = train(open_page, app)
     assert page.get_by_text("No runs yet. SFT on your answers is a good first one, about 10 s.").is_visible()
-    page.get_by_label("DPO").check()
+    page.get_by_role("radio", name=re.compile("^DPO")).check()
     page.wait_for_selector("text=DPO needs ranked pairs. There are none yet.")
     assert page.locator(".wb-start").is_disabled()
     page.get_by_role("button", name="Rank some").click()
@@ -170,7 +171,7 @@ def test_a_red_reward_model_is_shown_and_needs_a_click_that_is_sent(tmp_path, op
         page.wait_for_selector(f".wb-verdict >> text={reward_runs.SAYS['red']}")
         page.get_by_text("All checks before PPO").click()
         page.wait_for_selector(".wb-checks tbody tr:has-text('Agrees with held-out choices') >> text=✕ red")
-        page.get_by_label("PPO").check()
+        page.get_by_role("radio", name=re.compile("^PPO")).check()
         page.wait_for_selector(".wb-start:not([disabled])")
         pick = page.get_by_label("Reward", exact=True)
         assert "run 2, reward model, green, 88 % (84 to 91)" in pick.inner_text()
