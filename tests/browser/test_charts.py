@@ -153,3 +153,28 @@ def test_numbers_are_written_with_a_real_minus_and_fitting_digits(page):
     said = page.evaluate("[0, -0.4, 0.0312, 12.34, 345.6, -0.0001, null].map((v) => workbench.charts.number(v))")
     assert said == ["0.00", "−0.40", "0.031", "12.3", "346", "−1.0e−4", "–"]
     assert page.evaluate("workbench.charts.number(-0.001, 2)") == "0.00"
+
+
+def test_the_ends_of_several_lines_do_not_cover_each_other_while_live(page):
+    page.evaluate("""() => workbench.charts.draw(document.querySelector("#host"), {key: 1, title: "Time", unit: "s", xMax: 100,
+      series: ["generate", "score", "update"].map((label, nth) => ({model: "ppo", label, nth, raw: false, x: [0, 20], y: [1, 2 + nth / 100]}))})""")
+    page.wait_for_selector(".annotation-text")
+    boxes = page.locator(".annotation-text").evaluate_all(
+        "nodes => nodes.map((n) => n.getBoundingClientRect()).map((b) => [b.top, b.bottom])"
+    )
+    assert len(boxes) == 3
+    assert all(above[1] <= below[0] + 3 for above, below in pairwise(sorted(boxes)))  # the boxes' own line gap is 3 px
+    dashes = page.evaluate(
+        "document.querySelector('.wb-chart-plot').data.filter((d) => d.mode === 'lines').map((d) => d.line.dash)"
+    )
+    assert len(set(dashes)) == 3
+
+
+def test_a_chart_out_of_sight_waits_and_is_up_to_date_when_it_comes_into_view(page):
+    assert drawn(page, 10)["points"] == 10
+    page.evaluate("document.querySelector('#host').style.marginTop = '3000px'")
+    page.wait_for_timeout(200)
+    assert drawn(page, 30)["points"] == 10
+    assert "at step 29" in page.locator(".wb-chart-plot").get_attribute("aria-label")
+    page.locator(".wb-chart-plot").scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('.wb-chart-plot').data[1].x.length === 30")

@@ -15,6 +15,7 @@
     ppo: { dash: "7px,3px,2px,3px", marker: "x" },
   };
   const SECOND = { solid: "4px,3px" }; // the other line of one model: dashed where the model is solid, else solid
+  const THIRD = "1.5px,3px";
   const PHONE = "(max-width: 639px)";
   const live = new Map(); // host element -> what is drawn in it
   let loading = null;
@@ -170,7 +171,7 @@
 
     for (const line of lines) {
       const ink = colour(line.model), opacity = line.faint ? 0.55 : 1;
-      const dash = line.second ? SECOND[look(line.model).dash] || "solid" : look(line.model).dash;
+      const own = look(line.model).dash, dash = [own, SECOND[own] || "solid", THIRD][line.nth ?? 0];
       if (line.low) traces.push(band(line, ink));
       if (line.averaged)
         traces.push({ x: line.x, y: line.y, mode: "lines", hoverinfo: "skip", connectgaps: false,
@@ -193,7 +194,11 @@
       labels.push({ reference: true, y: reference.y, text: reference.label, at: pixel(reference.y), room: 15, bottom: room + 14 });
     }
     const outside = (l) => l.reference || 40 + (l.x / state.xMax) * width + l.text.length * 7 + 18 > 40 + width;
-    if (!state.zoom) spread(labels.filter(outside));
+    if (!state.zoom) {
+      spread(labels.filter(outside));
+      // while live the ends of two lines stand over the same step, in the middle of the picture
+      for (const x of new Set(labels.map((l) => l.x))) spread(labels.filter((l) => !outside(l) && l.x === x));
+    }
     for (const label of labels) layout.annotations.push(annotation(label, state.zoom));
     return { traces, layout };
   }
@@ -282,7 +287,7 @@
   function build(host, spec) {
     const { el } = workbench;
     const state = { host: null, references: new Set(), zoom: null, busy: false };
-    state.host = el("div", { class: "wb-chart-plot", role: "img" });
+    state.host = el("div", { class: "wb-chart-plot", role: "img", "aria-label": spec.title });
     state.title = el("h4", { class: "wb-chart-title" });
     state.unit = el("p", { class: "wb-chart-unit" });
     state.sentence = el("p", { class: "wb-chart-sentence" });
@@ -304,8 +309,14 @@
       const width = Math.round(state.host.clientWidth);
       if (width && width !== state.width) paint(state);
     });
+    // Ten charts redrawn twice a second are a fifth of a core: those nobody sees wait until they come into view.
+    state.sight = new IntersectionObserver((entries) => {
+      state.seen = entries.at(-1).isIntersecting;
+      if (state.seen && state.stale) paint(state);
+    }, { rootMargin: "100px" });
     host.replaceChildren(state.figure);
     state.watch.observe(state.host);
+    state.sight.observe(state.host);
     live.set(host, state);
     return state;
   }
@@ -329,6 +340,9 @@
 
   function paint(state) {
     if (!window.Plotly || state.busy || !state.host.isConnected || !state.host.clientWidth) return;
+    state.host.setAttribute("aria-label", inWords(state.spec));
+    state.stale = state.following && state.seen === false;
+    if (state.stale) return;
     state.width = Math.round(state.host.clientWidth);
     state.height = matchMedia(PHONE).matches ? 220 : state.spec.height || 200;
     const { traces, layout } = (state.spec.kind === "histogram" ? histogram : lineChart)(state, state.spec);
@@ -338,12 +352,11 @@
       state.following = true;
       follow(state);
     }
-    state.host.setAttribute("aria-label", inWords(state.spec));
   }
 
   // Draw `spec` into `host`, or bring what is there up to date. A new `spec.key` starts afresh (axes, zoom).
   // spec: {key, title, unit, xTitle, xMax, sentence, references: [{y, label}], floor, ceiling, zero, series}; a line's
-  // series is {model, label, x, y, low, high, second, faint, raw: false for no smoothing, percent, digits}; with
+  // series is {model, label, x, y, low, high, nth (0 to 2: which line of its model), faint, raw: false for no smoothing, percent, digits}; with
   // kind "histogram" also {edges}, and series {model, label, shares (percent per bin), mean}.
   async function draw(host, spec) {
     let state = live.get(host);
@@ -363,6 +376,7 @@
     if (!state) return;
     live.delete(host);
     state.watch.disconnect();
+    state.sight.disconnect();
     state.leave();
     if (window.Plotly && state.following) window.Plotly.purge(state.host);
     host.replaceChildren();

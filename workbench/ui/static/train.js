@@ -2,7 +2,7 @@
 // page asks twice a second what is new (only new rows come), less often when nothing runs or nobody looks.
 const { el, fill, call, on, openTab, local, announce, emptyState, charts } = workbench;
 const root = element.querySelector(".wb-train");
-const FAST = 500, FIRST = 250, SLOW = 5000, IDLE = 15000;
+const FAST = 500, FIRST = 250, CALM = 1000, SLOW = 5000, IDLE = 15000; // calm: a long run's next point changes little
 const LIVE = new Set(["waiting", "starting", "running", "stopping"]);
 
 let form = null; // what the server offers: methods with fields and curves
@@ -382,7 +382,7 @@ function chartOf(curve, parts) {
   const series = parts.flatMap(({ run, rows: all }) => curve.series.map((s, index) => {
     const held = curve.smooth ? withGaps(all.filter((row) => s.key in row), s.key) : all.filter((row) => s.key in row);
     const label = [s.label, parts.length > 1 ? `run ${run.number}` : ""].filter(Boolean).join(", ");
-    return { model: run.colour, label, second: index % 2 === 1, faint: run.number !== newest, raw: curve.smooth, percent: curve.percent,
+    return { model: run.colour, label, nth: index % 3, faint: run.number !== newest, raw: curve.smooth, percent: curve.percent,
       x: held.map((row) => row.step), y: held.map((row) => times(row[s.key])),
       ...(s.low && parts.length === 1 ? { low: held.map((row) => times(row[s.low])), high: held.map((row) => times(row[s.high])) } : {}) };
   }));
@@ -523,10 +523,10 @@ function take(answer) {
     const cell = table.querySelector(`[data-time="${one.number}"]`);
     if (cell) cell.textContent = one.time;
   }
-  if (fresh) rows = samples = [];
+  if (fresh) [rows, samples] = [[], []];
   for (const row of answer.rows) {
     if (row.back_to !== undefined) rows = rows.filter((old) => old.step <= row.back_to);
-    else rows = [...rows, row];
+    else rows.push(row);
   }
   if (answer.samples) samples = answer.samples;
   rowsNext = answer.next;
@@ -564,7 +564,7 @@ function pause() {
   if (failures) return Math.min(10000, 500 * 2 ** Math.min(failures, 5));
   const live = runs.some((run) => LIVE.has(run.state));
   const looking = !document.hidden && workbench.activeTab() === "train";
-  if (live && looking) return rows.length ? FAST : FIRST;
+  if (live && looking) return rows.length > 200 ? CALM : rows.length ? FAST : FIRST;
   return live && !document.hidden ? SLOW : IDLE;
 }
 
