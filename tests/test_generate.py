@@ -41,7 +41,6 @@ def either(request, monkeypatch):
         monkeypatch.setattr(decoders, "why_not_onnx", lambda model: "asked for by the test")
     if request.param == "transformers":
         monkeypatch.setattr(decoders, "why_not_llama", lambda model: "asked for by the test")
-        monkeypatch.setattr("workbench.generate.why_not_llama", lambda model: "asked for by the test")
     return request.param
 
 
@@ -116,6 +115,13 @@ def test_survivors_fill_the_gaps_from_the_end():
     assert survivors(over, in_order=False) == [0, 5, 2, 4]
     assert survivors([True, True, False], in_order=False) == [2]
     assert survivors([False, False], in_order=False) == [0, 1]
+
+
+def test_voices_share_a_batch_where_that_is_quicker(model, either):
+    fit, one, two = decoders.together(model), ("one", 1.0), ("two", 1.0)
+    assert fit([one, one])
+    assert fit([one, two]) == (either != "onnxruntime")
+    assert fit([one, ("one", 0.5)]) == (either == "hand-written"), "PEFT keeps one strength per adapter"
 
 
 # against transformers

@@ -12,6 +12,7 @@ runs, and why, is in `choose(...).reason`. All hold the same state and answer th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import Any
@@ -43,6 +44,15 @@ def choose(model: Model, voices: list[Voice], room: int) -> OnnxDecoder | LlamaD
         key, source = _read_by(model.hf, voices[0])
         return OnnxDecoder(model, key, source, lambda: _named(LlamaDecoder(model, voices[:1], room)), rotation)
     return LlamaDecoder(model, voices, room)
+
+
+def together(model: Model) -> Callable[[list[Voice]], bool]:
+    """Says of rows with these voices whether they should run as one batch."""
+    if why_not_llama(model) is not None:
+        return TransformersDecoder.together
+    if why_not_onnx(model) is None:
+        return lambda voices: voices[0] == voices[-1]  # one after the other by onnxruntime is quicker than all at once
+    return lambda voices: True
 
 
 def why_not_llama(model: Model) -> str | None:

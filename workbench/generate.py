@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.decoders import BASE, TransformersDecoder, Voice, choose, forward, why_not_llama
+from workbench.decoders import BASE, Voice, choose, forward, together
 from workbench.models import Model, ModelError
 from workbench.records import Sampling
 
@@ -222,10 +222,10 @@ def _batches(model: Model, ids: list[list[int]], voices: list[Voice], at_once: i
     """Rows that run together: neighbours in voice, then in length, so that little is padding."""
     order = sorted(range(len(ids)), key=lambda i: (voices[i][0] or "", voices[i][1], len(ids[i])))
     batches: list[list[int]] = []
-    mixes = why_not_llama(model) is None
+    fit = together(model)
     for i in order:
         full = not batches or len(batches[-1]) == at_once
-        if full or not (mixes or TransformersDecoder.together([voices[k] for k in [*batches[-1], i]])):
+        if full or not fit([voices[k] for k in [*batches[-1], i]]):
             batches.append([])
         batches[-1].append(i)
     return batches
