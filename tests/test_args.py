@@ -105,3 +105,22 @@ def test_of_a_large_model_fewer_answers_run_at_once_and_they_fill_the_batch(name
 def test_label_smoothing_is_refused_where_nothing_reads_it():
     with pytest.raises(ValueError, match="label_smoothing"):
         parse("dpo", {"label_smoothing": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "processes", "said"),
+    [
+        ("ppo", {}, 0, "at least 1"),
+        ("dpo", {}, 2, "only ppo"),
+        ("ppo", {"batch_size": 9}, 2, "evenly"),
+        ("ppo", {"batch_size": 8, "minibatches": 4}, 4, "evenly"),
+    ],
+)
+def test_batches_must_be_shareable(name, values, processes, said):
+    with pytest.raises(ValueError, match=said):
+        learn_args.check_processes(name, parse(name, values), processes)
+
+
+def test_batches_that_can_be_shared_pass():
+    learn_args.check_processes("dpo", parse("dpo", {}), 1)
+    learn_args.check_processes("ppo", parse("ppo", {"batch_size": 8, "minibatches": 2}), 4)

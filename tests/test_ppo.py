@@ -407,6 +407,23 @@ def test_two_processes_learn_what_one_does(bases, tmp_path):
         assert together[1][key] == pytest.approx(told[1][key], rel=1e-3, abs=1e-4)
 
 
+def test_a_run_shared_by_two_processes_is_one_run(place):
+    from workbench import processes
+    from workbench.learn.args import parse
+
+    made, store, changes = place
+    changes |= {"steps": 2}  # later the last bits, which depend on who sums what, have changed some sampled token
+    alone = small_runs.done(made, small_runs.launch(made, store, "ppo", **changes))
+    shared = jobs.prepare(made, store, "ppo", parse("ppo", small_runs.SMALL | changes | {"held_out": 99}))
+    assert processes.torchrun(shared.folder, 2) == 0
+    shared = jobs.run(made.workspace, shared.number)
+    assert shared.state == "done" and shared.adapter is not None
+    one, two = ([r for r in small_runs.figures(run) if "reward" in r] for run in (alone, shared))
+    assert [r["step"] for r in two] == [1, 2]
+    for key in ("reward", "length", "ended"):
+        assert [r[key] for r in two] == pytest.approx([r[key] for r in one], rel=1e-3)
+
+
 def test_fewer_processes_than_asked_for_is_an_error(monkeypatch):
     from workbench.learn import world
 

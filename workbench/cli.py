@@ -141,12 +141,13 @@ def _train_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--from", dest="start_from", type=int, metavar="RUN", help="start from this run's model")
     p.add_argument("--despite-red", action="store_true", help="take a reward model whose test says red, or is missing")
     p.add_argument("--detach", action="store_true", help="return at once; the job goes on by itself")
+    p.add_argument("--processes", type=int, default=1, metavar="N", help="share every batch by torchrun (ppo only)")
     p.add_argument("--settings", action="store_true", help="list the method's settings instead")
 
 
 def train(args: Args) -> int:
     """Train a model on what was collected."""
-    from workbench import jobs
+    from workbench import jobs, processes
     from workbench.learn import args as learn_args
 
     if args.settings:
@@ -160,11 +161,14 @@ def train(args: Args) -> int:
         if not equals:
             raise ValueError(f"--set {item}: write it as NAME=VALUE")
         values[name.strip()] = value
-    chosen = learn_args.parse(args.method, values, args.preset)
+    chosen, made = learn_args.parse(args.method, values, args.preset), _settings(args)
+    learn_args.check_processes(args.method, chosen, args.processes)
+    begin = jobs.launch if args.processes == 1 else jobs.prepare
     with _store(args) as store:
-        past = args.despite_red
-        run = jobs.launch(_settings(args), store, args.method, chosen, args.start_from, despite_red=past)
+        run = begin(made, store, args.method, chosen, args.start_from, despite_red=args.despite_red)
     print(f"{run.title} in {run.folder}", flush=True)
+    if args.processes > 1:
+        return processes.torchrun(run.folder, args.processes)
     return 0 if args.detach else _follow(run)
 
 
@@ -179,11 +183,10 @@ def _follow(run: Any) -> int:
         run = jobs.run(workspace, run.number)
         rows, line = run.metrics(line)
         for row in rows:
-            figures = [
-                f"{k} {v:.4g}" for k, v in row.items() if isinstance(v, float) and k[-4:] not in ("_low", "high")
-            ]
-            if figures and "step" in row:
-                print(f"step {row['step']}/{run.status.get('steps')}  {'  '.join(figures)}", flush=True)
+            numbers = {k: v for k, v in row.items() if isinstance(v, float) and k[-4:] not in ("_low", "high")}
+            if numbers and "step" in row:
+                figures = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+                print(f"step {row['step']}/{run.status.get('steps')}  {figures}", flush=True)
         if run.status.get("message") not in ("", said):
             said = run.status["message"]
             print(said, flush=True)
@@ -257,6 +260,7 @@ def stop(args: Args) -> int:
 def _resume_options(p: argparse.ArgumentParser) -> None:
     _number_option(p)
     p.add_argument("--detach", action="store_true", help="return at once; the job goes on by itself")
+    p.add_argument("--processes", type=int, default=1, metavar="N", help="share every batch by torchrun (ppo only)")
 
 
 def resume(args: Args) -> int:

@@ -147,3 +147,9 @@ class Standby:
 
 
 standby = Standby()
+
+
+def torchrun(folder: Path, processes: int) -> int:
+    """Be the prepared run in `folder`, shared by so many processes of this machine; its exit code when it has ended."""
+    shared = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return subprocess.call([sys.executable, "-m", *shared, "-m", "workbench", "run", str(folder)])

@@ -230,6 +230,16 @@ def check(args: TrainArgs) -> None:
         raise ValueError(f"--set label_smoothing={args.label_smoothing}: only loss=robust reads it")  # type: ignore[attr-defined]
 
 
+def check_processes(name: str, args: TrainArgs, processes: int) -> None:
+    """Raise ValueError unless so many processes can share the method's batches."""
+    if processes < 1:
+        raise ValueError(f"--processes {processes}: must be at least 1")
+    if processes > 1 and name != "ppo":
+        raise ValueError(f"--processes {processes}: only ppo shares its batches, not {name}")
+    if args.batch_size % (processes * getattr(args, "minibatches", 1)):
+        raise ValueError(f"--processes {processes}: must divide batch_size, which is {args.batch_size}, evenly")
+
+
 def learning_rate(name: str, parameters: int | None) -> Choice:
     """The default rate of a LoRA for a model of so many parameters: small models need larger ones."""
     m = method(name)

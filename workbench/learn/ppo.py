@@ -317,7 +317,8 @@ def train(work: Work) -> dict[str, Any]:
             told = ppo.iterate(prompts[step - 1], step)
             rejected = 0
             report.metrics(step, **told, **limits(ppo, machine, told))
-            print(f"step {step}  reward {told['reward']:.4f}  KL {told['kl_train']:.3f}", flush=True)
+            if first:
+                print(f"step {step}  reward {told['reward']:.4f}  KL {told['kl_train']:.3f}", flush=True)
         except NotFinite as error:
             rejected += 1
             report.metrics(step, rejected=True)
