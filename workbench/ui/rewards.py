@@ -129,7 +129,7 @@ def in_words(reward: str) -> str:
     """A sum spelt out, "" for a single source, whose name says enough. Raises RewardError."""
     terms = reward_sources.parse(reward)
     if len(terms) == 1 and terms[0].weight == 1:
-        return "No real task has such a score; PPO cannot fool it." if terms[0].kind == "gold" else ""
+        return "No real task has such a score; it cannot be fooled." if terms[0].kind == "gold" else ""
 
     def said(term: Term) -> str:
         source = {"run": f"run {term.what}", "gold": "gold", "file": term.what}[term.kind]
