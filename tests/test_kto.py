@@ -76,6 +76,12 @@ def test_examples_reach_the_trainer_as_the_templates_token_ids(opened):
         assert made[k]["KL_completion_ids"] == made[k ^ 1]["completion_ids"], "from its own physical batch of two"
 
 
+def test_the_first_batch_says_which_answers_are_good(opened):
+    text = (opened().folder / "first_batch.txt").read_text()
+    assert "[chosen] Yes, so it is.<|end|>" in text or "[rejected] no!<|end|>" in text
+    assert "[chosen] no!" not in text and "[rejected] Yes" not in text
+
+
 def test_at_the_start_the_loss_is_a_half_and_nothing_is_told_apart(opened):
     work = opened(steps=1, evaluate_every=1, desirable_weight=1, undesirable_weight=1)
     kto.train(work)
