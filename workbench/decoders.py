@@ -299,12 +299,14 @@ def _slices(counts: list[int]) -> list[slice]:
 
 
 def _projection(linears: list[Any], speakers: list[Voice], merge: bool) -> Projection:
-    weight = torch.cat([_base(linear).weight for linear in linears]) if len(linears) > 1 else _base(linears[0]).weight
-    low = [_low_rank(linears, voice) for voice in speakers]
-    if merge and low[0] is not None:
-        down, up = low[0]
-        return Projection((weight.float() + up.float() @ down.float()).to(weight.dtype), [None])
-    return Projection(weight, low)
+    weights = [_merged(linear, speakers[0]) if merge else _base(linear).weight for linear in linears]
+    low = [None if merge else _low_rank(linears, voice) for voice in speakers]
+    return Projection(torch.cat(weights) if len(weights) > 1 else weights[0], low)
+
+
+def _merged(linear: Any, voice: Voice) -> Tensor:
+    weight, pair = _base(linear).weight, _low_rank([linear], voice)
+    return weight if pair is None else torch.addmm(weight.float(), pair[1].float(), pair[0].float()).to(weight.dtype)
 
 
 def _low_rank(linears: list[Any], voice: Voice) -> tuple[Tensor, Tensor] | None:
@@ -321,4 +323,6 @@ def _low_rank(linears: list[Any], voice: Voice) -> tuple[Tensor, Tensor] | None:
         else:
             downs.append(weight.new_zeros(0, weight.shape[1]))
             ups.append(weight.new_zeros(weight.shape[0], 0))
+    if len(linears) == 1:
+        return downs[0].to(base[0].dtype), ups[0].to(base[0].dtype)
     return torch.cat(downs).to(base[0].dtype), torch.block_diag(*ups).to(base[0].dtype)
