@@ -76,6 +76,12 @@ def test_examples_reach_the_trainer_as_the_templates_token_ids(opened):
         assert made[k]["KL_completion_ids"] == made[k ^ 1]["completion_ids"], "from its own physical batch of two"
 
 
+def test_the_first_batch_says_which_answers_are_good(opened):
+    text = (opened().folder / "first_batch.txt").read_text()
+    assert "[chosen] Yes, so it is.<|end|>" in text or "[rejected] no!<|end|>" in text
+    assert "[chosen] no!" not in text and "[rejected] Yes" not in text
+
+
 def test_at_the_start_the_loss_is_a_half_and_nothing_is_told_apart(opened):
     work = opened(steps=1, evaluate_every=1, desirable_weight=1, undesirable_weight=1)
     kto.train(work)
@@ -97,7 +103,7 @@ def test_it_learns_to_tell_good_from_bad_on_answers_it_never_saw(opened):
 
 
 def test_the_loss_is_the_papers(opened, monkeypatch):
-    work = opened(steps=1, batch_size=4, desirable_weight=1.0, undesirable_weight=0.5, beta=0.3)
+    work = opened(steps=1, batch_size=4, desirable_weight=1, undesirable_weight=0.5, beta=0.3, seed=4)
     with torch.no_grad():
         for name, weight in work.peft.named_parameters():
             if "lora_B" in name:
@@ -124,6 +130,7 @@ def test_the_loss_is_the_papers(opened, monkeypatch):
         above = torch.tensor(0.3 * (gain(e, "completion_ids") - z0))
         values.append((1.0 - torch.sigmoid(above)) if e["label"] else 0.5 * (1 - torch.sigmoid(-above)))
     expected = sum(values).item() / 4
+    assert {e["label"] for e in examples} == {True, False}
     # trl copies the adapter it starts with as its reference; here the base is to be that
     plain = kto.Trainer.__init__
 
@@ -136,6 +143,7 @@ def test_the_loss_is_the_papers(opened, monkeypatch):
     monkeypatch.setattr(kto.Trainer, "__init__", without_copy)
     kto.train(work)
     assert next(r["loss"] for r in rows_of(work) if "loss" in r) == pytest.approx(expected, abs=1e-4)
+    assert work.report.get("notices") == ["A good answer weighs 1, a bad one 0.5."]
 
 
 def test_it_needs_both_kinds(tmp_path):

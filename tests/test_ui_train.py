@@ -266,6 +266,15 @@ def test_a_reward_run_shows_its_verdict_and_its_checks(filled):
         rewards.gate(filled, {"run": prepared(filled).number})
 
 
+def test_simulated_raters_are_named_with_every_verdict(filled):
+    folder = reward_runs.folder(filled.settings.workspace, 1)
+    gate = json.loads((folder / "gate.json").read_text())
+    (folder / "gate.json").write_text(json.dumps(gate | {"simulated": 1500}))
+    assert rewards.label(jobs.run(filled.settings.workspace, 1)).endswith("88 % (84 to 91), simulated raters")
+    said = runs.brief(jobs.run(filled.settings.workspace, 1))["verdict"]["reason"]
+    assert said.endswith("held-out choices. 1,500 of its comparisons are by simulated raters.")
+
+
 def test_of_several_reasons_the_badge_gives_one(filled):
     folder = reward_runs.folder(filled.settings.workspace, 1, "amber")
     gate = json.loads((folder / "gate.json").read_text())

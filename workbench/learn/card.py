@@ -47,7 +47,7 @@ def _result(result: dict[str, Any]) -> list[str]:
     for key, label in (
         ("gold", "Gold score on held-out prompts, 0 to 1"),
         ("heldout_loss", "Held-out loss, nats per token"),
-        ("accuracy", "Held-out pairs told apart, share"),
+        ("accuracy", "Held-out judgements met, share"),
         ("kl", "Distance from the start, nats per answer"),
     ):
         if result.get(key) is not None:

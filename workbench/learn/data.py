@@ -24,7 +24,6 @@ WORLD_PROMPTS = 2000  # of the sandbox's own, for a method that learns from prom
 TEXTS: dict[str, tuple[str, ...]] = {
     "sft": ("completion",),
     "dpo": ("chosen", "rejected"),
-    "kto": ("completion",),
     "orpo": ("chosen", "rejected"),
     "ppo": (),
     "rloo": (),
@@ -189,7 +188,8 @@ def first_batch(tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArg
 
     Each item has "prompt" and, by method, "completion" or "chosen" and "rejected" (these are learned from, the prompt
     is only read), "tokens" (of its longest text) and "cut" (whether max_tokens shortens it). A ranking is one
-    "completion" that lists its answers, each after its place.
+    "completion" that lists its answers, each after its place; a single answer judged good is "chosen", a bad one
+    "rejected".
     """
     batch = []
     for i in order(rows, args.batch_size, args.seed):
@@ -210,6 +210,8 @@ def first_batch(tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArg
 def _texts(method: str, row: Row) -> list[tuple[str, str]]:
     if method == "reward":
         return [(f"answer {k}", text) for k, text in enumerate(row["answers"])]
+    if method == "kto":
+        return [("chosen" if row["label"] else "rejected", row["completion"])]
     return [(key, row[key]) for key in TEXTS[method]]
 
 

@@ -29,6 +29,8 @@ def train(work: Work) -> dict[str, Any]:
         common.look(work, 0, heldout.accuracy)
     examples = rows(work)
     good, bad = weights(examples["label"], a.desirable_weight, a.undesirable_weight)
+    if good != bad:
+        work.report.notice(f"A good answer weighs {good:.2g}, a bad one {bad:.2g}.")
     config = KTOConfig(
         **common.trainer_settings(work),
         beta=a.beta,

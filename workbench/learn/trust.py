@@ -23,7 +23,8 @@ RED, UNTESTED = "red", "untested"
 class Verdict:
     """What the gate said of a run's reward model. `level` is green, amber, red, or untested without a gate.json.
 
-    `reason` is one or more sentences, `helps` what would help; `accuracy` has "value", "low", "high" and "n".
+    `reason` is one or more sentences, `helps` what would help; `accuracy` has "value", "low", "high" and "n";
+    `simulated` is how many of the comparisons behind it are by simulated raters.
     """
 
     run: int
@@ -31,6 +32,7 @@ class Verdict:
     reason: str
     helps: str
     accuracy: dict[str, Any]
+    simulated: int = 0
 
     @property
     def trusted(self) -> bool:
@@ -60,7 +62,8 @@ def verdict(folder: Path) -> Verdict:
     if gate.get("verdict") not in ("green", "amber", RED):
         reason = "It never came to its test on held-out comparisons."
         return Verdict(number, UNTESTED, reason, "Train it to its end, or take another one.", {})
-    return Verdict(number, gate["verdict"], gate["reason"], gate["helps"], gate.get("accuracy") or {})
+    simulated = gate.get("simulated") or 0
+    return Verdict(number, gate["verdict"], gate["reason"], gate["helps"], gate.get("accuracy") or {}, simulated)
 
 
 def verdicts(reward: str, workspace: Path) -> list[Verdict]:

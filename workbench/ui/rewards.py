@@ -43,7 +43,8 @@ def badge(run: Run) -> dict[str, str] | None:
     if run.reward_model is None or run.active:
         return None
     found = trust.verdict(run.folder)
-    return {"level": found.level, "words": SIGNS[found.level], "reason": _one_sentence(found)}
+    by = f" {found.simulated:,} of its comparisons are by simulated raters." if found.simulated else ""
+    return {"level": found.level, "words": SIGNS[found.level], "reason": _one_sentence(found) + by}
 
 
 def _one_sentence(found: Verdict) -> str:
@@ -72,9 +73,7 @@ def gate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         }
         for f in told.get("findings") or []
     ]
-    simulated = told.get("simulated") or 0
-    note = f"{simulated} of the comparisons behind this are from simulated raters." if simulated else ""
-    return {"level": found.level, "words": SIGNS[found.level], "helps": found.helps, "rows": rows, "note": note}
+    return {"level": found.level, "words": SIGNS[found.level], "helps": found.helps, "rows": rows}
 
 
 def rate(found: Verdict) -> str:
@@ -84,10 +83,14 @@ def rate(found: Verdict) -> str:
 
 
 def label(run: Run) -> str:
-    """ "run 3, reward model, green, 88 % (84 to 91)" """
+    """ "run 3, reward model, green, 88 % (84 to 91)", and whether simulated raters taught it."""
     found = trust.verdict(run.folder)
     word = "not tested" if found.level == trust.UNTESTED else found.level
-    return ", ".join(filter(None, [f"run {run.number}", "reward model", word, rate(found)]))
+    return ", ".join(
+        filter(
+            None, [f"run {run.number}", "reward model", word, rate(found), "simulated raters" * bool(found.simulated)]
+        )
+    )
 
 
 def choice(context: Context, asked: str, despite: bool) -> dict[str, Any]:
@@ -129,7 +132,7 @@ def in_words(reward: str) -> str:
     """A sum spelt out, "" for a single source, whose name says enough. Raises RewardError."""
     terms = reward_sources.parse(reward)
     if len(terms) == 1 and terms[0].weight == 1:
-        return "No real task has such a score; PPO cannot fool it." if terms[0].kind == "gold" else ""
+        return "No real task has such a score; it cannot be fooled." if terms[0].kind == "gold" else ""
 
     def said(term: Term) -> str:
         source = {"run": f"run {term.what}", "gold": "gold", "file": term.what}[term.kind]

@@ -345,7 +345,7 @@ async function showChecks(run, place) {
     const answer = await call(server, "gate", { run });
     fill(place, el("table", {}, el("thead", {}, el("tr", {}, ["Check", "Verdict", "What was found"].map((text) => el("th", { scope: "col" }, text)))),
       el("tbody", {}, answer.rows.map((row) => el("tr", {}, el("th", { scope: "row" }, row.check), el("td", { class: "wb-check-verdict" }, pill(row)),
-        el("td", {}, row.says, row.helps ? el("span", { class: "wb-quiet" }, ` ${row.helps}`) : null))))), answer.note ? el("p", { class: "wb-quiet" }, answer.note) : null);
+        el("td", {}, row.says, row.helps ? el("span", { class: "wb-quiet" }, ` ${row.helps}`) : null))))));
   } catch (error) {
     sorry(place, error);
   }
