@@ -177,6 +177,7 @@ class GRPOArgs(RLOOArgs):
 class PPOArgs(RewardedArgs):
     """Proximal policy optimisation (Schulman et al. 2017) with a KL penalty (Ziegler et al. 2019)."""
 
+    kl_coefficient: float = setting(0.1, "What a nat of distance from the start costs: less moves further.", "", 0, 10)
     epochs: int = setting(4, "Times each round's answers are learned from.", "passes", 1, 100)
     minibatches: int = setting(1, "Updates in one pass over a round's answers.", "updates", 1, 256)
     kl_target: float | None = setting(
