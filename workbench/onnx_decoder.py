@@ -66,11 +66,13 @@ class OnnxDecoder:
         self.reason = "a small Llama on a CPU: run by onnxruntime"
         self.cos, self.sin = rotation
         self.room = len(self.cos)
+        self.names = [f"{part}{i}" for part in "kv" for i in range(self.config.num_hidden_layers)]
 
     def start(self, ids: Tensor, mask: Tensor) -> Tensor:
         rows, real = len(ids), mask.sum(1)
-        shape = (rows, self.config.num_key_value_heads, self.room, 2 * self.cos.shape[1])
-        self.caches = {f"{part}{i}": torch.empty(shape) for i in range(self.config.num_hidden_layers) for part in "kv"}
+        heads, width = self.config.num_key_value_heads, 2 * self.cos.shape[1]
+        # keys of every layer, then values: whatever a row has seen is moved at once
+        self.cache = torch.empty(2 * self.config.num_hidden_layers, rows, heads, self.room, width)
         self.ids, self.last = torch.zeros(rows, 1, dtype=torch.long), torch.arange(rows)
         self.seen, self.total = (real - 1).int(), torch.zeros((), dtype=torch.int32)  # a row's last place; the most + 1
         self.logits = torch.empty(rows, self.config.vocab_size)
@@ -97,11 +99,9 @@ class OnnxDecoder:
 
     def keep(self, index: Tensor) -> None:
         rows = len(index)
-        moved = (index != torch.arange(rows)).nonzero()[:, 0]
-        if len(moved):
-            taken = index[moved]
-            for cache in self.caches.values():
-                cache[moved, :, : self.longest] = cache[taken, :, : self.longest]
+        moved = [k for k, row in enumerate(index.tolist()) if k != row]
+        if moved:
+            self.cache[:, moved, :, : self.longest] = self.cache[:, index[moved], :, : self.longest]
         self.seen[:rows] = self.seen[index]
         self.seen, self.ids, self.last, self.logits = (x[:rows] for x in (self.seen, self.ids, self.last, self.logits))
         self.binding = self._bound(slice(rows), self.ids, self.last)
@@ -111,7 +111,7 @@ class OnnxDecoder:
 
     def _bound(self, rows: slice, ids: Tensor, last: Tensor) -> Any:
         """Tell onnxruntime where these rows' numbers lie; `bound` keeps that memory alive until the next time."""
-        caches = {name: cache[rows] for name, cache in self.caches.items()}
+        caches = dict(zip(self.names, self.cache[:, rows], strict=True))
         inputs = {"ids": ids, "last": last, "seen": self.seen[rows], "total": self.total}
         inputs |= {"cos": self.cos, "sin": self.sin} | caches
         outputs = {"logits": self.logits[rows]} | {f"new_{name}": cache for name, cache in caches.items()}
