@@ -99,6 +99,12 @@ def test_mean_ci_by_hand():
         mean_ci([])
 
 
+def test_an_interval_stays_within_what_values_can_be():
+    # 1, 1, 0: mean 2/3, spread 1/sqrt(3), half width 1.96 / 3 = .6533
+    assert mean_ci([1.0, 1.0, 0.0], (0.0, 1.0)) == (2 / 3, pytest.approx(0.0133, abs=1e-4), 1.0)
+    assert mean_ci([1.0], (0.0, 1.0)) == (1.0, 0.0, 1.0)
+
+
 @pytest.mark.parametrize(("given", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
 def test_waiting_threads_sleep_unless_told_otherwise(monkeypatch, given, found):
     monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
+from math import inf, sqrt
 
 Z95 = 1.959963984540054
 
@@ -23,8 +23,11 @@ def wilson(k: float, n: float) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def mean_ci(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean with its 95 % interval by the normal approximation, in the values' unit.
+UNIT = (0.0, 1.0)  # what a score from 0 to 1 can be at all
+
+
+def mean_ci(values: Sequence[float], within: tuple[float, float] = (-inf, inf)) -> tuple[float, float, float]:
+    """Mean with its 95 % interval by the normal approximation, in the values' unit, cut to what values can be at all.
 
     One value alone has no spread to judge by: its interval is then infinite. Raises ValueError without values.
     """
@@ -33,6 +36,6 @@ def mean_ci(values: Sequence[float]) -> tuple[float, float, float]:
         raise ValueError("a mean needs at least one value")
     mean = sum(values) / n
     if n == 1:
-        return mean, float("-inf"), float("inf")
+        return mean, *within
     half = Z95 * sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
-    return mean, mean - half, mean + half
+    return mean, max(within[0], mean - half), min(within[1], mean + half)

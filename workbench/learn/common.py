@@ -19,7 +19,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from workbench import generate, models, settings
-from workbench.intervals import Z95, mean_ci
+from workbench.intervals import UNIT, Z95, mean_ci
 from workbench.learn import checkpoints, data
 from workbench.learn.args import METHODS, TrainArgs, parse
 from workbench.learn.reporter import Reporter
@@ -208,7 +208,7 @@ def gold(prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Any]:
 
     scored = [score(p, a) for p, a in zip(prompts, answers, strict=True)]
     values = [s.total for s in scored if s is not None]
-    return named("gold", *mean_ci(values), len(values)) if values else {}
+    return named("gold", *mean_ci(values, UNIT), len(values)) if values else {}
 
 
 def named(key: str, value: float, low: float, high: float, n: int) -> dict[str, Any]:
@@ -265,7 +265,7 @@ def _final(work: Work, prompts: list[str]) -> dict[str, Any]:
     found = evaluate(work.model, prompts, work.sampling, adapter=POLICY, should_stop=work.alive)
     golds = [a.gold for a in found.answers]
     base = _base_golds(work, prompts)
-    start, won = mean(base), win_rate(base, golds)
+    start, won = mean(base, UNIT), win_rate(base, golds)
     return {
         **named("gold", found.gold, found.low, found.high, found.n),
         **named("base_gold", start.value, start.low, start.high, start.n),

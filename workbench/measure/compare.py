@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workbench.intervals import UNIT
 from workbench.measure.winrate import Mean, mean
 from workbench.records import Sampling
 
@@ -105,7 +106,7 @@ def compare(
     by_model = [[a for a in answers if a.model == j] for j in range(len(voices))]
     return Comparison(
         answers,
-        gold=[mean([a.gold for a in some if a.gold is not None]) for some in by_model],
+        gold=[mean([a.gold for a in some if a.gold is not None], UNIT) for some in by_model],
         length=[mean([a.tokens for a in some]) for some in by_model],
         kl=[mean([a.kl for a in some]) for some in by_model],
     )

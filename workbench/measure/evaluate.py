@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from workbench.generate import generate
+from workbench.intervals import UNIT
 from workbench.measure.winrate import Mean, Rate, mean, share
 from workbench.measure.winrate import win_rate as paired_win_rate
 from workbench.models import Model
@@ -137,9 +138,9 @@ def summarise(answers: Sequence[Answer]) -> Evaluation:
     if not answers:
         raise ValueError("an evaluation needs at least one prompt")
     n = len(answers)
-    total = mean([a.gold for a in answers])
+    total = mean([a.gold for a in answers], UNIT)
     names = dict.fromkeys(name for a in answers for name in a.parts)
-    parts = {name: mean([v for a in answers if (v := a.parts.get(name)) is not None]) for name in names}
+    parts = {name: mean([v for a in answers if (v := a.parts.get(name)) is not None], UNIT) for name in names}
     styles = Counter(a.style for a in answers).most_common()
     return Evaluation(
         gold=total.value,

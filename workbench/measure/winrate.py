@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -69,13 +70,13 @@ def share(k: int, n: int) -> Rate:
     return rate(k, 0, n - k)
 
 
-def mean(values: Sequence[float]) -> Mean:
-    """The mean of values as a Mean. Raises ValueError for values that are not finite."""
+def mean(values: Sequence[float], within: tuple[float, float] = (-inf, inf)) -> Mean:
+    """The mean of values as a Mean, its interval `within` what values can be at all. Raises ValueError for values that are not finite."""
     if not values:
         return Mean(float("nan"), float("-inf"), float("inf"), 0)
     if not np.isfinite(values).all():
         raise ValueError("a mean needs finite values")
-    return Mean(*mean_ci(values), len(values))
+    return Mean(*mean_ci(values, within), len(values))
 
 
 def win_rate(a: Sequence[float], b: Sequence[float], tie: float = 1e-9) -> Rate:
