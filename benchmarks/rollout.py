@@ -1,9 +1,10 @@
 """How many tokens a second our rollout writes against Hugging Face's `generate`, and whether both say the same.
 
-The goal on the bundled model: 2 times at batch 64, 4 times at batch 8. Reached on a busy two-core AMD machine, one thread
-each, processor time (wall time), best of 9: 5.2 (4.9) and 5.7 (4.0) times as the model is used, 6.7 (5.5) and 6.2 (5.9)
-with a policy's adapter. With rows that never end ("fixed") it is 4.0 (4.6) at batch 8, 2.0 (2.1) at 64 and 1.8 (2.0) at
-256: there reading the key-value cache takes the time, for both.
+The goal on the bundled model: 2 times at batch 64, 4 times at batch 8. Reached on two AMD cores that other programs
+used too, one thread, in several runs of best of 9 and more: as the model is used 3.8 to 5.7 times at batch 8 and 4.0
+to 6.4 at 64; with the adapter of a policy in training 3.2 to 5.0 and 6.0 to 6.9. Alone, a row of such a policy gains
+1.3 to 1.7 times: preparing its weights takes longer than its answer. With rows that never end it is 3.9 to 5.9 times
+at batch 8, 2.0 to 2.2 at 64 and 1.8 to 2.0 at 256: there the key-value cache takes the time, for both.
 
     python -m benchmarks.rollout [--model sandbox] [--batch 1 8 64] [--modes natural] [--clock cpu] [--json FILE]
 

@@ -222,10 +222,10 @@ def _batches(model: Model, ids: list[list[int]], voices: list[Voice], at_once: i
     """Rows that run together: neighbours in voice, then in length, so that little is padding."""
     order = sorted(range(len(ids)), key=lambda i: (voices[i][0] or "", voices[i][1], len(ids[i])))
     batches: list[list[int]] = []
-    fit = together(model)
+    fit = together(model) if len(set(voices)) > 1 else None  # rows of one voice always fit
     for i in order:
         full = not batches or len(batches[-1]) == at_once
-        if full or not fit([voices[k] for k in [*batches[-1], i]]):
+        if full or (fit and not fit([voices[k] for k in [*batches[-1], i]])):
             batches.append([])
         batches[-1].append(i)
     return batches

@@ -166,6 +166,9 @@ class RLOOArgs(RewardedArgs):
 class GRPOArgs(RLOOArgs):
     """Group relative policy optimisation (Shao et al. 2024): RLOO with every prompt's rewards brought to one scale."""
 
+    kl_coefficient: float = setting(
+        0.2, "What distance from the start costs, where rewards have deviation 1: less moves further.", "", 0, 10
+    )
     loss: str = setting(
         "dapo",
         "dapo: every token counts the same; grpo: every answer; dr_grpo: as dapo, and rewards keep their scale.",
