@@ -350,15 +350,15 @@ def test_ppo_without_a_reward_model_says_what_it_needs(place):
 # It learns
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_gold_rises_by_an_eighth_on_prompts_never_trained_on(seed):
-    """40 rounds of 64 answers, about half a minute on two idle cores."""
+    """20 rounds of 64 answers, about 12 seconds on two idle cores."""
     from workbench.learn.reward_sources import gold
     from workbench.measure.evaluate import evaluate
     from workbench.records import Sampling
     from workbench.sandbox import world
 
-    a = PPOArgs(steps=40, micro_batch=64, learning_rate=1e-3, seed=seed, reward="gold")
+    a = PPOArgs(steps=20, micro_batch=64, learning_rate=1e-3, seed=seed, reward="gold")
     model = models.load("sandbox")
     torch.manual_seed(seed)
     config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -369,7 +369,7 @@ def test_gold_rises_by_an_eighth_on_prompts_never_trained_on(seed):
     held = [p.text for p in world.sample(200, "heldout", seed=0)]
     for step, prompts in enumerate(ppo.prompts_of(rows, a), 1):
         state.iterate(prompts, step)
-    sampling = Sampling(temperature=0.8, max_new_tokens=48)
+    sampling = Sampling(temperature=0.8, max_new_tokens=64)
     before, after = evaluate(model, held, sampling), evaluate(model, held, sampling, adapter=POLICY)
     assert after.gold >= before.gold + 0.12
 

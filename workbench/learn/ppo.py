@@ -32,7 +32,9 @@ from workbench.learn.reward_sources import Reward, build
 from workbench.learn.world import World
 from workbench.records import Sampling
 
-HEAD_RATE = 10.0  # times the adapters' rate for the value's head, which starts at 0 and has to find the rewards' level
+# Times the adapters' rate for the value's head: its bias has to find the rewards' level soon, its weights must not fit
+# the few answers of one round (see docs/log.md).
+BIAS_RATE, HEAD_RATE = 10.0, 0.1
 SAME = 1e-9  # rewards closer than this are one and the same
 HORIZON = 10_000  # episodes over which the adaptive KL coefficient reacts (Ziegler et al. 2019)
 
@@ -65,9 +67,9 @@ class PPO:
     def __init__(self, actor: ActorCritic, reward: Reward, a: PPOArgs, world: World | None = None) -> None:
         """`a` as from `resolve`; `reward` gives one number per answer, higher is better; `world` shares the batch."""
         self.actor, self.reward, self.a, self.world = actor, reward, a, world or World()
-        head = list(actor.head.parameters())
         adapters = [w for name, w in actor.trainable.items() if not name.startswith("value_head.")]
-        groups = [{"params": adapters, "times": 1.0}, {"params": head, "times": HEAD_RATE}]
+        groups = [{"params": adapters, "times": 1.0}, {"params": [actor.head.weight], "times": HEAD_RATE}]
+        groups.append({"params": [actor.head.bias], "times": BIAS_RATE})
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, eps=1e-5, weight_decay=a.weight_decay, fused=True)
         self.kl_coefficient = a.kl_coefficient
         self.notices: list[str] = []
