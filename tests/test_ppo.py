@@ -412,7 +412,7 @@ def test_a_run_shared_by_two_processes_is_one_run(place):
     from workbench.learn.args import parse
 
     made, store, changes = place
-    changes |= {"steps": 2}  # later the last bits, which depend on who sums what, have changed some sampled token
+    changes |= {"steps": 2}
     alone = small_runs.done(made, small_runs.launch(made, store, "ppo", **changes))
     shared = jobs.prepare(made, store, "ppo", parse("ppo", small_runs.SMALL | changes | {"held_out": 99}))
     assert processes.torchrun(shared.folder, 2) == 0
@@ -420,8 +420,11 @@ def test_a_run_shared_by_two_processes_is_one_run(place):
     assert shared.state == "done" and shared.adapter is not None
     one, two = ([r for r in small_runs.figures(run) if "reward" in r] for run in (alone, shared))
     assert [r["step"] for r in two] == [1, 2]
+    # after an update the last bits, which depend on who sums what, may have changed a sampled token
     for key in ("reward", "length", "ended"):
-        assert [r[key] for r in two] == pytest.approx([r[key] for r in one], rel=1e-3)
+        assert two[0][key] == pytest.approx(one[0][key], rel=1e-6)
+    for key in ("entropy", "grad_norm"):
+        assert two[0][key] == pytest.approx(one[0][key], rel=0.02)
 
 
 def test_fewer_processes_than_asked_for_is_an_error(monkeypatch):
