@@ -33,7 +33,8 @@ CACHE = Path.home() / ".cache" / "alignment-workbench" / "trl-1.12"
 PINS = ("torch==2.13.0", "trl==1.12.0", "peft", "safetensors")
 clock = time.perf_counter
 WARM = 1  # updates before the clock starts
-LAST = 5  # updates over which the reward reached is a mean
+LAST = 10  # updates over which the reward reached is a mean
+KL = 0.05  # what a nat of distance costs, on both sides
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,7 @@ def ours(folder: Path, device: str, precision: str | None) -> dict[str, Any]:
         reward="run:1",
         warmup=0.0,
         stop_kl=0.0,
+        kl_coefficient=KL,
         end_penalty=1.0,
     )
     torch.manual_seed(0)
@@ -234,7 +236,8 @@ def ours(folder: Path, device: str, precision: str | None) -> dict[str, Any]:
     rewards, seconds = [], []
     for step, batch in enumerate(batches, 1):
         began = clock()
-        rewards.append(state.iterate(batch, step)["reward"])
+        told = state.iterate(batch, step)
+        rewards.append(told["reward"] - a.end_penalty * (1 - told["ended"]))  # as TRL tells it
         seconds.append(clock() - began)
     return summary(case, rewards, seconds, bare, device, f"{actor.dtype}".removeprefix("torch."))
 
@@ -294,7 +297,7 @@ def theirs(folder: Path, device: str, precision: str | None) -> dict[str, Any]:
         response_length=case["new_tokens"],
         temperature=0.8,
         learning_rate=case["learning_rate"],
-        kl_coef=0.05,
+        kl_coef=KL,
         vf_coef=0.1,
         missing_eos_penalty=1.0,
         stop_token="eos",

@@ -424,7 +424,7 @@ def test_a_run_shared_by_two_processes_is_one_run(place):
     for key in ("reward", "length", "ended"):
         assert two[0][key] == pytest.approx(one[0][key], rel=1e-6)
     for key in ("entropy", "grad_norm"):
-        assert two[0][key] == pytest.approx(one[0][key], rel=0.02)
+        assert two[0][key] == pytest.approx(one[0][key], rel=0.05)
 
 
 def test_fewer_processes_than_asked_for_is_an_error(monkeypatch):

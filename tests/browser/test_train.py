@@ -160,6 +160,18 @@ def test_5_6_7_a_real_run_from_the_click_to_compare(tmp_path, open_page):
         app.stop()
 
 
+def test_without_a_reward_model_the_sandboxs_own_score_can_be_chosen(looked_back, open_page):
+    page = train(open_page, looked_back)
+    page.get_by_role("radio", name=re.compile("^PPO")).check()
+    page.wait_for_selector("text=There is none yet. >> visible=true")
+    assert page.locator(".wb-start").is_disabled()
+    pick = page.get_by_label("Reward", exact=True)
+    assert pick.locator("option").all_inner_texts()[0] == "no reward model yet"
+    pick.select_option("gold")
+    page.wait_for_selector(".wb-start:not([disabled])")
+    assert "no reward model yet" not in pick.inner_text()
+
+
 def test_a_red_reward_model_is_shown_and_needs_a_click_that_is_sent(tmp_path, open_page, no_faults):
     workspace = tmp_path / "workspace"
     reward_runs.folder(workspace, 1, "red")

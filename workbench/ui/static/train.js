@@ -149,11 +149,12 @@ function setReward(text, typing = false) {
 
 function showReward() {
   const reward = plan.reward;
-  rewardBox.hidden = !reward || !!reward.missing;
-  if (rewardBox.hidden) return;
-  const known = [...reward.options, { value: OTHER, label: "other…" }];
+  rewardBox.hidden = !reward;
+  if (!reward) return;
+  const none = reward.missing ? [{ value: "", label: "no reward model yet" }] : [];
+  const known = [...none, ...reward.options, { value: OTHER, label: "other…" }];
   if ([...rewardPick.options].map((o) => o.label).join("\n") !== known.map((o) => o.label).join("\n")) fill(rewardPick, known.map((o) => el("option", { value: o.value }, o.label)));
-  const other = rewardBox.dataset.other === "yes" || !reward.options.some((o) => o.value === reward.value);
+  const other = rewardBox.dataset.other === "yes" || ![...none, ...reward.options].some((o) => o.value === reward.value);
   rewardPick.value = other ? OTHER : reward.value;
   rewardText.hidden = rewardDoc.hidden = !other;
   rewardSays.textContent = reward.says;
