@@ -163,7 +163,7 @@ def test_5_6_7_a_real_run_from_the_click_to_compare(tmp_path, open_page):
 def test_without_a_reward_model_the_sandboxs_own_score_can_be_chosen(looked_back, open_page):
     page = train(open_page, looked_back)
     page.get_by_role("radio", name=re.compile("^PPO")).check()
-    page.wait_for_selector("text=There is none yet. >> visible=true")
+    page.wait_for_selector("text=There is none yet: train one first.")
     assert page.locator(".wb-start").is_disabled()
     pick = page.get_by_label("Reward", exact=True)
     assert pick.locator("option").all_inner_texts()[0] == "no reward model yet"
