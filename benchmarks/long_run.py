@@ -1,4 +1,5 @@
-"""Claim: 1,000 PPO iterations at batch 32 take under 12 minutes; memory stays flat, and the page as quick as at first.
+"""Claim: 1,000 PPO iterations at batch 32 take under 12 minutes, and the page is as quick at the end as at first. The
+job's memory should stay flat: measured, it rose by 8 % between steps 86 and 984, ever more slowly.
 
 Starts a PPO run on the bundled model (reward: gold) and the real page over the same workspace, with its Train tab open
 in a real Chromium. Early in the run and again near its end it notes the job's memory, the longest gaps between two

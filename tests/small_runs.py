@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,18 @@ def opened(
         yield common.Work.open(run, report)
     finally:
         report.close()
+
+
+@contextmanager
+def opener(made: settings.Settings, store: Store, method: str) -> Iterator[Any]:
+    """A function that opens runs as `opened` does, each with a seed of its own, so that none is taken for another."""
+    with ExitStack() as stack:
+
+        def open_(method=method, start_from=None, **changes):
+            changes = {"seed": len(jobs.runs(made.workspace))} | changes
+            return stack.enter_context(opened(made, store, method, start_from, **changes))
+
+        yield open_
 
 
 def until(condition, seconds: float = 240.0):

@@ -22,17 +22,8 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def opened(place):
-    made, store = place
-    stack = []
-
-    def open_(method="kto", start_from=None, **changes):
-        changes = {"seed": len(jobs.runs(made.workspace))} | changes
-        stack.append(small_runs.opened(made, store, method, start_from, **changes))
-        return stack[-1].__enter__()
-
-    yield open_
-    for each in stack:
-        each.__exit__(None, None, None)
+    with small_runs.opener(*place, "kto") as open_:
+        yield open_
 
 
 def rows_of(work):

@@ -32,16 +32,10 @@ def place(tmp_path_factory):
 @pytest.fixture
 def opened(place):
     made, store, usual = place
-    stack = []
-
-    def open_(method, start_from=None, **changes):
-        changes = (usual if method in TRAIN else {}) | {"seed": len(jobs.runs(made.workspace))} | changes
-        stack.append(small_runs.opened(made, store, method, start_from, **changes))
-        return stack[-1].__enter__()
-
-    yield open_
-    for each in stack:
-        each.__exit__(None, None, None)
+    with small_runs.opener(made, store, "rloo") as open_:
+        yield lambda method, start_from=None, **changes: open_(
+            method, start_from, **((usual if method in TRAIN else {}) | changes)
+        )
 
 
 def rows_of(work):
