@@ -18,7 +18,7 @@ const adder = el("div", { class: "wd-adder", hidden: true });
 const notice = el("div", { class: "wd-notice", role: "status" });
 const promptText = el("h2", { class: "wb-prompt" });
 const promptNote = el("p", { class: "wb-quiet" });
-const field = el("textarea", { class: "wb-words wd-field", id: "wd-field", rows: 5, spellcheck: "true", "aria-describedby": "wd-status" });
+const field = el("textarea", { class: "wb-words wd-field", id: "wd-field", rows: 5, spellcheck: "true", "aria-describedby": "wd-status", disabled: true });  // until a prompt is open: words written before would belong to none
 const preview = el("div", { class: "wd-preview wb-words", tabindex: "0", role: "region", "aria-label": "Preview", hidden: true });
 const status = el("span", { class: "wb-state", id: "wd-status", role: "status" });
 const saveWords = el("span", {}, "Save and next");
@@ -128,6 +128,7 @@ async function openPrompt(id) {
   }
   if (mine !== opening) return;
   open = answer;
+  field.disabled = false;
   list.querySelectorAll(".wd-item").forEach((item) => {
     if (Number(item.dataset.id) === id) item.setAttribute("aria-current", "true");
     else item.removeAttribute("aria-current");
