@@ -105,10 +105,18 @@ def test_an_interval_stays_within_what_values_can_be():
     assert mean_ci([1.0], (0.0, 1.0)) == (1.0, 0.0, 1.0)
 
 
-@pytest.mark.parametrize(("given", "found"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_waiting_threads_sleep_unless_told_otherwise(monkeypatch, given, found):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if given:
-        monkeypatch.setenv("OMP_WAIT_POLICY", given)
-    line = "import sys, workbench, os; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
-    assert subprocess.run([sys.executable, "-c", line], capture_output=True, text=True).stdout.strip() == found
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs"),
+    [
+        ("OMP_WAIT_POLICY", "PASSIVE", "ACTIVE"),
+        ("LRU_CACHE_CAPACITY", "64", "1024"),
+        ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64", "1024"),
+    ],
+)
+def test_what_torch_reads_once_is_set_before_it_comes_unless_somebody_did(monkeypatch, name, ours, theirs):
+    line = f"import sys, workbench, os; assert 'torch' not in sys.modules; print(os.environ['{name}'])"
+    for given, found in ((None, ours), (theirs, theirs)):
+        monkeypatch.delenv(name, raising=False)
+        if given:
+            monkeypatch.setenv(name, given)
+        assert subprocess.run([sys.executable, "-c", line], capture_output=True, text=True).stdout.strip() == found
