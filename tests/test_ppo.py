@@ -412,7 +412,7 @@ def test_a_run_shared_by_two_processes_is_one_run(place):
     from workbench.learn.args import parse
 
     made, store, changes = place
-    changes |= {"steps": 2}
+    changes |= {"steps": 2, "epochs": 1}  # Adam turns last bits into steps: later passes part for good
     alone = small_runs.done(made, small_runs.launch(made, store, "ppo", **changes))
     shared = jobs.prepare(made, store, "ppo", parse("ppo", small_runs.SMALL | changes | {"held_out": 99}))
     assert processes.torchrun(shared.folder, 2) == 0
@@ -424,7 +424,7 @@ def test_a_run_shared_by_two_processes_is_one_run(place):
     for key in ("reward", "length", "ended"):
         assert two[0][key] == pytest.approx(one[0][key], rel=1e-6)
     for key in ("entropy", "grad_norm"):
-        assert two[0][key] == pytest.approx(one[0][key], rel=0.05)
+        assert two[0][key] == pytest.approx(one[0][key], rel=0.01)
 
 
 def test_fewer_processes_than_asked_for_is_an_error(monkeypatch):

@@ -79,7 +79,7 @@ def main(settings: Settings, as_json: bool = False) -> int:
             stages.append(dpo_stage(settings, store, model))
             stages.append(reward_stage(settings, store))
             stages.append(ppo_stage(settings, store, "ppo", None))
-            stages.append(ppo_stage(settings, store, "sft+ppo", sft))
+            stages.append(ppo_stage(settings, store, "sft+ppo", sft, batch_size=128))
             vote_blind(settings, store, model)
     finally:
         standby.stop()
@@ -180,15 +180,16 @@ def reward_stage(settings: Settings, store: Store) -> Stage:
     )
 
 
-def ppo_stage(settings: Settings, store: Store, name: str, start: int | None) -> Stage:
-    """PPO on the newest reward model's score alone, from the base or from the model of run `start`."""
+def ppo_stage(settings: Settings, store: Store, name: str, start: int | None, **values: int) -> Stage:
+    """PPO on the newest reward model's score alone, from the base or from the model of run `start`, which has less far
+    to go and gains by more answers a round."""
     began = time.monotonic()
     say(f"PPO learns from the reward model alone, from {'the base' if start is None else f'run {start}'}.")
-    return stage_of(jobs.wait(settings.workspace, _launch(settings, store, "ppo", start)), began, name)
+    return stage_of(jobs.wait(settings.workspace, _launch(settings, store, "ppo", start, **values)), began, name)
 
 
-def _launch(settings: Settings, store: Store, method: str, start: int | None = None) -> int:
-    values = {"seed": SEED} if method == "reward" else {"seed": SEED, "final_prompts": EVALUATED}
+def _launch(settings: Settings, store: Store, method: str, start: int | None = None, **values: int) -> int:
+    values |= {"seed": SEED} if method == "reward" else {"seed": SEED, "final_prompts": EVALUATED}
     # the demo shows what any reward model brings, and its table says the verdict
     return jobs.launch(settings, store, method, parse(method, values), start, despite_red=True).number
 

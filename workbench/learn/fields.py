@@ -190,7 +190,7 @@ class PPOArgs(RewardedArgs):
         "k1", "How the distance is estimated at each token; all three are numbers here.", choices=("k1", "k2", "k3")
     )
     gamma: float = setting(1.0, "How much a later reward counts at each token before it.", "", 0.0, 1.0)
-    lam: float = setting(0.95, "GAE's lambda: 1 trusts what happened, 0 the value's forecast.", "", 0.0, 1.0)
+    lam: float = setting(1.0, "GAE's lambda: 1 trusts what happened, 0 the value's forecast.", "", 0.0, 1.0)
     clip: float = setting(
         0.2, "How far a token's probability may move in one round before it stops counting.", "", 0.01, 1
     )

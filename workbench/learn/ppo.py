@@ -70,7 +70,7 @@ class PPO:
         adapters = [w for name, w in actor.trainable.items() if not name.startswith("value_head.")]
         groups = [{"params": adapters, "times": 1.0}, {"params": [actor.head.weight], "times": HEAD_RATE}]
         groups.append({"params": [actor.head.bias], "times": BIAS_RATE})
-        self.optimizer = torch.optim.AdamW(groups, lr=0.0, eps=1e-5, weight_decay=a.weight_decay, fused=True)
+        self.optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=a.weight_decay, fused=True)
         self.kl_coefficient = a.kl_coefficient
         self.notices: list[str] = []
 
@@ -343,7 +343,9 @@ def train(work: Work) -> dict[str, Any]:
             save_checkpoint(ppo, work, step)
         if stopping:
             break
-    return common.finish(work) if first else {}
+    result = common.finish(work) if first else {}
+    world.leave()
+    return result
 
 
 def nothing_more(work: Work, step: int) -> dict[str, Any]:

@@ -24,6 +24,12 @@ class World:
         if self.size != asked:
             raise RuntimeError(f"{asked} processes were asked for, and {self.size} came")
 
+    def leave(self) -> None:
+        """Wait for all and part: a process that just ends while the others are connected to it may abort."""
+        if self.size > 1:
+            dist.barrier()
+            dist.destroy_process_group()
+
     def share(self, n: int) -> range:
         """Which of `n` rows are this process's. Raises ValueError when they cannot be shared evenly."""
         if n % self.size:
