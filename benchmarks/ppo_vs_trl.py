@@ -3,12 +3,13 @@
 The goal: on the bundled model at least 3.5 times TRL's episodes a second at no lower reward; on a randomly initialised
 Llama of 100 million parameters at least 1.5 times, with at most half of its peak memory above the bare process.
 
-    python -m benchmarks.ppo_vs_trl [--json FILE] [--models sandbox llama-100m] [--device cpu] [--repeats 2]
+    python -m benchmarks.ppo_vs_trl [--json FILE] [--models sandbox llama-100m] [--device cpu] [--repeats 3]
 
 TRL and what it needs are installed once into an environment of their own (~/.cache/alignment-workbench/trl-1.12, or
 --environment FOLDER). Both sides get the same base, LoRA (rank 16 on all linear layers), reward model, prompts, batch,
 lengths, epochs, learning rate and number of updates. They run in turn, each in a process of its own, since the machine
-may be doing other things; the first updates warm up and are not timed. The reward model is a linear probe of gold on
+may be doing other things; repeat k has seed k on both sides. Speed and memory are medians over the repeats, the reward
+is their mean, with each seed's difference; the first updates warm up and are not timed. The reward model is a linear probe of gold on
 the base's hidden state (random for the random Llama), so that nothing has to be trained first. TRL trains a second
 full model for the value, as it must; it computes in float32 or under bfloat16 autocast, whichever is faster here.
 """
@@ -64,7 +65,7 @@ def main() -> int:
         clock = time.process_time
         os.environ["OMP_NUM_THREADS"] = "1"  # waiting threads would count as working
     if asked.side:
-        found = {"ours": ours, "trl": theirs}[asked.side](Path(asked.folder), asked.device, asked.precision)
+        found = {"ours": ours, "trl": theirs}[asked.side](Path(asked.folder), asked.device, asked.precision, asked.seed)
         print("RESULT " + json.dumps(found), flush=True)
         return 0
     python = environment(Path(asked.environment))
@@ -84,13 +85,14 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json")
     p.add_argument("--models", nargs="+", choices=CASES, default=list(CASES))
     p.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    p.add_argument("--repeats", type=int, default=2)
+    p.add_argument("--repeats", type=int, default=3)
     p.add_argument("--updates", type=int, help="instead of the case's own number")
     p.add_argument("--precisions", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
     p.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: on one core, for a busy machine")
     p.add_argument("--environment", default=str(CACHE))
     for hidden in ("--side", "--folder", "--precision"):
         p.add_argument(hidden, help=argparse.SUPPRESS)
+    p.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     return p
 
 
@@ -198,7 +200,7 @@ def memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def ours(folder: Path, device: str, precision: str | None) -> dict[str, Any]:
+def ours(folder: Path, device: str, precision: str | None, seed: int) -> dict[str, Any]:
     """Run PPO as a job does, without looks and checkpoints."""
     import torch
 
@@ -222,8 +224,9 @@ def ours(folder: Path, device: str, precision: str | None) -> dict[str, Any]:
         stop_kl=0.0,
         kl_coefficient=KL,
         end_penalty=1.0,
+        seed=seed,
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = models.load(case["base"], device=device)
     model.adopt(common._with_adapter(model, a, folder / "runs", None), common.POLICY)
     if llama.merges(model.hf) and device == "cpu":
@@ -242,7 +245,7 @@ def ours(folder: Path, device: str, precision: str | None) -> dict[str, Any]:
     return summary(case, rewards, seconds, bare, device, f"{actor.dtype}".removeprefix("torch."))
 
 
-def theirs(folder: Path, device: str, precision: str | None) -> dict[str, Any]:
+def theirs(folder: Path, device: str, precision: str | None, seed: int) -> dict[str, Any]:
     """Run TRL's PPOTrainer: LoRA policy (the reference is the base without it), full value model, full reward model."""
     os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
     import torch
@@ -308,9 +311,9 @@ def theirs(folder: Path, device: str, precision: str | None) -> dict[str, Any]:
         report_to="none",
         save_strategy="no",
         disable_tqdm=True,
-        seed=0,
+        seed=seed,
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     trainer = PPOTrainer(
         args=config,
         processing_class=words,
@@ -352,25 +355,27 @@ def summary(
 
 
 def compare(case: Case, folder: Path, python: Path, asked: argparse.Namespace) -> dict[str, Any]:
-    """Run both sides in turn; medians over the repeats, TRL in the precision in which it is faster."""
+    """Run both sides in turn, repeat k with seed k on both; TRL in the precision in which it is faster."""
     found: dict[str, list[dict[str, Any]]] = {"ours": [], **{p: [] for p in asked.precisions}}
-    for _ in range(asked.repeats):
-        found["ours"].append(run(sys.executable, "ours", folder, asked, "-"))
+    for seed in range(asked.repeats):
+        found["ours"].append(run(sys.executable, "ours", folder, asked, "-", seed))
         for precision in asked.precisions:
-            found[precision].append(run(python, "trl", folder, asked, precision))
+            found[precision].append(run(python, "trl", folder, asked, precision, seed))
 
     def middle(side: str, key: str) -> float:
         return statistics.median(one[key] for one in found[side])
 
     best = max(asked.precisions, key=lambda p: middle(p, "episodes_per_s"))
+    rewards = {side: [one["reward"] for one in found[side]] for side in ("ours", best)}
     return {
         "model": case.model,
         "device": asked.device,
         "clock": asked.clock,
         "episodes_per_s_ratio": middle("ours", "episodes_per_s") / middle(best, "episodes_per_s"),
         "peak_memory_ratio": middle("ours", "peak_mb") / middle(best, "peak_mb"),
-        "reward_ours": middle("ours", "reward"),
-        "reward_theirs": middle(best, "reward"),
+        "reward_ours": statistics.mean(rewards["ours"]),
+        "reward_theirs": statistics.mean(rewards[best]),
+        "reward_differences": [a - b for a, b in zip(rewards["ours"], rewards[best], strict=True)],
         "reward_at_first": middle("ours", "first_reward"),
         "episodes_per_s_ours": middle("ours", "episodes_per_s"),
         "episodes_per_s_theirs": middle(best, "episodes_per_s"),
@@ -383,9 +388,11 @@ def compare(case: Case, folder: Path, python: Path, asked: argparse.Namespace) -
     }
 
 
-def run(python: Path | str, side: str, folder: Path, asked: argparse.Namespace, precision: str) -> dict[str, Any]:
+def run(
+    python: Path | str, side: str, folder: Path, asked: argparse.Namespace, precision: str, seed: int
+) -> dict[str, Any]:
     command = [str(python), "-m", "benchmarks.ppo_vs_trl", "--side", side, "--folder", str(folder)]
-    command += ["--device", asked.device, "--clock", asked.clock]
+    command += ["--device", asked.device, "--clock", asked.clock, "--seed", str(seed)]
     env = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run([*command, "--precision", precision], cwd=ROOT, env=env, capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
@@ -405,7 +412,8 @@ def show(row: dict[str, Any]) -> None:
         f"  peak MB       {row['peak_mb_ours']:8.0f} ours {row['peak_mb_theirs']:8.0f} TRL   "
         f"{row['peak_memory_ratio']:.2f} of it\n"
         f"  reward        {row['reward_ours']:8.3f} ours {row['reward_theirs']:8.3f} TRL   "
-        f"from {row['reward_at_first']:.3f}",
+        f"from {row['reward_at_first']:.3f}; ours - TRL by seed: "
+        + ", ".join(f"{d:+.3f}" for d in row["reward_differences"]),
         flush=True,
     )
 
