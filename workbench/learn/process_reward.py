@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from workbench.learn import llama
+from workbench.learn.actor_critic import number_format
 from workbench.learn.score import SCALE
 from workbench.models import Model, ModelError
 from workbench.processes import write_atomic
@@ -160,7 +161,7 @@ def _read(model: Model, peft: Any, rows: Sequence[Sequence[int]], places: Sequen
     """Last hidden states at the places of all rows, one after the other: (places, hidden), float32."""
     ids = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(model.device)
     if llama.why_not(model.hf) is None:
-        hidden = llama.Llama(model.hf, POLICY).hidden(ids)
+        hidden = llama.Llama(model.hf, POLICY, number_format(model.device.type).value).hidden(ids)
     else:
         caught: list[Tensor] = []
         hook = model.hf.base_model.register_forward_hook(lambda *of: caught.append(of[2].last_hidden_state))
