@@ -1,8 +1,9 @@
 """The process reward: every step of an answer is judged wrong, neutral or right, and the answer by its steps.
 
 After Lightman et al. 2023, "Let's Verify Step by Step": trained on steps labelled -1 / 0 / +1, read at each step's last
-token; an answer's score is the probability that no step is wrong and some step is right. With one step per answer, the answer as a whole, the
-same code trains an outcome reward (Cobbe et al. 2021), to compare with.
+token; an answer's score is the probability that its worst step is not wrong and that some step is right.
+With one step per answer, the answer as a whole, the same code trains an outcome reward (Cobbe et al. 2021), to compare
+with.
 """
 
 from __future__ import annotations
@@ -212,9 +213,10 @@ class ProcessRewardModel:
         cut = [self.split(answer) or [""] for answer in answers]
         return [list(zip(s, p, strict=True)) for s, p in zip(cut, self._probabilities(prompts, cut), strict=True)]
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str], how: str = "product") -> list[float]:
-        """One score per answer: the log-probability that no step is wrong ("product", the paper's) or that its worst
-        step is not ("min"); and, with either, that some step is right, or saying nothing would score best."""
+    def score(self, prompts: Sequence[str], answers: Sequence[str], how: str = "min") -> list[float]:
+        """One score per answer: the log-probability that its worst step is not wrong ("min", which measured better) or
+        that no step is ("product", the paper's); and, with either, that some step is right, or saying nothing would
+        score best."""
         if how not in ("product", "min"):
             raise ValueError(f"how must be product or min, not {how!r}")
         cut = [self.split(answer) or [""] for answer in answers]
@@ -267,9 +269,9 @@ class ProcessRewardModel:
         return hidden[row, place].float()
 
 
-def answer_score(steps: Sequence[Sequence[float]], how: str = "product") -> tuple[float, float]:
-    """(log P(no step is wrong), log P(some step is right)) from each step's P(wrong), P(neutral), P(right); "min" takes
-    the worst step alone for the first."""
+def answer_score(steps: Sequence[Sequence[float]], how: str = "min") -> tuple[float, float]:
+    """(log P(the worst step is not wrong), log P(some step is right)) from each step's P(wrong), P(neutral), P(right);
+    "product" takes no step wrong, all as if independent, for the first."""
     sound = [math.log(max(1 - p[0], 1e-9)) for p in steps]
     nothing = math.prod(1 - p[2] for p in steps)
     return (sum(sound) if how == "product" else min(sound)), math.log(max(1 - nothing, 1e-9))
