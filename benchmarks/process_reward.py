@@ -214,7 +214,7 @@ def figure(rows: list[dict[str, Any]], file: Path) -> None:
         band = [row["high"] for row in mine] + [row["low"] for row in reversed(mine)]
         group = {"legendgroup": name, "visible": "legendonly" if name in ("any right", "by product") else True}
         made.add_scatter(
-            x=n + n[::-1], y=band, fill="toself", fillcolor=colour, opacity=0.15, line_width=0, hoverinfo="skip",
+            x=n + n[::-1], y=band, mode="lines", fill="toself", fillcolor=colour, opacity=0.15, line_width=0, hoverinfo="skip",
             showlegend=False, **group,
         )  # fmt: skip
         line = {"color": colour, "dash": "dash" if name.endswith("vote") else "solid"}
