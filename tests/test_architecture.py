@@ -17,7 +17,7 @@ LAYERS = [
     {"collect", "models", "onnx_decoder", "decoders", "generate"},
     {"jobs", "learn"},
     {"measure"},
-    {"ui", "cli", "demo", "__main__"},
+    {"ui", "cli", "cli_shared", "cli_choosing", "demo", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # Learning looks at gold with measuring's own ruler; building the sandbox measures the base it has made.

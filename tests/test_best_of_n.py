@@ -44,6 +44,16 @@ def test_the_majority_by_hand():
     assert expected_majority(answers, values, 1, draws=4000) == pytest.approx(0.5, abs=0.03)
 
 
+def test_a_vote_by_weight_by_hand():
+    answers, values = ["7", "7", "8", None], [0.0, 0.0, 1.0, 0.0]
+    assert expected_majority(answers, values, 4, weights=[0.2, 0.3, 0.6, 9.0]) == 1  # .5 against .6; None has no vote
+    assert expected_majority(answers, values, 4, weights=[0.2, 0.5, 0.6, 0.0]) == 0
+    assert expected_majority(answers, values, 4, weights=[0.25, 0.5, 0.75, 0.0]) == 0.5
+    assert expected_majority(answers, values, 4, weights=[1.0] * 4) == expected_majority(answers, values, 4)
+    with pytest.raises(ValueError, match="and 2 weights"):
+        expected_majority(answers, values, 4, weights=[1.0, 1.0])
+
+
 def test_a_curve_has_an_interval_over_prompts():
     found = curve([([1, 2], [0, 1]), ([1, 2], [1, 0])], [1, 2])
     assert found[1].value == found[2].value == 0.5

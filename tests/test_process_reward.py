@@ -32,8 +32,8 @@ def test_a_step_is_read_at_its_last_token_and_the_last_at_the_end_token(base):
 def test_the_score_of_an_answer_by_hand():
     # steps wrong with .1 and .5, right with .8 and .2: log(.9 * .5) and log(1 - .2 * .8)
     steps = [(0.1, 0.1, 0.8), (0.5, 0.3, 0.2)]
-    assert pr.answer_score(steps) == pytest.approx((math.log(0.45), math.log(0.84)))
-    assert pr.answer_score(steps, "min") == pytest.approx((math.log(0.5), math.log(0.84)))
+    assert pr.answer_score(steps, "product") == pytest.approx((math.log(0.45), math.log(0.84)))
+    assert pr.answer_score(steps) == pytest.approx((math.log(0.5), math.log(0.84)))
     silent = sum(pr.answer_score([(0.0, 1.0, 0.0)]))
     assert silent < sum(pr.answer_score([(0.3, 0.0, 0.7)]))  # saying nothing is not the safest
 

@@ -14,7 +14,8 @@ SUM = "What is 23 + 34?"
     [
         (GIVES, "5 + 3 = 8 and 8 - 2 = 6, so 6 apples are left.", [1, 1, 1]),
         (GIVES, "3 + 5 = 8 and 8 - 2 = 6, so 6 apples are left.", [1, 1, 1]),
-        (GIVES, "5 + 3 = 8 and 8 - 2 = 5, so 5 apples are left.", [1, -1, 0]),  # 5 is a number of the question
+        (GIVES, "5 + 3 = 8 and 8 - 2 = 5, so 5 apples are left.", [1, -1, -1]),
+        (GIVES, "Tom has 5 apples. 5 + 3 = 8, 8 - 2 = 6.", [0, 1, 1]),  # what the question gave says nothing
         (GIVES, "5 + 3 = 9 and 9 - 2 = 7, so 7 apples are left.", [-1, -1, -1]),
         (GIVES, "5 + 3 = 7 and 8 - 2 = 6, so 6 apples are left.", [-1, 1, 1]),  # right in the end, wrong on the way
         (MORE, "Sure. 5 + 3 = 8, so Tom has 8 apples.", [0, 1, 1]),

@@ -11,11 +11,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from workbench import settings
-
-Args = argparse.Namespace
+from workbench.cli_choosing import best_of_n, best_options, rejection, rejection_options
+from workbench.cli_shared import Args, prompts_of, settings_of, store_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,18 +42,6 @@ def parser() -> argparse.ArgumentParser:
         options(sub)
         sub.set_defaults(run=function)
     return top
-
-
-def _settings(args: Args) -> settings.Settings:
-    return settings.load(args.workspace, getattr(args, "model", None))
-
-
-def _store(args: Args) -> Any:
-    from workbench.store import Store
-
-    made = _settings(args)
-    made.workspace.mkdir(parents=True, exist_ok=True)
-    return Store(made.database)
 
 
 # serve
@@ -88,7 +76,7 @@ def demo(args: Args) -> int:
     from workbench.demo import free_folder
     from workbench.demo import main as run
 
-    made = _settings(args)
+    made = settings_of(args)
     if args.workspace is None:
         made = replace(made, workspace=free_folder(made.workspace))
     return run(made, as_json=args.json)
@@ -108,7 +96,7 @@ def import_(args: Args) -> int:
     """Read a file of prompts, demonstrations or comparisons into the workspace."""
     from workbench.collect.importing import import_file
 
-    with _store(args) as store:
+    with store_of(args) as store:
         report = import_file(store, args.file, as_=args.kind, format=args.format, rater=args.rater)
     print(report)
     return 0
@@ -124,7 +112,7 @@ def export(args: Args) -> int:
     """Write what was collected to a file."""
     from workbench.collect.formats import write
 
-    with _store(args) as store:
+    with store_of(args) as store:
         n = write(store, args.what, args.file, args.format)
     print(f"Wrote {n} {args.what} to {args.file}.")
     return 0
@@ -161,10 +149,10 @@ def train(args: Args) -> int:
         if not equals:
             raise ValueError(f"--set {item}: write it as NAME=VALUE")
         values[name.strip()] = value
-    chosen, made = learn_args.parse(args.method, values, args.preset), _settings(args)
+    chosen, made = learn_args.parse(args.method, values, args.preset), settings_of(args)
     learn_args.check_processes(args.method, chosen, args.processes)
     begin = jobs.launch if args.processes == 1 else jobs.prepare
-    with _store(args) as store:
+    with store_of(args) as store:
         run = begin(made, store, args.method, chosen, args.start_from, despite_red=args.despite_red)
     print(f"{run.title} in {run.folder}", flush=True)
     if args.processes > 1:
@@ -214,7 +202,7 @@ def runs(args: Args) -> int:
     """List the runs, newest first."""
     from workbench import jobs
 
-    found = jobs.runs(_settings(args).workspace)
+    found = jobs.runs(settings_of(args).workspace)
     if args.json:
         print(
             json.dumps([{"number": r.number, "state": r.state, "config": r.config, "result": r.result} for r in found])
@@ -249,7 +237,7 @@ def stop(args: Args) -> int:
     """Stop a run."""
     from workbench import jobs
 
-    made = _settings(args)
+    made = settings_of(args)
     run = jobs.stop(made, jobs.run(made.workspace, args.number), save=args.save)
     if run.active:
         run = jobs.wait(made.workspace, run.number)
@@ -267,12 +255,12 @@ def resume(args: Args) -> int:
     """Go on with a stopped, failed or interrupted run from its newest intact checkpoint."""
     from workbench import jobs
 
-    made = _settings(args)
+    made = settings_of(args)
     run = jobs.resume(made, jobs.run(made.workspace, args.number))
     return 0 if args.detach else _follow(run)
 
 
-# compare, best-of-n, rejection, score, sandbox
+# compare, score, sandbox
 
 
 def _compare_options(p: argparse.ArgumentParser) -> None:
@@ -290,12 +278,12 @@ def compare(args: Args) -> int:
     from workbench.measure.compare import compare as side_by_side
     from workbench.records import Sampling
 
-    made = _settings(args)
+    made = settings_of(args)
     found = [jobs.run(made.workspace, n) for n in args.runs]
     for r in found:
         if r.adapter is None:
             raise ValueError(f"run {r.number} has no trained model; it is {r.state}")
-    prompts = args.prompt or _prompts(made, "heldout", args.n, args.seed)
+    prompts = args.prompt or prompts_of(made, "heldout", args.n, args.seed)
     model = models.load(made.model)
     voices = [(None, 0.0), *((model.attach(r.folder), args.strength) for r in found)]
     names = ["base", *(r.title for r in found)]
@@ -305,88 +293,6 @@ def compare(args: Args) -> int:
             print(f"\n> {prompts[answer.prompt]}")
         gold = "" if answer.gold is None else f"  [gold {answer.gold:.2f}]"
         print(f"{names[answer.model]}: {answer.text}{gold}")
-    return 0
-
-
-def _prompts(made: settings.Settings, split: Literal["train", "heldout"], n: int, seed: int) -> list[str]:
-    """The first prompts of the workspace, or some that the sandbox brings. Raises ValueError without any."""
-    if made.model == "sandbox":
-        from workbench.sandbox import world
-
-        return [p.text for p in world.sample(n, split, seed=seed)]
-    from workbench.store import Store
-
-    with Store(made.database) as store:
-        texts = [p.text for p in store.prompts(split)][:n]
-    if not texts:
-        raise ValueError(f"this workspace has no {'held-out' if split == 'heldout' else 'training'} prompts")
-    return texts
-
-
-def _best_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--reward", default="newest", help="run:NUMBER, gold, file:PATH.py or a sum (the newest reward model)"
-    )
-    p.add_argument("--n", type=int, default=8, help="answers to each prompt, of which the best is taken (8)")
-    p.add_argument("--prompts", type=int, default=200, help="how many prompts (200)")
-    p.add_argument("--from", dest="start_from", type=int, metavar="RUN", help="sample from this run's model (the base)")
-    p.add_argument("--temperature", type=float, default=0.8, help="of the samples (0.8)")
-    p.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (64)")
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
-
-
-def _sampler(args: Args, made: settings.Settings) -> dict[str, Any]:
-    """The model that samples, the reward that chooses, and how: what both commands hand on."""
-    from workbench import jobs, models
-    from workbench.learn import reward_sources
-    from workbench.records import Sampling
-
-    reward, _ = reward_sources.settle(args.reward, made)
-    model = models.load(made.model)
-    start = args.start_from
-    return {
-        "model": model,
-        "reward": reward_sources.build(reward, made.workspace / "runs", model),
-        "n": args.n,
-        "sampling": Sampling(temperature=args.temperature, max_new_tokens=args.max_new_tokens, seed=args.seed),
-        "adapter": None if start is None else model.attach(jobs.run(made.workspace, start).folder),
-    }
-
-
-def best_of_n(args: Args) -> int:
-    """Measure what taking the best of n answers by a reward gains, without training anything."""
-    from workbench.learn.reward_sources import gold
-    from workbench.measure import best_of_n as best
-
-    made = _settings(args)
-    found = best.best_of_n(prompts=_prompts(made, "heldout", args.prompts, args.seed), **_sampler(args, made))
-    print(best.gain(found, gold if made.model == "sandbox" and args.reward != "gold" else None))
-    return 0
-
-
-def _rejection_options(p: argparse.ArgumentParser) -> None:
-    _best_options(p)
-    p.add_argument("--keep", type=float, default=1.0, help="share of the prompts where choosing gained most (1)")
-    p.add_argument("--despite-red", action="store_true", help="take a reward model whose test says red, or is missing")
-
-
-def rejection(args: Args) -> int:
-    """Store the best of n answers to training prompts as demonstrations, for SFT to imitate."""
-    from workbench.learn import reward_sources, trust
-    from workbench.learn.rejection import collect
-
-    made = _settings(args)
-    named, _ = reward_sources.settle(args.reward, made)
-    trust.hold(named, made.workspace, args.despite_red)
-    with _store(args) as store:
-        prompts = _prompts(made, "train", args.prompts, args.seed)
-        kept = collect(store, prompts=prompts, keep=args.keep, by=named, **_sampler(args, made))
-        total = store.counts()["demonstrations"]
-    print(
-        f"Stored the best of {args.n} by {named} for {len(kept)} of {len(prompts)} prompts as simulated demonstrations."
-    )
-    print(f"Now SFT learns from {total}: python -m workbench train sft --workspace {made.workspace}")
     return 0
 
 
@@ -403,7 +309,7 @@ def score(args: Args) -> int:
     from workbench.learn.score import RewardModel, adapter_folder, score_file
     from workbench.processes import read_json
 
-    made = _settings(args)
+    made = settings_of(args)
     named = args.reward_model
     folder = jobs.run(made.workspace, int(named)).folder if named.isdigit() else Path(named)
     adapter_folder(folder)  # before the model is loaded: a wrong folder is told at once
@@ -446,8 +352,8 @@ COMMANDS: dict[str, tuple[Callable[[Args], int], Options, str]] = {
     "stop": (stop, _stop_options, "Stop a run."),
     "resume": (resume, _resume_options, "Go on with a stopped or interrupted run."),
     "compare": (compare, _compare_options, "Let the base and some runs answer the same prompts."),
-    "best-of-n": (best_of_n, _best_options, "Measure what taking the best of n answers by a reward gains."),
-    "rejection": (rejection, _rejection_options, "Store the best of n answers by a reward as demonstrations for SFT."),
+    "best-of-n": (best_of_n, best_options, "Measure what taking the best of n answers by a reward gains."),
+    "rejection": (rejection, rejection_options, "Store the best of n answers by a reward as demonstrations for SFT."),
     "score": (score, _score_options, "Score answers with a reward model."),
     "sandbox": (sandbox, _sandbox_options, "Make the bundled model again from its seed."),
 }

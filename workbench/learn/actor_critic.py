@@ -1,8 +1,8 @@
 """Policy, reference, reward and value on one frozen base: adapters and heads on it, run in small batches of like length.
 
-The policy is the adapter that is trained; the reference is the base, or a frozen adapter; the value is a linear head,
-on the policy's own last hidden state or on that of an adapter of its own. `Rows` are answers with their prompts;
-everything the arithmetic of losses.py needs comes back as [rows, longest answer].
+The policy is the adapter that is trained; the reference is the base, or a frozen adapter; the value is a linear head
+on the policy's own last hidden state (an adapter of its own brought nothing, docs/log.md). `Rows` are answers with
+their prompts; everything the arithmetic of losses.py needs comes back as [rows, longest answer].
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from workbench.learn import llama
 from workbench.models import Model
 from workbench.settings import Choice
 
-POLICY, VALUE = "default", "value"  # names of the trained adapters
+POLICY = "default"  # name of the trained adapter
 CHUNKS_PER_WORKER = 2  # a worker that has finished takes over from one that has not
 
 
@@ -98,8 +98,8 @@ class ActorCritic:
     """The models of PPO on `model`'s one base.
 
     model: with the policy's adapter (and the reference's) adopted; reference: name of a frozen adapter, None = base;
-    value_adapter: whether the value has an adapter of its own; temperature: every logit is divided by it;
-    rows_at_once: most rows that run together, halved by `smaller` when memory does not suffice.
+    temperature: every logit is divided by it; rows_at_once: most rows that run together, halved by `smaller` when
+    memory does not suffice.
     """
 
     def __init__(
@@ -108,13 +108,11 @@ class ActorCritic:
         reference: str | None = None,
         temperature: float = 1.0,
         rows_at_once: int = 64,
-        value_adapter: bool = False,
         dtype: torch.dtype | None = None,
         workers: int | None = None,
     ) -> None:
         self.model, self.reference, self.temperature = model, reference, temperature
         self.rows_at_once = rows_at_once
-        self.value_adapter = VALUE if value_adapter else POLICY
         self.reason = llama.why_not(model.hf)
         self.dtype = dtype or number_format(model.device.type).value
         if self.reason is None:
@@ -132,17 +130,16 @@ class ActorCritic:
         self.claim()
 
     def claim(self) -> None:
-        """Make the policy's and the value's own weights trainable and nothing else: again after attaching an adapter."""
-        trained = {POLICY, self.value_adapter}
+        """Make the policy's adapter and the value's head trainable and nothing else: again after attaching an adapter."""
         chosen: dict[str, Tensor] = {}
         for name, weight in self.model.peft.named_parameters():
-            weight.requires_grad_("lora_" in name and any(f".{adapter}." in name for adapter in trained))
+            weight.requires_grad_("lora_" in name and f".{POLICY}." in name)
             if weight.requires_grad:
                 chosen[name] = weight
         self.trainable = chosen | {"value_head.weight": self.head.weight, "value_head.bias": self.head.bias}
 
     def check_trainable(self) -> None:
-        """Raise RuntimeError unless exactly the policy's and the value's own weights can be trained.
+        """Raise RuntimeError unless exactly the policy's adapter can be trained, beside the value's head.
 
         PEFT turns gradients on and off as adapters are switched and loaded (peft #3447, #3580).
         """
@@ -164,9 +161,8 @@ class ActorCritic:
         return self.engines[adapter]
 
     def changed(self) -> None:
-        """The trained adapters have new values."""
-        for adapter in (POLICY, self.value_adapter):
-            self.engines.pop(adapter, None)
+        """The policy's adapter has new values."""
+        self.engines.pop(POLICY, None)
 
     def chunks(self, rows: Rows, chosen: Sequence[int]) -> list[Chunk]:
         """The chosen rows in batches of like length, the longest first."""
@@ -190,7 +186,7 @@ class ActorCritic:
 
     def map(self, work: Callable[[Chunk], Any], chunks: Sequence[Chunk]) -> list[Any]:
         """`work` on every chunk, in order; on a CPU several at a time."""
-        for adapter in (POLICY, self.value_adapter, self.reference):
+        for adapter in (POLICY, self.reference):
             self.engine(adapter)  # made here, since workers would each make their own
         if self.workers == 1 or len(chunks) == 1:
             return [work(chunk) for chunk in chunks]
@@ -207,8 +203,6 @@ class ActorCritic:
         own = self.engine(POLICY)
         hidden = own.hidden(chunk.ids)[chunk.at[0], chunk.at[1]]
         log_p, entropy = llama.log_prob(hidden, own.head, chunk.wanted, self.temperature)
-        if self.value_adapter != POLICY:
-            hidden = self.engine(self.value_adapter).hidden(chunk.ids)[chunk.at[0], chunk.at[1]]
         return log_p, entropy, self.head(hidden)[:, 0]
 
     @torch.no_grad()

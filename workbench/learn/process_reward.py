@@ -1,8 +1,9 @@
 """The process reward: every step of an answer is judged wrong, neutral or right, and the answer by its steps.
 
 After Lightman et al. 2023, "Let's Verify Step by Step": trained on steps labelled -1 / 0 / +1, read at each step's last
-token; an answer's score is the probability that no step is wrong and some step is right. With one step per answer, the answer as a whole, the
-same code trains an outcome reward (Cobbe et al. 2021), to compare with.
+token; an answer's score is the probability that its worst step is not wrong and that some step is right.
+With one step per answer, the answer as a whole, the same code trains an outcome reward (Cobbe et al. 2021), to compare
+with.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from workbench.learn import llama
+from workbench.learn.actor_critic import number_format
 from workbench.learn.score import SCALE
 from workbench.models import Model, ModelError
 from workbench.processes import write_atomic
@@ -160,7 +162,7 @@ def _read(model: Model, peft: Any, rows: Sequence[Sequence[int]], places: Sequen
     """Last hidden states at the places of all rows, one after the other: (places, hidden), float32."""
     ids = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(model.device)
     if llama.why_not(model.hf) is None:
-        hidden = llama.Llama(model.hf, POLICY).hidden(ids)
+        hidden = llama.Llama(model.hf, POLICY, number_format(model.device.type).value).hidden(ids)
     else:
         caught: list[Tensor] = []
         hook = model.hf.base_model.register_forward_hook(lambda *of: caught.append(of[2].last_hidden_state))
@@ -211,9 +213,10 @@ class ProcessRewardModel:
         cut = [self.split(answer) or [""] for answer in answers]
         return [list(zip(s, p, strict=True)) for s, p in zip(cut, self._probabilities(prompts, cut), strict=True)]
 
-    def score(self, prompts: Sequence[str], answers: Sequence[str], how: str = "product") -> list[float]:
-        """One score per answer: the log-probability that no step is wrong ("product", the paper's) or that its worst
-        step is not ("min"); and, with either, that some step is right, or saying nothing would score best."""
+    def score(self, prompts: Sequence[str], answers: Sequence[str], how: str = "min") -> list[float]:
+        """One score per answer: the log-probability that its worst step is not wrong ("min", which measured better) or
+        that no step is ("product", the paper's); and, with either, that some step is right, or saying nothing would
+        score best."""
         if how not in ("product", "min"):
             raise ValueError(f"how must be product or min, not {how!r}")
         cut = [self.split(answer) or [""] for answer in answers]
@@ -266,9 +269,9 @@ class ProcessRewardModel:
         return hidden[row, place].float()
 
 
-def answer_score(steps: Sequence[Sequence[float]], how: str = "product") -> tuple[float, float]:
-    """(log P(no step is wrong), log P(some step is right)) from each step's P(wrong), P(neutral), P(right); "min" takes
-    the worst step alone for the first."""
+def answer_score(steps: Sequence[Sequence[float]], how: str = "min") -> tuple[float, float]:
+    """(log P(the worst step is not wrong), log P(some step is right)) from each step's P(wrong), P(neutral), P(right);
+    "product" takes no step wrong, all as if independent, for the first."""
     sound = [math.log(max(1 - p[0], 1e-9)) for p in steps]
     nothing = math.prod(1 - p[2] for p in steps)
     return (sum(sound) if how == "product" else min(sound)), math.log(max(1 - nothing, 1e-9))

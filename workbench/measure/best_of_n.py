@@ -7,7 +7,7 @@ that a curve is smooth and every n uses all samples. Importing this module impor
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import comb
@@ -152,21 +152,30 @@ def expected_best(scores: Sequence[float], values: Sequence[float], n: int) -> f
 
 
 def expected_majority(
-    answers: Sequence[str | None], values: Sequence[float], n: int, draws: int = 200, seed: int = 0
+    answers: Sequence[str | None],
+    values: Sequence[float],
+    n: int,
+    draws: int = 200,
+    seed: int = 0,
+    weights: Sequence[float] | None = None,
 ) -> float:
     """Mean value of the most frequent of n answers, over `draws` random subsets (all samples at once for n = N).
 
-    None is no answer and gets no vote; equally frequent ones share. Wang et al. 2023, "self-consistency".
+    None is no answer and gets no vote; equally frequent ones share. Wang et al. 2023, "self-consistency". With `weights`,
+    one per sample and at least 0, every vote counts as much as its weight (Li et al. 2023, "step-aware verifier").
     """
-    pool = len(answers)
-    if not 1 <= n <= pool or pool != len(values):
-        raise ValueError(f"cannot choose {n} of {pool} answers with {len(values)} values")
+    pool, counts = len(answers), weights or [1.0] * len(answers)
+    if not 1 <= n <= pool or pool != len(values) or pool != len(counts):
+        raise ValueError(f"cannot choose {n} of {pool} answers with {len(values)} values and {len(counts)} weights")
     value = {a: v for a, v in zip(answers, values, strict=True) if a is not None}
     rng = random.Random(seed)
     subsets = [range(pool)] if n == pool else [rng.sample(range(pool), n) for _ in range(draws)]
     total = 0.0
     for subset in subsets:
-        votes = Counter(a for i in subset if (a := answers[i]) is not None)
+        votes: dict[str, float] = defaultdict(float)
+        for i in subset:
+            if (a := answers[i]) is not None:
+                votes[a] += counts[i]
         if votes:
             most = max(votes.values())
             leaders = [a for a, k in votes.items() if k == most]

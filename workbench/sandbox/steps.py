@@ -28,20 +28,22 @@ def label_steps(prompt: str, answer: str) -> list[int] | None:
     """-1, 0 or +1 for each of `split_steps(answer)`; None if the prompt is no sum or word problem of the world.
 
     A calculation is right if it is one of the worked solution's (either way round for + and x), else wrong; so is a
-    sentence whose last number is or is not the result. A number that the question itself gave says nothing.
+    sentence whose last number is or is not the result. A number that the question itself gave says nothing, unless it
+    is what the answer comes to.
     """
     found = find(prompt)
     if found is None or found.kind not in ("sum", "problem"):
         return None
     worked = {_plain(*m) for m in _EQUATION.findall(f"{found.steps}, {found.subject} = {found.truth[0]}")}
     given, truth = set(_NUMBER.findall(prompt)), found.truth[0]
-    labels = []
-    for step in split_steps(answer):
+    labels, steps = [], split_steps(answer)
+    end = _conclusion(steps)
+    for i, step in enumerate(steps):
         equations = [_plain(*m) for m in _EQUATION.findall(step)]
         numbers = _NUMBER.findall(step)
         if equations:
             labels.append(1 if all(e in worked for e in equations) else -1)
-        elif not numbers or step.rstrip().endswith("?") or (numbers[-1] in given and numbers[-1] != truth):
+        elif not numbers or step.rstrip().endswith("?") or (i != end and numbers[-1] in given and numbers[-1] != truth):
             labels.append(0)
         else:
             labels.append(1 if numbers[-1] == truth else -1)
@@ -56,11 +58,15 @@ def _plain(a: str, op: str, b: str, c: str) -> tuple[int, str, int, int]:
 
 def concluded(answer: str) -> str | None:
     """The number an answer comes to: the last one in it that stands in no question. None if there is none."""
-    for step in reversed(split_steps(answer)):
-        numbers = _NUMBER.findall(step)
-        if numbers and not step.rstrip().endswith("?"):
-            return numbers[-1]
-    return None
+    steps = split_steps(answer)
+    end = _conclusion(steps)
+    return None if end is None else _NUMBER.findall(steps[end])[-1]
+
+
+def _conclusion(steps: list[str]) -> int | None:
+    """Which step says what the answer comes to."""
+    ends = [i for i, step in enumerate(steps) if _NUMBER.search(step) and not step.rstrip().endswith("?")]
+    return ends[-1] if ends else None
 
 
 def is_right(prompt: str, answer: str) -> bool:
