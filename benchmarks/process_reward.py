@@ -10,8 +10,8 @@ beyond chance (.987 and .983), and the answer that a reward scores highest is wo
 problems to learn from, 200 updates).
 
 The base answers training problems of two steps ("finds 5 and gives away 2"); every step is labelled by the worked
-solution. Both rewards learn from the same answers, with the same LoRA, updates and seeds, each at the rate that did
-best for it on validation problems; only the labels differ: one per step, or one per answer. No problem they are tested
+solution. Both rewards learn from the same answers, with the same LoRA, updates and seeds, each at the best rate of
+those tried on validation problems (docs/log.md); only the labels differ: one per step, or one per answer. No problem they are tested
 on has the text or the three numbers of one learned from. A reward chooses the answer that it scores highest, or weighs
 votes: every answer votes for its final number with the probability that it is right (Li et al. 2023). Intervals are
 over problems, on the mean of the seeds; differences are paired per problem (bootstrap).
