@@ -99,13 +99,15 @@ def demo(args: Args) -> int:
 
 def _import_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("file", type=Path, metavar="FILE", help="JSONL, JSON, CSV or Parquet")
-    p.add_argument("--as", dest="kind", choices=("prompts", "demonstrations", "comparisons"), help="else recognised")
+    p.add_argument(
+        "--as", dest="kind", choices=("prompts", "demonstrations", "comparisons", "steps"), help="else recognised"
+    )
     p.add_argument("--format", help="trl, alpaca, sharegpt, hh-rlhf, ...; else recognised")
     p.add_argument("--rater", default="import", help="whose judgements these are")
 
 
 def import_(args: Args) -> int:
-    """Read a file of prompts, demonstrations or comparisons into the workspace."""
+    """Read a file of prompts, demonstrations, comparisons or step labels into the workspace."""
     from workbench.collect.importing import import_file
 
     with _store(args) as store:
@@ -115,7 +117,7 @@ def import_(args: Args) -> int:
 
 
 def _export_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("what", choices=("comparisons", "demonstrations", "prompts"))
+    p.add_argument("what", choices=("comparisons", "demonstrations", "prompts", "steps"))
     p.add_argument("file", type=Path, metavar="FILE", help="its ending decides: .jsonl, .json, .csv or .parquet")
     p.add_argument("--format", default="trl", help="trl, alpaca, sharegpt, ...")
 
@@ -438,7 +440,7 @@ Options = Callable[[argparse.ArgumentParser], None]
 COMMANDS: dict[str, tuple[Callable[[Args], int], Options, str]] = {
     "serve": (serve, _serve_options, "Start the page."),
     "demo": (demo, _demo_options, "Walk the whole loop with simulated raters, and print what each stage gained."),
-    "import": (import_, _import_options, "Read prompts, demonstrations or comparisons from a file."),
+    "import": (import_, _import_options, "Read prompts, demonstrations, comparisons or step labels from a file."),
     "export": (export, _export_options, "Write what was collected to a file."),
     "train": (train, _train_options, "Train a model on what was collected."),
     "run": (run_, _run_options, "Be the job of a prepared run folder."),
