@@ -136,7 +136,7 @@ def export(args: Args) -> int:
 
 
 def _train_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("method", metavar="METHOD", help="sft, dpo, kto, orpo, reward, ppo, rloo or grpo")
+    p.add_argument("method", metavar="METHOD", help="sft, dpo, kto, orpo, reward, process, ppo, rloo or grpo")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting; repeat for more")
     p.add_argument("--preset", default="normal", help="quick, normal or thorough (normal)")
     p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")

@@ -77,6 +77,11 @@ class Run:
         return self._saved if self.method == "reward" else None
 
     @property
+    def scorer(self) -> Path | None:
+        """The folder of what can be a reward: a reward model or a process reward; None until one is saved."""
+        return None if METHODS[self.method].answers else self._saved
+
+    @property
     def _saved(self) -> Path | None:
         folder = self.folder / "adapter"
         return folder if (folder / "adapter_model.safetensors").is_file() else None

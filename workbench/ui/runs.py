@@ -116,7 +116,12 @@ def result_text(run: Run) -> tuple[str, str | None]:
         low, high = result.get("accuracy_low"), result.get("accuracy_high")
         interval = f" ({100 * low:.0f} to {100 * high:.0f})" if low is not None and high is not None else ""
         what = "told apart" if METHODS[run.method].answers else "right"
-        return f"{100 * result['accuracy']:.0f} % {what}{interval}, n {result.get('accuracy_n', '–')}", None
+        text = f"{100 * result['accuracy']:.0f} % {what}{interval}, n {result.get('accuracy_n', '–')}"
+        if result.get("answers") is None:
+            return text, None
+        whole, low, high = (100 * result[k] for k in ("answers", "answers_low", "answers_high"))
+        explain = f"Steps judged as labelled. Answers as a whole: {whole:.0f} % ({low:.0f} to {high:.0f}), n {result['answers_n']}"
+        return text, f"{explain}; held out, 95 % intervals"
     if result.get("heldout_loss") is not None:
         return f"held-out loss {result['heldout_loss']:.2f}, n {result.get('heldout_n', '–')}", None
     return "–", None

@@ -265,11 +265,11 @@ def _problem(
 ) -> tuple[str | None, dict[str, Any] | None]:
     """What keeps Start from working, in words, and the tab that helps."""
     m = METHODS[method]
-    where = (
-        {"tab": "demonstrate", "label": "Write some"}
-        if m.needs == "demonstrations"
-        else {"tab": "rank", "label": "Rank some"}
-    )
+    where: dict[str, Any] = {"tab": "rank", "label": "Rank some"}
+    if m.needs == "demonstrations":
+        where = {"tab": "demonstrate", "label": "Write some"}
+    elif m.needs == "steps":
+        where = {"tab": "rank", "label": "Label some"}
     if not counts["n"]:
         return m.missing, where
     if not counts["train"]:
