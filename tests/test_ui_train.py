@@ -444,3 +444,15 @@ def test_watching_many_runs_stays_small(filled):
     first = train.watch(filled, {})
     quiet = train.watch(filled, {"seen": 12, "after": first["next"], "samples": 0, "stamp": first["stamp"]})
     assert len(json.dumps(quiet)) < 2500
+
+
+def test_without_step_labels_simulated_ones_are_offered_and_named(context, monkeypatch):
+    from workbench.ui.steps import simulate_steps
+
+    monkeypatch.setattr("workbench.collect.simulated.PROMPTS", {"train": 8, "heldout": 4})
+    asked = {"method": "process", "preset": "quick", "start_from": None, "settings": {}}
+    none = train.plan(context, asked)
+    assert none["simulate"] and "There are none yet" in none["problem"] and none["missing"]["label"] == "Label some"
+    added = simulate_steps(context, {"rater": "you"})["added"]
+    plan = train.plan(context, asked)
+    assert plan["ready"] and not plan["simulate"] and f"{added} from simulated raters" in plan["data"]

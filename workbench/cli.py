@@ -423,13 +423,20 @@ def score(args: Args) -> int:
 
 
 def _sandbox_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("what", choices=("build",))
+    p.add_argument("what", choices=("build", "steps"), help="remake the model, or store simulated step labels")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--out", type=Path, metavar="DIR", help="where to write it (the bundled model's folder)")
 
 
 def sandbox(args: Args) -> int:
-    """Make the bundled model again from its seed."""
+    """Make the bundled model again from its seed, or let it answer sums whose steps the worked solution labels."""
+    if args.what == "steps":
+        from workbench.collect import simulated
+        from workbench.models import load
+
+        with _store(args) as store:
+            print(f"Stored {simulated.label_answers(store, load('sandbox'), seed=args.seed)} {simulated.WHAT}.")
+        return 0
     from workbench.sandbox.build import build
 
     build(seed=args.seed, out=args.out or settings.SANDBOX)
@@ -451,5 +458,5 @@ COMMANDS: dict[str, tuple[Callable[[Args], int], Options, str]] = {
     "best-of-n": (best_of_n, _best_options, "Measure what taking the best of n answers by a reward gains."),
     "rejection": (rejection, _rejection_options, "Store the best of n answers by a reward as demonstrations for SFT."),
     "score": (score, _score_options, "Score answers with a reward model."),
-    "sandbox": (sandbox, _sandbox_options, "Make the bundled model again from its seed."),
+    "sandbox": (sandbox, _sandbox_options, "Make the bundled model again from its seed; simulate step labels."),
 }

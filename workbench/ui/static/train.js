@@ -180,7 +180,8 @@ function showPlan() {
   showReward();
   start.textContent = plan.start;
   start.disabled = !plan.ready;
-  fill(problem, plan.problem ? el("p", { class: plan.missing ? null : "wb-bad" }, plan.problem, plan.missing ? [" ", el("button", { class: "wb-link", type: "button", onclick: () => openTab(plan.missing.tab, plan.missing.options || {}) }, plan.missing.label)] : null) : null);
+  fill(problem, plan.problem ? el("p", { class: plan.missing ? null : "wb-bad" }, plan.problem, plan.missing ? [" ", el("button", { class: "wb-link", type: "button", onclick: () => openTab(plan.missing.tab, plan.missing.options || {}) }, plan.missing.label)] : null) : null, plan.simulate ? simulateBox : null);
+  simulateBox.hidden = !plan.simulate;
   for (const place of settingsBox.querySelectorAll("[data-error]")) {
     const text = plan.errors[place.dataset.error] || "";
     place.textContent = text;
@@ -191,6 +192,24 @@ function showPlan() {
   const copied = el("span", { class: "wb-quiet", role: "status" });
   fill(commandBox, el("pre", { tabindex: "0", "aria-label": "The same by hand" }, el("code", {}, plan.command)), el("div", { class: "wb-row" },
     el("button", { class: "wb-button", type: "button", onclick: () => copy(plan.command, commandBox.querySelector("code"), copied) }, "Copy"), copied));
+}
+
+// Labels without a person, to try a process reward with; they are named as simulated wherever they count.
+const simulateSaid = el("span", { class: "wb-quiet", role: "status" });
+const simulateButton = el("button", { class: "wb-button", type: "button", onclick: simulate }, "Take simulated labels");
+const simulateBox = el("div", { class: "wb-row" }, simulateButton, simulateSaid);
+async function simulate() {
+  simulateButton.disabled = true;
+  simulateSaid.textContent = "The model answers sums; the worked solutions label each step.";
+  try {
+    await call(server, "simulate_steps");
+    simulateSaid.textContent = "";
+    workbench.refresh();
+    await replan();
+  } catch (error) {
+    simulateSaid.textContent = error.message;
+  }
+  simulateButton.disabled = false;
 }
 
 async function copy(text, node, said) {
