@@ -447,7 +447,7 @@ def test_watching_many_runs_stays_small(filled):
 
 
 def test_without_step_labels_simulated_ones_are_offered_and_named(context, monkeypatch):
-    from workbench.ui.steps import simulate_steps
+    from workbench.ui.stepwise import simulate_steps
 
     monkeypatch.setattr("workbench.collect.simulated.PROMPTS", {"train": 8, "heldout": 4})
     asked = {"method": "process", "preset": "quick", "start_from": None, "settings": {}}

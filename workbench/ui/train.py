@@ -21,7 +21,7 @@ from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
 from workbench.ui.runs import brief, named, page_row, short, time_text
-from workbench.ui.steps import simulate_steps
+from workbench.ui.stepwise import simulate_steps
 
 _started: OrderedDict[tuple[str, str], int] = OrderedDict()  # workspace and token of a click -> the run it started
 _starting = threading.Lock()
@@ -272,7 +272,7 @@ def _problem(
     if m.needs == "demonstrations":
         where = {"tab": "demonstrate", "label": "Write some"}
     elif m.needs == "steps":
-        where = {"tab": "rank", "label": "Label some"}
+        where = {"tab": "rank", "options": {"mode": "steps"}, "label": "Label some"}
     if not counts["n"]:
         return m.missing, where
     if not counts["train"]:
