@@ -9,12 +9,14 @@ from safetensors.torch import load_file
 
 from tests import small_runs
 from workbench import jobs, models
+from workbench.collect.simulated import label_answers
 from workbench.intervals import clustered, wilson
 from workbench.learn import common, job, process, reward_sources, trust
 from workbench.learn.args import parse
 from workbench.learn.process_reward import ProcessRewardModel
 from workbench.learn.reporter import Reporter
 from workbench.records import split_of
+from workbench.store import Store
 
 RIGHT, WRONG, NOTHING = "Yes.", " No.", " Hm."
 KINDS = {RIGHT: 1, WRONG: -1, NOTHING: 0}
@@ -63,7 +65,7 @@ def test_every_step_of_a_batch_counts_the_same_however_it_is_cut_up():
 def verdict(said, labels, prompts=None):
     prompts = prompts or [str(i) for i in range(len(said))]
     found = [({"prompt": p, "labels": b}, a) for p, a, b in zip(prompts, said, labels, strict=True)]
-    return process.gate(found, [row for row, _ in found])
+    return process.gate(found, 0)
 
 
 def test_the_verdict_compares_with_the_commonest_label():
@@ -223,3 +225,14 @@ def test_answers_that_do_not_fit_are_cut_or_left_out_and_said(tmp_path):
     work.args = parse("process", {"max_tokens": 8})
     with pytest.raises(ValueError, match="no answer has a step within max_tokens, which is 8"):
         process.encoded(work, work.train)
+
+
+def test_on_the_sandbox_it_ends_with_best_of_n_on_held_out_word_problems(settings):
+    settings.workspace.mkdir(parents=True, exist_ok=True)
+    with Store(settings.database) as store:
+        label_answers(store, models.load("sandbox"), {"train": 16, "heldout": 8})
+        run = jobs.prepare(settings, store, "process", parse("process", {"steps": 2, "final_prompts": 5}))
+    assert job.main(run.folder) == 0
+    found = jobs.run(settings.workspace, run.number).result["best_of_n"]
+    assert found["n"] == 5 and found["ns"] == [1, 2, 4, 8, 16]
+    assert all(low <= value <= high for value, low, high in [*found["reward"], *found["majority"], found["one"]])

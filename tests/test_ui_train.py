@@ -456,3 +456,16 @@ def test_without_step_labels_simulated_ones_are_offered_and_named(context, monke
     added = simulate_steps(context, {"rater": "you"})["added"]
     plan = train.plan(context, asked)
     assert plan["ready"] and not plan["simulate"] and f"{added} from simulated raters" in plan["data"]
+
+
+def test_best_of_n_is_drawn_over_n_and_compared_in_words(context):
+    run = jobs.Run(1, context.settings.workspace, {"method": "process"}, {}, {"best_of_n": {
+        "n": 100, "ns": [1, 16], "reward": [[0.8, 0.7, 0.9], [0.97, 0.93, 1.0]], "majority": [[0.8, 0.7, 0.9], [1.0, 0.96, 1.0]],
+        "one": [0.8, 0.7, 0.9], "difference": [-0.03, -0.07, 0.0], "clear": False}})  # fmt: skip
+    found = runs.best_of_n(run)
+    assert [s["label"] for s in found["series"]] == ["process reward", "majority vote", "one answer"]
+    assert found["series"][2]["values"] == [[0.8, 0.7, 0.9]] * 2 and "n 100" in found["unit"]
+    assert found["sentence"] == (
+        "Best of 16: the reward's choice minus the majority vote is −3 points (−7 to 0), within chance."
+    )
+    assert runs.best_of_n(jobs.Run(1, context.settings.workspace, {"method": "reward"}, {}, {})) is None

@@ -112,6 +112,9 @@ class ProcessArgs(TrainArgs):
     steps: int = setting(160, "How many updates to make.", "updates", 1, 1_000_000)
     batch_size: int = setting(32, "Answers that one update learns from, with all their steps.", "answers", 1, 4096)
     held_out: int = setting(300, "Held-out answers to look at, at most.", "answers", 0, 10_000)
+    final_prompts: int = setting(
+        100, "Held-out word problems on which best of n is measured at the end (sandbox only).", "prompts", 0, 10_000
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

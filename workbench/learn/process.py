@@ -26,7 +26,7 @@ from workbench.intervals import clustered
 from workbench.learn import common, data, tracked
 from workbench.learn.common import START, Work
 from workbench.learn.gate import Finding
-from workbench.learn.process_reward import HEAD, LABELS, encode
+from workbench.learn.process_reward import HEAD, LABELS, ProcessRewardModel, encode
 from workbench.learn.reward import pad_id, padded
 from workbench.learn.score import SCALE
 from workbench.processes import write_atomic
@@ -58,9 +58,21 @@ def train(work: Work) -> dict[str, Any]:
     )
     result = tracked.run(trainer, work, held_out)
     work.report.status(message="Testing it on held-out answers.")
-    found = gate(judge(work), [*work.train, *work.heldout])
+    found = gate(judge(work), work.config["data"]["simulated"])
     write_atomic(work.folder / "gate.json", json.dumps(found, indent=1, allow_nan=False))
-    return result | {"verdict": found["verdict"], "reason": found["reason"]}
+    result |= {"verdict": found["verdict"], "reason": found["reason"]}
+    if a.final_prompts and work.config["model"] == "sandbox" and result["steps"] == a.steps:
+        work.report.status(message="Choosing the best of 16 answers to held-out word problems.")
+        result["best_of_n"] = best_of_n(work)
+    return result
+
+
+def best_of_n(work: Work) -> dict[str, Any]:
+    """What choosing by this reward buys on held-out word problems, against a majority vote and one answer."""
+    from workbench.measure.best_of_n import on_word_problems
+
+    rewards = ProcessRewardModel(work.model, work.folder)
+    return on_word_problems(work.model, rewards.score, work.args.final_prompts, should_stop=work.alive)
 
 
 # What it learns from
@@ -226,12 +238,13 @@ def _share(
 # Is it good enough?
 
 
-def gate(found: Sequence[Judged], rows: Sequence[data.Row]) -> dict[str, Any]:
-    """The verdict as plain JSON in the shape of gate.judge: "verdict", "reason", "helps", "findings", "accuracy"."""
+def gate(found: Sequence[Judged], simulated: int) -> dict[str, Any]:
+    """The verdict as plain JSON in the shape of gate.judge: "verdict", "reason", "helps", "findings", "accuracy",
+    "n", and how many of the answers behind it are "simulated"."""
     labels = [label for row, said in found for label in row["labels"][: len(said)]]
     whole = [sound(row["labels"][: len(said)]) for row, said in found]
     findings = [
-        _finding("answers", answers_right(found) if found else None, whole, "held-out answers as a whole"),
+        _finding("answers", answers_right(found) if found else None, whole, "whole held-out answers"),
         _finding("steps", steps_right(found) if found else None, labels, "held-out steps"),
     ]
     worst = next((level for level in ("red", "amber") if any(f.level == level for f in findings)), "green")
@@ -243,7 +256,7 @@ def gate(found: Sequence[Judged], rows: Sequence[data.Row]) -> dict[str, Any]:
         "helps": " ".join(dict.fromkeys(f.helps for f in reasons if f.helps)),
         "findings": [asdict(f) for f in findings],
         "accuracy": {"value": first.value, "low": first.low, "high": first.high, "n": first.n},
-        "simulated": sum(bool(row.get("simulated")) for row in rows),
+        "simulated": simulated,
         "n": len(found),
     }
 

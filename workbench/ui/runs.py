@@ -44,6 +44,26 @@ def brief(run: Run) -> dict[str, Any]:
         "explain": explain,
         "badge": None if run.state == "done" else run.state,
         "created": run.config.get("created"),
+        "best_of_n": best_of_n(run),
+    }
+
+
+def best_of_n(run: Run) -> dict[str, Any] | None:
+    """What a process reward's choice among n answers buys, for a chart over n; None for other runs."""
+    found = (run.result or {}).get("best_of_n")
+    if not found:
+        return None
+    gap, low, high = (f"{round(100 * v):+d}".replace("-", "−").replace("+0", "0") for v in found["difference"])
+    word = "clear" if found["clear"] else "within chance"
+    lines = (("process reward", found["reward"]), ("majority vote", found["majority"]))
+    series = [{"label": label, "values": values} for label, values in lines]
+    series.append({"label": "one answer", "values": [found["one"]] * len(found["ns"])})
+    return {
+        "ns": found["ns"],
+        "unit": f"% right, n {found['n']} held-out word problems",
+        "sentence": f"Best of {found['ns'][-1]}: the reward's choice minus the majority vote is {gap} points "
+        f"({low} to {high}), {word}.",
+        "series": series,
     }
 
 
