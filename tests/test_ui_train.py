@@ -199,6 +199,28 @@ def test_a_method_that_raises_a_reward_offers_what_there_is(filled):
     assert train.plan(filled, asked())["reward"] is None
 
 
+def test_a_process_reward_is_offered_and_tested_as_reward_models_are(filled):
+    made = reward_runs.folder(filled.settings.workspace, 1, "green")
+    config = json.loads((made / "config.json").read_text()) | {"method": "process"}
+    config["data"] |= {"unit": "labelled answers"}
+    (made / "config.json").write_text(json.dumps(config))
+    told = json.loads((made / "gate.json").read_text()) | {"simulated": 400}
+    (made / "gate.json").write_text(json.dumps(told))
+    made = made.rename(made.with_name("0001-process"))
+    reward = plan_of(filled)["reward"]
+    assert reward["options"][0] == {
+        "value": "run:1",
+        "label": "run 1, process reward, green, 88 % (84 to 91), simulated raters",
+    }
+    assert reward["value"] == "run:1" and "there is no reward model" in reward["says"]
+    assert "answers like those whose steps were labelled" in reward["says"] and plan_of(filled)["ready"]
+    run = jobs.run(filled.settings.workspace, 1)
+    assert rewards.badge(run)["reason"].endswith("400 of its labelled answers are by simulated raters.")
+    assert rewards.gate(filled, {"run": 1})["level"] == "green" and rewards.here(filled) == []
+    (made / "gate.json").write_text(json.dumps(reward_runs.gate("red")))
+    assert not plan_of(filled)["ready"] and "Run 1 is red" in plan_of(filled)["reward"]["red"]
+
+
 def test_without_a_reward_model_the_plan_leads_to_training_one(filled):
     plan = plan_of(filled)
     assert not plan["ready"] and "There is none yet" in plan["problem"]

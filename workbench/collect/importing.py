@@ -54,9 +54,14 @@ class Report:
     bad: list[Bad]
     notes: list[Bad] = field(default_factory=list)
 
+    @property
+    def what(self) -> str:
+        """What was counted, in words."""
+        return "answers with labelled steps" if self.kind == "steps" else self.kind
+
     def __str__(self) -> str:
         lines = [
-            f"{self.file}: {self.added} new {'answers with labelled steps' if self.kind == 'steps' else self.kind} "
+            f"{self.file}: {self.added} new {self.what} "
             f"({self.format}), {self.known} known already, {len(self.bad)} left out."
         ]
         lines += [f"  line {bad.line}: left out, {bad.reason}" for bad in self.bad[:SHOWN]]

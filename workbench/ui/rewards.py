@@ -132,12 +132,23 @@ def choice(context: Context, asked: str, despite: bool) -> dict[str, Any]:
     except reward_sources.RewardError as error:
         text = str(error).removeprefix(f"--set reward={asked}: ")
         return made | {"error": text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")}
-    made |= {"value": chosen, "says": _sentence(reason) or in_words(chosen)}
+    made |= {
+        "value": chosen,
+        "says": " ".join(filter(None, [_sentence(reason) or in_words(chosen), _caution(context, chosen)])),
+    }
     if bad:
         helps = " ".join(dict.fromkeys(v.helps for v in bad if v.helps))
         told = " And ".join(replace(v, reason=_one_sentence(v)).words for v in bad)
         made["red"] = f"{told[0].upper()}{told[1:]} What would help: {helps}"
     return made
+
+
+def _caution(context: Context, reward: str) -> str:
+    """A process reward has read worked answers alone; what it makes of others nobody has tested."""
+    named = {int(term.what) for term in reward_sources.parse(reward) if term.kind == "run"}
+    if not any(run.method == "process" and run.number in named for run in _usable(context)):
+        return ""
+    return "A process reward knows answers like those whose steps were labelled, and no others."
 
 
 def _sentence(text: str) -> str:
