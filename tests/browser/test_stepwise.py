@@ -1,7 +1,10 @@
 """Judging steps in a real browser: by key and by click, undone, kept over a reload, and trained on."""
 
+import json
+
 import pytest
 
+from tests import reward_runs
 from workbench.store import Store
 
 
@@ -123,3 +126,22 @@ def test_train_leads_to_where_steps_are_judged(own_app, open_page):
     page.get_by_text("Process reward", exact=True).click()
     page.get_by_role("button", name="Label some").click()
     page.get_by_text("No answers to judge yet").wait_for()
+
+
+def test_a_finished_run_shows_best_of_n_over_n(own_app, open_page, no_faults):
+    made = reward_runs.folder(own_app.workspace, 1, "green")
+    made = made.rename(made.with_name("0001-process"))
+    config = json.loads((made / "config.json").read_text()) | {"method": "process"}
+    (made / "config.json").write_text(json.dumps(config))
+    found = {"n": 100, "ns": [1, 2, 4], "reward": [[0.8, 0.7, 0.9]] * 2 + [[0.9, 0.85, 0.95]], "majority": [[0.8, 0.7, 0.9]] * 3,
+             "one": [0.8, 0.7, 0.9], "difference": [0.1, 0.02, 0.2], "clear": True}  # fmt: skip
+    (made / "result.json").write_text(json.dumps({"steps": 80, "seconds": 5, "best_of_n": found}))
+    page = open_page(f"{own_app.url}#train")
+    chart = page.locator("[data-curve=best_of_n]")
+    chart.locator(".main-svg").first.wait_for()
+    assert "minus the majority vote is +10 points (+2 to +20), clear." in chart.inner_text()
+    chart.get_by_text("Show as table").click()
+    chart.locator("tbody tr").first.wait_for()
+    cells = chart.locator("tbody tr").last.locator("td, th").all_inner_texts()
+    assert cells[0] == "4" and "90" in cells[1] and "80" in cells[2] and "80" in cells[3]
+    no_faults(page)
