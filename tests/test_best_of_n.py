@@ -6,8 +6,12 @@ import pytest
 
 from tests import tiny_model
 from workbench import models
+from workbench.intervals import UNIT, wilson
+from workbench.measure import best_of_n as best
 from workbench.measure.best_of_n import Best, best_of_n, curve, expected_best, expected_majority, gain
+from workbench.measure.winrate import mean
 from workbench.records import Sampling
+from workbench.sandbox.steps import is_right
 
 
 def test_the_best_of_two_of_three_by_hand():
@@ -96,3 +100,26 @@ def test_the_gain_over_a_single_sample_by_hand():
     assert "gold" not in str(gain(found)).splitlines()[-1]
     with pytest.raises(ValueError, match="no prompts"):
         gain([])
+
+
+def test_a_share_that_is_always_met_is_not_certain():
+    assert best.share([1.0] * 10) == [1.0, *(round(v, 4) for v in wilson(10, 10))]
+    assert best.share([0.0] * 4)[2] == round(wilson(0, 4)[1], 4)
+    found = mean([1.0, 0.0, 1.0, 1.0], UNIT)
+    assert best.share([1.0, 0.0, 1.0, 1.0]) == [round(v, 4) for v in (found.value, found.low, found.high)]
+
+
+def test_a_reward_that_knows_the_right_answer_beats_a_vote_on_word_problems():
+    model = models.load("sandbox")
+
+    def knows(prompts, answers):
+        return [float(is_right(p, a)) for p, a in zip(prompts, answers, strict=True)]
+
+    found = best.on_word_problems(model, knows, 12, pool=8)
+    assert found["ns"] == [1, 2, 4, 8] and found["n"] == 12
+    assert found["reward"][0][0] == found["one"][0] < found["reward"][-1][0]
+    values = [row[0] for row in found["reward"]]
+    assert values == sorted(values) and found["reward"][1][0] > found["majority"][1][0]
+    assert found == best.on_word_problems(model, knows, 12, pool=8)
+    fooled = best.on_word_problems(model, lambda p, a: [-v for v in knows(p, a)], 12, pool=8)
+    assert fooled["reward"][-1][0] < fooled["one"][0] and fooled["difference"][2] < 0 and fooled["clear"]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from workbench.collect import steps
 from workbench.collect.comparisons import preference_rows, ranking_rows, thumb_rows
 from workbench.collect.demonstrations import sft_rows
 from workbench.collect.prompts import next_to_rank, next_to_write, starter
@@ -123,3 +124,33 @@ def test_next_to_rank(store: Store):
 def test_starter_prompts_are_there_and_different():
     found = starter(30)
     assert len(found) == 30 == len(set(found)) and all(isinstance(text, str) and text.strip() for text in found)
+
+
+# The steps of an answer
+
+
+def test_steps_join_to_the_text():
+    assert steps.sentences("A b. C!\nD? ...") == ["A b.", " C!", "\nD? ..."]
+    assert steps.lines("A b. C!\n\nD?") == ["A b. C!\n", "\nD?"]
+    assert steps.sandbox("3 + 4 = 7, so 7.") == ["3 + 4 = 7,", " so 7."]
+    assert steps.sentences("") == steps.lines("") == []
+
+
+def test_answers_are_cut_as_most_of_the_labelled_ones_were():
+    by_line, by_sentence = ["A. B.", "\nC."], ["A.", " B."]
+    assert steps.split_of_rows([by_line, by_line, by_sentence]) == ("lines", 2)
+    assert steps.split_of_rows([by_line, by_sentence, by_sentence]) == ("sentences", 2)
+    assert steps.split_of_rows([["A.", "\nB."]], "lines")[0] == "lines"  # both cut it so: the first stays
+    assert steps.split_for("sandbox") == "sandbox" and steps.split_for("other") == "sentences"
+
+
+def test_step_rows_say_split_rater_and_whether_simulated(store: Store):
+    prompt, other = store.add_prompts(["q", "Which sea is it?"], "person")
+    one = store.add_step_labels(prompt.id, ["a", " b"], [1, -1], "ada")
+    two = store.add_step_labels(other.id, ["c"], [0], "rule", simulated=True)
+    assert steps.step_rows(store) == [
+        {"prompt": "q", "steps": ["a", " b"], "labels": [1, -1], "split": split_of("q"), "id": one.id, "rater": "ada",
+         "simulated": False},
+        {"prompt": other.text, "steps": ["c"], "labels": [0], "split": split_of(other.text), "id": two.id,
+         "rater": "rule", "simulated": True},
+    ]  # fmt: skip

@@ -378,6 +378,101 @@ def test_the_file_says_who_and_whether_simulated(tmp_path: Path, store: Store):
     assert store.comparisons()[0].rater == "simulated rater 3"
 
 
+# Answers judged step by step
+
+MATHS = {"prompt": "3 + 4 - 2?", "completions": ["3 + 4 = 7.", "7 - 2 = 6."], "labels": [True, False]}
+
+
+def test_trl_steps_are_right_or_wrong_and_stand_on_lines_of_their_own(tmp_path: Path):
+    (row,) = only(tmp_path, MATHS)
+    assert (row.prompt, row.steps, row.labels) == ("3 + 4 - 2?", ("3 + 4 = 7.", "\n7 - 2 = 6."), (1, -1))
+    (row,) = only(tmp_path, MATHS | {"completions": ["So 7", ", then 6."], "labels": [0, -1], "rater": "ada"})
+    assert (row.answer, row.labels, row.rater) == ("So 7, then 6.", (0, -1), "ada")
+    (row,) = only(tmp_path, {"prompt": "q", "steps": ["a", "b"], "labels": [1, 0], "simulated": True})
+    assert (row.answer, row.simulated) == ("ab", True)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"labels": [True]}, "there are 2 steps, but 1 labels"),
+        ({"labels": [True, 2]}, "the label of step 2 must be true, false, -1, 0 or 1, not '2'"),
+        ({"labels": [True, None]}, "the label of step 2"),
+        ({"labels": "[True, False]"}, "the labels must be a list"),
+        ({"completions": ["a", " "]}, "step 2 is empty"),
+        ({"completions": ["a", 7]}, "step 2 must be text, not int"),
+        ({"completions": [], "labels": []}, "there are 0 steps"),
+        ({"prompt": ""}, "the prompt is empty"),
+    ],
+)
+def test_bad_steps_are_named(tmp_path: Path, change: dict, reason: str):
+    found = read(file(tmp_path, [MATHS, MATHS | change, MATHS | {"prompt": "another"}]))
+    assert len(found.rows) == 2 and found.kind == "steps"
+    ((line, said),) = [(bad.line, bad.reason) for bad in found.bad]
+    assert line == 2 and reason in said
+
+
+def test_a_zero_where_nothing_is_wrong_is_asked_about(tmp_path: Path):
+    rows = [MATHS | {"labels": [1, 1]}, MATHS | {"labels": [1, 0]}]
+    (note,) = read(file(tmp_path, rows)).notes
+    assert note.line == 2 and "0 is read as neutral" in note.reason
+    assert read(file(tmp_path, [*rows, MATHS | {"labels": [1, -1]}])).notes == []
+
+
+def rated(text: str, rating: int | None) -> dict:
+    return {"text": text, "rating": rating, "flagged": False}
+
+
+def step(completions: list, chosen: int | None, human: dict | None = None) -> dict:
+    return {"completions": completions, "chosen_completion": chosen, "human_completion": human}
+
+
+def test_prm800k_gives_every_rated_way(tmp_path: Path):
+    steps = [
+        step([rated("A", 1)], 0),
+        step([rated("B", -1), rated("C", 0), rated("?", None)], 1),
+        step([rated("D", -1)], None, {"text": "E"}),
+        step([rated("F", -1)], None),
+    ]
+    row = {"labeler": "ann", "question": {"problem": "q"}, "label": {"steps": steps}}
+    found = read(file(tmp_path, [row]))
+    assert (found.kind, found.format, found.bad) == ("steps", "prm800k", [])
+    assert [(each.steps, each.labels) for each in found.rows] == [
+        (("A", "\nB"), (1, -1)),
+        (("A", "\nC", "\nD"), (1, 0, -1)),
+        (("A", "\nC", "\nE", "\nF"), (1, 0, 1, -1)),
+    ]
+    assert {each.rater for each in found.rows} == {"ann"}
+    row["label"]["steps"] = steps[:2]
+    assert [each.steps for each in read(file(tmp_path, [row])).rows] == [("A", "\nB"), ("A", "\nC")]
+    row["label"]["steps"] = [step([rated("A", None)], 0)]
+    assert "no step of it was rated" in only(tmp_path, row)
+    row["label"]["steps"] = [{"completions": [{}]}]
+    assert "step 1 is not as in PRM800K" in only(tmp_path, row)
+
+
+def test_step_labels_are_stored_and_only_their_prompts_can_be_taken_alone(tmp_path: Path, store: Store):
+    path = file(tmp_path, [MATHS, MATHS])
+    report = import_file(store, path)
+    assert (report.added, [bad.reason for bad in report.bad]) == (1, ["the same as line 1"])
+    assert "1 new answers with labelled steps (trl)" in str(report)
+    assert store.step_labels()[0].source == "import:rows.jsonl"
+    assert import_file(store, path).known == 1
+    assert [row.text for row in read(path, as_="prompts").rows] == ["3 + 4 - 2?"]
+    with pytest.raises(FileError, match="comparisons cannot be made of them"):
+        read(path, as_="comparisons")
+
+
+def test_trl_reads_exported_steps(full: Store, tmp_path: Path):
+    from datasets import load_dataset
+
+    write(full, "steps", tmp_path / "a.jsonl")
+    path, cache = str(tmp_path / "a.jsonl"), str(tmp_path / "cache")
+    loaded = load_dataset("json", data_files=path, split="train", cache_dir=cache)
+    assert loaded[0]["labels"] == [True, True, False] and loaded[0]["ratings"] == [1, 0, -1]
+    assert len(loaded[0]["completions"]) == 3
+
+
 # Round trips
 
 NASTY = [
@@ -417,6 +512,9 @@ def full(store: Store) -> Store:
         store.add_comparison(
             prompt.id, answers, groups, [c, a, b], "bob", number % 2 or None, seconds=number / 7, why=text
         )
+        steps = [text, f" {text}.", "\nand so on"]
+        labels = [[1, 0, -1], [-1, 1, 1], [0, 0, 1]][number % 3]
+        store.add_step_labels(prompt.id, steps, labels, "ada", simulated=not number % 2, seconds=number / 7 or None)
     return store
 
 

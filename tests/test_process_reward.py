@@ -38,11 +38,6 @@ def test_the_score_of_an_answer_by_hand():
     assert silent < sum(pr.answer_score([(0.3, 0.0, 0.7)]))  # saying nothing is not the safest
 
 
-def test_sentences_join_to_the_text():
-    assert pr.sentences("A b. C!\nD? ...") == ["A b.", " C!", "\nD? ..."]
-    assert pr.sentences("") == []
-
-
 def test_an_outcome_is_one_step():
     rows = [Steps("q", ("a.", " b."), (1, -1))]
     assert pr.whole(rows, [True]) == [Steps("q", ("a. b.",), (1,))]

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from workbench import store as store_package
-from workbench.records import Comparison, Demonstration, Prompt, Response, Sampling
+from workbench.records import Comparison, Demonstration, Prompt, Response, Sampling, StepLabels
 from workbench.store import Conflict, Store, StoreBusy, StoreError, StoreTooNew, database
 
 ROOT = Path(__file__).parent.parent
@@ -212,6 +212,59 @@ def test_order_is_by_sequence_when_the_clock_runs_backwards(store: Store, monkey
     monkeypatch.setattr(store_package.writing, "now", lambda: next(times))
     ids = [vote(store, answers).id for _ in range(3)]
     assert [comparison.seq for comparison in store.comparisons()] == ids == sorted(ids)
+
+
+# Answers judged step by step
+
+
+def test_step_labels_come_back_and_undo_takes_them_back(store: Store):
+    (prompt,) = store.add_prompts(["3 + 4 - 2?"], "person")
+    first = store.add_step_labels(prompt.id, ["3 + 4 = 7", ", so 6."], [1, -1], "ada", seconds=2.5, token="once")
+    assert first == StepLabels(
+        first.id, prompt.id, "3 + 4 - 2?", ("3 + 4 = 7", ", so 6."), (1, -1), "ada", seconds=2.5, seq=first.id
+    )
+    assert first.answer == "3 + 4 = 7, so 6."
+    assert store.add_step_labels(prompt.id, ["3 + 4 = 7", ", so 6."], [1, -1], "ada", token="once") == first
+    by_rule = store.add_step_labels(prompt.id, ["Hm."], [0], "ada", simulated=True)
+    assert store.step_labels() == [first, by_rule]
+    assert store.counts()["step_labels"] == 2 and store.counts()["simulated_step_labels"] == 1
+    skipped = store.skip("ada", prompt.id, "steps")
+    assert store.undo("ada", ("steps", "skip:steps")) == ("skip:steps", skipped, prompt.id)
+    assert store.undo("ada", ("steps", "skip:steps")) == ("steps", by_rule.id, prompt.id)
+    assert store.undo("bob", ("steps",)) is None
+    store.delete_step_labels(first.id)
+    assert store.step_labels() == [] and store.counts()["step_labels"] == 0
+    store.restore_step_labels(by_rule.id)
+    assert store.step_labels() == [by_rule]
+
+
+@pytest.mark.parametrize(
+    "steps, labels, reason",
+    [
+        ([], [], "0 steps, but 0 labels"),
+        (["a"], [1, 0], "1 steps, but 2 labels"),
+        (["a", " "], [1, 0], "Step 2 is empty"),
+        (["a"], [2], "The label of step 1 is 2"),
+        (["a"], [True], "The label of step 1 is True"),
+    ],
+)
+def test_steps_and_labels_must_match(store: Store, steps, labels, reason):
+    (prompt,) = store.add_prompts(["q"], "person")
+    with pytest.raises(ValueError, match=reason):
+        store.add_step_labels(prompt.id, steps, labels, "ada")
+    with pytest.raises(ValueError, match=reason):
+        store.add_many([StepLabels(0, 0, "other", tuple(steps), tuple(labels), "file")])
+    with pytest.raises(KeyError, match="no prompt 99"):
+        store.add_step_labels(99, ["a"], [1], "ada")
+    assert store.step_labels() == [] and len(store.prompts()) == 1
+
+
+def test_imported_step_labels_are_stored_once_and_come_back_when_deleted(store: Store):
+    rows = [StepLabels(0, 0, "q", ("a", " b"), (1, -1), "file"), StepLabels(0, 0, "q", ("a", " b"), (1, 1), "file")]
+    assert store.add_many(rows) == store_package.Added(prompts=1, steps=2)
+    store.delete_step_labels(store.step_labels()[0].id)
+    assert store.add_many(rows) == store_package.Added(known=2)
+    assert [row.labels for row in store.step_labels()] == [(1, -1), (1, 1)]
 
 
 # Many rows at once
@@ -454,7 +507,7 @@ import os, signal
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision = "0002", "0001"
+revision, down_revision = "0003", "0002"
 
 
 def upgrade():
@@ -470,7 +523,7 @@ def newer(tmp_path: Path) -> Path:
     """A copy of the migrations with one more."""
     folder = tmp_path / "newer"
     shutil.copytree(database.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0002_next.py").write_text(NEXT.format(middle=""))
+    (folder / "versions" / "0003_next.py").write_text(NEXT.format(middle=""))
     return folder
 
 
@@ -479,10 +532,10 @@ def test_an_older_workspace_is_backed_up_and_migrated(store: Store, newer: Path,
     assert store.backup is None
     monkeypatch.setattr(database, "MIGRATIONS", newer)
     with Store(store.where) as migrated:
-        assert migrated.backup is not None and migrated.backup.name == "workbench-version-0001.db"
+        assert migrated.backup is not None and migrated.backup.name == "workbench-version-0002.db"
         old = sqlite3.connect(migrated.backup)
         assert old.execute("SELECT text FROM prompts").fetchall() == [("kept",)]
-        assert old.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+        assert old.execute("SELECT version_num FROM alembic_version").fetchone() == ("0002",)
         assert migrated.prompts()[0].text == "half done"
         assert migrated._all(store_package.tables.prompts.select())[0]["id"] == prompt.id
     assert [path.name for path in Path(store.where).parent.glob("*.part")] == []
@@ -490,20 +543,32 @@ def test_an_older_workspace_is_backed_up_and_migrated(store: Store, newer: Path,
         assert again.backup is None
 
 
+def test_a_workspace_of_the_first_version_learns_to_keep_step_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    first = tmp_path / "first"
+    shutil.copytree(database.MIGRATIONS, first, ignore=shutil.ignore_patterns("__pycache__", "000[2-9]*"))
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "MIGRATIONS", first)
+        with Store(tmp_path / "workbench.db") as old:
+            (prompt,) = old.add_prompts(["kept"], "person")
+    with Store(tmp_path / "workbench.db") as store:
+        assert store.backup is not None and store.prompts() == [prompt]
+        assert store.add_step_labels(prompt.id, ["a"], [1], "ada").prompt == "kept"
+
+
 def test_a_newer_workspace_is_refused_and_left_alone(store: Store, newer: Path, monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patch:
         patch.setattr(database, "MIGRATIONS", newer)
         Store(store.where).close()
-    with pytest.raises(StoreTooNew, match=r"newer workbench .*0002"):
+    with pytest.raises(StoreTooNew, match=r"newer workbench .*0003"):
         Store(store.where)
-    assert sqlite3.connect(store.where).execute("SELECT version_num FROM alembic_version").fetchone() == ("0002",)
+    assert sqlite3.connect(store.where).execute("SELECT version_num FROM alembic_version").fetchone() == ("0003",)
 
 
 def test_a_migration_killed_half_way_opens_unharmed(store: Store, newer: Path, monkeypatch: pytest.MonkeyPatch):
     """Fault 19: the process dies between two steps of the migration."""
     store.add_prompts(["kept"], "person")
     half = NEXT.format(middle="os.kill(os.getpid(), signal.SIGKILL)")
-    (newer / "versions" / "0002_next.py").write_text(half)
+    (newer / "versions" / "0003_next.py").write_text(half)
     code = """
         import sys, pathlib
         from workbench.store import Store, database
@@ -516,11 +581,11 @@ def test_a_migration_killed_half_way_opens_unharmed(store: Store, newer: Path, m
     with Store(store.where) as old:
         assert [prompt.text for prompt in old.prompts()] == ["kept"]
         old.add_prompts(["and goes on"], "person")
-    (newer / "versions" / "0002_next.py").write_text(NEXT.format(middle=""))
+    (newer / "versions" / "0003_next.py").write_text(NEXT.format(middle=""))
     monkeypatch.setattr(database, "MIGRATIONS", newer)
     with Store(store.where) as migrated:
         assert len(migrated.prompts()) == 2
-        assert migrated.backup is not None and migrated.backup.name == "workbench-version-0001-2.db"
+        assert migrated.backup is not None and migrated.backup.name == "workbench-version-0002-2.db"
 
 
 def test_several_processes_open_a_new_workspace_at_once(tmp_path: Path):

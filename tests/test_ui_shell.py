@@ -338,5 +338,11 @@ def test_the_export_holds_everything(context):
     made = export_all(context, {})
     archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(made["data"])))
     names = set(archive.namelist())
-    assert {"prompts.jsonl", "demonstrations.jsonl", "comparisons.jsonl", "runs/0001-sft/metrics.jsonl"} == names
+    assert {
+        "prompts.jsonl",
+        "demonstrations.jsonl",
+        "comparisons.jsonl",
+        "steps.jsonl",
+        "runs/0001-sft/metrics.jsonl",
+    } == names
     assert b"Fine, and you?" in archive.read("demonstrations.jsonl")

@@ -199,6 +199,28 @@ def test_a_method_that_raises_a_reward_offers_what_there_is(filled):
     assert train.plan(filled, asked())["reward"] is None
 
 
+def test_a_process_reward_is_offered_and_tested_as_reward_models_are(filled):
+    made = reward_runs.folder(filled.settings.workspace, 1, "green")
+    config = json.loads((made / "config.json").read_text()) | {"method": "process"}
+    config["data"] |= {"unit": "labelled answers"}
+    (made / "config.json").write_text(json.dumps(config))
+    told = json.loads((made / "gate.json").read_text()) | {"simulated": 400}
+    (made / "gate.json").write_text(json.dumps(told))
+    made = made.rename(made.with_name("0001-process"))
+    reward = plan_of(filled)["reward"]
+    assert reward["options"][0] == {
+        "value": "run:1",
+        "label": "run 1, process reward, green, 88 % (84 to 91), simulated raters",
+    }
+    assert reward["value"] == "run:1" and "there is no reward model" in reward["says"]
+    assert "answers like those whose steps were labelled" in reward["says"] and plan_of(filled)["ready"]
+    run = jobs.run(filled.settings.workspace, 1)
+    assert rewards.badge(run)["reason"].endswith("400 of its labelled answers are by simulated raters.")
+    assert rewards.gate(filled, {"run": 1})["level"] == "green" and rewards.here(filled) == []
+    (made / "gate.json").write_text(json.dumps(reward_runs.gate("red")))
+    assert not plan_of(filled)["ready"] and "Run 1 is red" in plan_of(filled)["reward"]["red"]
+
+
 def test_without_a_reward_model_the_plan_leads_to_training_one(filled):
     plan = plan_of(filled)
     assert not plan["ready"] and "There is none yet" in plan["problem"]
@@ -444,3 +466,28 @@ def test_watching_many_runs_stays_small(filled):
     first = train.watch(filled, {})
     quiet = train.watch(filled, {"seen": 12, "after": first["next"], "samples": 0, "stamp": first["stamp"]})
     assert len(json.dumps(quiet)) < 2500
+
+
+def test_without_step_labels_simulated_ones_are_offered_and_named(context, monkeypatch):
+    from workbench.ui.stepwise import simulate_steps
+
+    monkeypatch.setattr("workbench.collect.simulated.PROMPTS", {"train": 8, "heldout": 4})
+    asked = {"method": "process", "preset": "quick", "start_from": None, "settings": {}}
+    none = train.plan(context, asked)
+    assert none["simulate"] and "There are none yet" in none["problem"] and none["missing"]["label"] == "Label some"
+    added = simulate_steps(context, {"rater": "you"})["added"]
+    plan = train.plan(context, asked)
+    assert plan["ready"] and not plan["simulate"] and f"{added} from simulated raters" in plan["data"]
+
+
+def test_best_of_n_is_drawn_over_n_and_compared_in_words(context):
+    run = jobs.Run(1, context.settings.workspace, {"method": "process"}, {}, {"best_of_n": {
+        "n": 100, "ns": [1, 16], "reward": [[0.8, 0.7, 0.9], [0.97, 0.93, 1.0]], "majority": [[0.8, 0.7, 0.9], [1.0, 0.96, 1.0]],
+        "one": [0.8, 0.7, 0.9], "difference": [-0.03, -0.07, 0.0], "clear": False}})  # fmt: skip
+    found = runs.best_of_n(run)
+    assert [s["label"] for s in found["series"]] == ["process reward", "majority vote", "one answer"]
+    assert found["series"][2]["values"] == [[0.8, 0.7, 0.9]] * 2 and "n 100" in found["unit"]
+    assert found["sentence"] == (
+        "Best of 16: the reward's choice minus the majority vote is −3 points (−7 to 0), within chance."
+    )
+    assert runs.best_of_n(jobs.Run(1, context.settings.workspace, {"method": "reward"}, {}, {})) is None

@@ -87,13 +87,15 @@ def demo(args: Args) -> int:
 
 def _import_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("file", type=Path, metavar="FILE", help="JSONL, JSON, CSV or Parquet")
-    p.add_argument("--as", dest="kind", choices=("prompts", "demonstrations", "comparisons"), help="else recognised")
+    p.add_argument(
+        "--as", dest="kind", choices=("prompts", "demonstrations", "comparisons", "steps"), help="else recognised"
+    )
     p.add_argument("--format", help="trl, alpaca, sharegpt, hh-rlhf, ...; else recognised")
     p.add_argument("--rater", default="import", help="whose judgements these are")
 
 
 def import_(args: Args) -> int:
-    """Read a file of prompts, demonstrations or comparisons into the workspace."""
+    """Read a file of prompts, demonstrations, comparisons or step labels into the workspace."""
     from workbench.collect.importing import import_file
 
     with store_of(args) as store:
@@ -103,7 +105,7 @@ def import_(args: Args) -> int:
 
 
 def _export_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("what", choices=("comparisons", "demonstrations", "prompts"))
+    p.add_argument("what", choices=("comparisons", "demonstrations", "prompts", "steps"))
     p.add_argument("file", type=Path, metavar="FILE", help="its ending decides: .jsonl, .json, .csv or .parquet")
     p.add_argument("--format", default="trl", help="trl, alpaca, sharegpt, ...")
 
@@ -122,7 +124,7 @@ def export(args: Args) -> int:
 
 
 def _train_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("method", metavar="METHOD", help="sft, dpo, kto, orpo, reward, ppo, rloo or grpo")
+    p.add_argument("method", metavar="METHOD", help="sft, dpo, kto, orpo, reward, process, ppo, rloo or grpo")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting; repeat for more")
     p.add_argument("--preset", default="normal", help="quick, normal or thorough (normal)")
     p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
@@ -327,13 +329,20 @@ def score(args: Args) -> int:
 
 
 def _sandbox_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("what", choices=("build",))
+    p.add_argument("what", choices=("build", "steps"), help="remake the model, or store simulated step labels")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--out", type=Path, metavar="DIR", help="where to write it (the bundled model's folder)")
 
 
 def sandbox(args: Args) -> int:
-    """Make the bundled model again from its seed."""
+    """Make the bundled model again from its seed, or let it answer sums whose steps the worked solution labels."""
+    if args.what == "steps":
+        from workbench.collect import simulated
+        from workbench.models import load
+
+        with _store(args) as store:
+            print(f"Stored {simulated.label_answers(store, load('sandbox'), seed=args.seed)} {simulated.WHAT}.")
+        return 0
     from workbench.sandbox.build import build
 
     build(seed=args.seed, out=args.out or settings.SANDBOX)
@@ -344,7 +353,7 @@ Options = Callable[[argparse.ArgumentParser], None]
 COMMANDS: dict[str, tuple[Callable[[Args], int], Options, str]] = {
     "serve": (serve, _serve_options, "Start the page."),
     "demo": (demo, _demo_options, "Walk the whole loop with simulated raters, and print what each stage gained."),
-    "import": (import_, _import_options, "Read prompts, demonstrations or comparisons from a file."),
+    "import": (import_, _import_options, "Read prompts, demonstrations, comparisons or step labels from a file."),
     "export": (export, _export_options, "Write what was collected to a file."),
     "train": (train, _train_options, "Train a model on what was collected."),
     "run": (run_, _run_options, "Be the job of a prepared run folder."),
@@ -355,5 +364,5 @@ COMMANDS: dict[str, tuple[Callable[[Args], int], Options, str]] = {
     "best-of-n": (best_of_n, best_options, "Measure what taking the best of n answers by a reward gains."),
     "rejection": (rejection, rejection_options, "Store the best of n answers by a reward as demonstrations for SFT."),
     "score": (score, _score_options, "Score answers with a reward model."),
-    "sandbox": (sandbox, _sandbox_options, "Make the bundled model again from its seed."),
+    "sandbox": (sandbox, _sandbox_options, "Make the bundled model again from its seed; simulate step labels."),
 }

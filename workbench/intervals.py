@@ -23,6 +23,26 @@ def wilson(k: float, n: float) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def clustered(hits: Sequence[float], counts: Sequence[int]) -> tuple[float, float, float, int]:
+    """(share, low, high, n) of hits in groups whose members are alike, such as the steps of answers to one prompt.
+
+    Wilson's 95 % interval for as many independent examples as the spread between groups amounts to (Korn & Graubard
+    1998), never more than there are; where all or none hit there is no spread, and a group counts as one example.
+    Raises ValueError without any.
+    """
+    n, m = sum(counts), len(counts)
+    if n == 0:
+        raise ValueError("a share needs at least one example")
+    p = sum(hits) / n
+    spread = sum((h - p * c) ** 2 for h, c in zip(hits, counts, strict=True)) / n**2
+    if m == 1 or p in (0.0, 1.0):
+        alike = float(m)
+    else:
+        alike = min(float(n), p * (1 - p) / (spread * m / (m - 1))) if spread else float(n)
+    low, high = wilson(p * alike, alike)
+    return p, low, high, n
+
+
 UNIT = (0.0, 1.0)  # what a score from 0 to 1 can be at all
 
 

@@ -77,6 +77,11 @@ class Run:
         return self._saved if self.method == "reward" else None
 
     @property
+    def scorer(self) -> Path | None:
+        """The folder of what can be a reward: a reward model or a process reward; None until one is saved."""
+        return None if METHODS[self.method].answers else self._saved
+
+    @property
     def _saved(self) -> Path | None:
         folder = self.folder / "adapter"
         return folder if (folder / "adapter_model.safetensors").is_file() else None
@@ -170,12 +175,10 @@ def _checked(found: Run) -> Run:
             return found  # prepared, about to be started
         return _gone(found, "interrupted", f"Run {found.number} was never started.")
     if identity(pid) != born:
-        status = read_json(found.folder / "status.json")
-        if status.get("state") not in ACTIVE or status.get("pid") != pid:  # it ended well while we looked
-            return Run(
-                found.number, found.folder, found.config, status, read_json(found.folder / "result.json") or None
-            )
-        step = status.get("step", 0)
+        after = read_after_end(found)
+        if after.state not in ACTIVE or after.status.get("pid") != pid:  # it ended well while we looked
+            return after
+        step = after.status.get("step", 0)
         return _gone(found, "interrupted", f"Run {found.number} was interrupted at step {step}.")
     beat = found.status.get("heartbeat")
     seen, since = _beats.get(found.folder, ("never", 0.0))

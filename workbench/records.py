@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Literal
 
 HELD_OUT_SHARE = 0.15
+LABELS = (-1, 0, 1)  # of a step, as in PRM800K (Lightman et al. 2023)
 
 
 def split_of(prompt_text: str) -> Literal["train", "heldout"]:
@@ -120,6 +121,26 @@ class Comparison:
             for lower in self.groups[place + 1 :]
             for worse in lower
         ]
+
+
+@dataclass(frozen=True)
+class StepLabels:
+    """An answer judged step by step: `steps` joined are the answer, each with -1 (wrong), 0 (neutral) or 1 (right)."""
+
+    id: int
+    prompt_id: int
+    prompt: str
+    steps: tuple[str, ...]
+    labels: tuple[int, ...]
+    rater: str
+    simulated: bool = False
+    source: str = "person"
+    seconds: float | None = None
+    seq: int = 0
+
+    @property
+    def answer(self) -> str:
+        return "".join(self.steps)
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,8 @@ def test_38_on_a_space_a_banner_warns_and_one_click_exports(tmp_path, open_page)
         with page.expect_download() as got:
             page.get_by_role("button", name="Export everything").click()
         with zipfile.ZipFile(got.value.path()) as archive:
-            assert set(archive.namelist()) == {"prompts.jsonl", "demonstrations.jsonl", "comparisons.jsonl"}
+            kinds = ("prompts", "demonstrations", "comparisons", "steps")
+            assert set(archive.namelist()) == {f"{kind}.jsonl" for kind in kinds}
         page.close()  # before its app goes
     finally:
         app.stop()

@@ -4,16 +4,19 @@ A converter raises ValueError saying what is wrong with the row. Response ids in
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from workbench.collect.turns import split_answer, to_text, transcript, turns_of
-from workbench.records import Comparison, Demonstration, Prompt, Response, Sampling
+from workbench.records import Comparison, Demonstration, Prompt, Response, Sampling, StepLabels
 
 LONGEST = 100_000  # characters of one text; far beyond what a model here reads
 LABELS = dict.fromkeys(("true", "1", "1.0", "yes"), True) | dict.fromkeys(("false", "0", "0.0", "no"), False)
-Record = Prompt | Demonstration | Comparison
+RATINGS = {"true": 1, "false": -1, "1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
+Record = Prompt | Demonstration | Comparison | StepLabels
 Row = Mapping[str, Any]
 
 
@@ -288,6 +291,105 @@ def _response(number: int, row: Row) -> Response:
     return Response(number, 0, row["text"], str(row["model"]), sampling=sampling, **values)
 
 
+# Answers judged step by step
+
+
+def trl_steps(row: Row, origin: Origin) -> list[Record]:
+    """TRL's stepwise supervision. A label is true (right) or false (wrong), or -1, 0 (neutral), 1. Our own export says
+    the neutral ones in `ratings`."""
+    if row.get("ratings") is not None:
+        return [judged(row, origin, row.get("prompt"), row.get("completions"), row["ratings"])]
+    texts = as_list(row.get("completions"), "completions")
+    return [judged(row, origin, row.get("prompt"), joined(texts), row.get("labels"))]
+
+
+def native_steps(row: Row, origin: Origin) -> list[Record]:
+    """Our own lossless form: the steps joined are the answer."""
+    return [judged(row, origin, row.get("prompt"), row.get("steps"), row.get("labels"))]
+
+
+def prm800k(row: Row, origin: Origin) -> list[Record]:
+    """PRM800K (Lightman et al. 2023): at each step several continuations were rated, and one was gone on with.
+
+    Each continuation that was left aside gives an answer that ends with it, and the chosen ones give one together; a
+    step that a person wrote is right. What nobody rated is left out.
+    """
+    question, label = row.get("question"), row.get("label")
+    if not isinstance(question, dict) or not isinstance(label, dict):
+        raise ValueError("question and label must be objects, as in PRM800K")
+    path: list[tuple[str, int]] = []
+    found: list[list[tuple[str, int]]] = []
+    whole = False  # whether the path goes beyond what ended elsewhere
+    for number, step in enumerate(as_list(label.get("steps"), "label.steps"), 1):
+        try:
+            rated = [(each["text"], each["rating"]) for each in step["completions"] or []]
+            chosen, own = step["chosen_completion"], step["human_completion"]
+            taken = rated[chosen] if chosen is not None else (own["text"], 1) if own else None
+        except (TypeError, KeyError, IndexError, AttributeError) as error:
+            raise ValueError(f"step {number} is not as in PRM800K: {error!r}") from None
+        aside = [each for i, each in enumerate(rated) if i != chosen and each[1] is not None]
+        found += [[*path, each] for each in aside]
+        if taken is None or taken[1] is None:
+            whole = whole and not aside
+            break
+        path, whole = [*path, taken], True
+    found += [path] if whole else []
+    if not found:
+        raise ValueError("no step of it was rated")
+    who = origin.rater_of(row, "labeler")
+    return [
+        judged(
+            row, Origin(who, origin.source), question.get("problem"), joined([t for t, _ in each]), [r for _, r in each]
+        )
+        for each in found
+    ]
+
+
+def judged(row: Row, origin: Origin, prompt: Any, steps: Any, labels: Any) -> StepLabels:
+    """Steps with their labels. Raises ValueError naming the step that is no text or has no label."""
+    texts, given = as_list(steps, "the steps"), as_list(labels, "the labels")
+    if len(texts) != len(given) or not texts:
+        raise ValueError(f"there are {len(texts)} steps, but {len(given)} labels")
+    ratings = []
+    for number, (text, label) in enumerate(zip(texts, given, strict=True), 1):
+        words(text, f"step {number}")
+        if str(label).strip().lower() not in RATINGS:
+            raise ValueError(f"the label of step {number} must be true, false, -1, 0 or 1, not {str(label)[:40]!r}")
+        ratings.append(RATINGS[str(label).strip().lower()])
+    words("".join(texts), "the answer")
+    return StepLabels(
+        0,
+        0,
+        prompt_text(prompt),
+        tuple(texts),
+        tuple(ratings),
+        origin.rater_of(row),
+        true(row.get("simulated")),
+        str(row.get("source") or origin.source),
+        _or_none(row.get("seconds"), float),
+    )
+
+
+def as_list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{what} must be a list" + ("" if value is not None else " and are missing"))
+    return value
+
+
+def joined(texts: list[Any]) -> list[Any]:
+    """Steps which joined are the answer: where neither of two brings the space between them, a line break, as in TRL."""
+    found = texts[:1]
+    for before, text in pairwise(texts):
+        apart = (
+            isinstance(text, str)
+            and isinstance(before, str)
+            and re.search(r"\S$", before)
+            and re.match(r"[^\s,;:.!?)]", text)
+        )
+        found.append("\n" + text if apart else text)
+    return found
+
+
 @dataclass(frozen=True)
 class Format:
     """`needs`: columns that tell the format. The first format whose columns are all there is recognised."""
@@ -303,6 +405,9 @@ FORMATS = [
     Format("alpacaeval", "comparisons", ("instruction", "output_1", "output_2"), alpaca_eval),
     Format("trl", "comparisons", ("prompt", "chosen", "rejected"), trl_comparison),
     Format("hh-rlhf", "comparisons", ("chosen", "rejected"), hh_rlhf),
+    Format("native", "steps", ("prompt", "steps", "labels"), native_steps),
+    Format("trl", "steps", ("prompt", "completions", "labels"), trl_steps),
+    Format("prm800k", "steps", ("question", "label"), prm800k),
     Format("unpaired", "comparisons", ("prompt", "completion", "label"), unpaired),
     Format("self-instruct", "demonstrations", ("instruction", "instances"), self_instruct),
     Format("sharegpt", "demonstrations", ("conversations",), sharegpt),
@@ -320,6 +425,8 @@ def format_of(row: Row) -> Format | None:
     """The format whose columns this row has; None when it is none of them."""
     there = {name for name, value in row.items() if value is not None}
     for format in FORMATS:
+        if format.name == "prm800k" and not isinstance(row.get("question"), dict):
+            continue
         if there.issuperset(format.needs):
             if format.name == "hh-rlhf" and isinstance(row["chosen"], list):
                 return Format("trl", "comparisons", format.needs, trl_comparison)

@@ -10,23 +10,24 @@ from typing import Any
 from workbench.collect.comparisons import preference_rows, thumb_rows
 from workbench.collect.files import FileError, write_rows
 from workbench.collect.turns import from_text, to_messages, to_text
-from workbench.records import Comparison, Demonstration, split_of
+from workbench.records import Comparison, Demonstration, StepLabels, split_of
 from workbench.store import Store
 
 EXPORTS = {
     "prompts": ("trl", "native"),
     "demonstrations": ("trl", "conversational", "messages", "alpaca", "sharegpt", "native"),
     "comparisons": ("trl", "conversational", "hh-rlhf", "unpaired", "native"),
+    "steps": ("trl", "native"),
 }
 SHAREGPT = {"user": "human", "assistant": "gpt", "system": "system"}
 
 
 def write(store: Store, what: str, path: str | Path, format: str = "trl") -> int:
-    """Write all prompts, demonstrations or comparisons to .jsonl, .json, .csv or .parquet; returns how many rows.
+    """Write all prompts, demonstrations, comparisons or step labels to .jsonl, .json, .csv or .parquet; returns how many rows.
 
     The file appears whole or not at all. Formats are those of EXPORTS: "trl" comparisons are pairs
     (a ranking gives several, ties none), "unpaired" ones are answers labelled good or bad, "native"
-    keeps rankings, ties, who, when shown and how long.
+    keeps rankings, ties, who, when shown and how long. "trl" steps are true unless wrong, with -1, 0 and 1 in `ratings`.
     In CSV a cell that a spreadsheet would run (= + - @) gets a quote before it, which importing takes off.
     Raises FileError.
     """
@@ -34,7 +35,8 @@ def write(store: Store, what: str, path: str | Path, format: str = "trl") -> int
         raise FileError(f"{what!r} cannot be exported; known are {', '.join(EXPORTS)}")
     if format not in EXPORTS[what]:
         raise FileError(f"--format {format}: {what} can be exported as {', '.join(EXPORTS[what])}")
-    rows = {"prompts": _prompts, "demonstrations": _demonstrations, "comparisons": _comparisons}[what](store, format)
+    makers = {"prompts": _prompts, "demonstrations": _demonstrations, "comparisons": _comparisons, "steps": _steps}
+    rows = makers[what](store, format)
     write_rows(path, rows)
     return len(rows)
 
@@ -63,7 +65,7 @@ def _demonstration(row: Demonstration, format: str) -> dict[str, Any]:
     return {"prompt": row.prompt, "completion": row.text}
 
 
-def _about(row: Demonstration | Comparison) -> dict[str, Any]:
+def _about(row: Demonstration | Comparison | StepLabels) -> dict[str, Any]:
     return {"split": split_of(row.prompt), "simulated": row.simulated, "rater": row.rater}
 
 
@@ -114,3 +116,14 @@ def _native(row: Comparison) -> dict[str, Any]:
         "question": row.question,
         "source": row.source,
     }
+
+
+def _steps(store: Store, format: str) -> list[dict[str, Any]]:
+    rows = []
+    for row in store.step_labels():
+        said: dict[str, Any] = {"steps": list(row.steps), "labels": list(row.labels)}
+        if format == "trl":
+            labels = [label != -1 for label in row.labels]
+            said = {"completions": list(row.steps), "labels": labels, "ratings": list(row.labels)}
+        rows.append({"prompt": row.prompt, **said, **_about(row), "seconds": row.seconds, "source": row.source})
+    return rows

@@ -13,6 +13,7 @@ LIMIT_MB = 200
 SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 # Columns whose cells hold JSON when they stand in a CSV file; in MAYBE only when that JSON is messages.
 NESTED = {"messages", "conversations", "instances", "responses", "groups", "shown"}
+NESTED |= {"completions", "steps", "labels", "ratings"}
 MAYBE = {"prompt", "completion", "chosen", "rejected"}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run
 

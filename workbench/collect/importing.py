@@ -1,4 +1,4 @@
-"""Reading a file of prompts, demonstrations or comparisons: what it is, its good rows, and why others are none."""
+"""Reading a file of prompts, demonstrations, comparisons or step labels: what it is, its good rows, and why others are none."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -7,11 +7,18 @@ from typing import Literal
 
 from workbench.collect.converters import FORMATS, Format, Origin, Record, Row, format_of
 from workbench.collect.files import LIMIT_MB, Bad, FileError, Rows, plain_path, read_rows
-from workbench.records import Comparison, Demonstration, Prompt
+from workbench.records import Comparison, Demonstration, Prompt, StepLabels
 from workbench.store import Store
 
-Kind = Literal["prompts", "demonstrations", "comparisons"]
-KINDS: tuple[Kind, ...] = ("prompts", "demonstrations", "comparisons")
+Kind = Literal["prompts", "demonstrations", "comparisons", "steps"]
+KINDS: tuple[Kind, ...] = ("prompts", "demonstrations", "comparisons", "steps")
+# what else each kind can be taken as
+GIVES = {
+    "prompts": (),
+    "demonstrations": ("prompts",),
+    "comparisons": ("prompts", "demonstrations"),
+    "steps": ("prompts",),
+}
 ALIASES = {
     "alpaca_eval": "alpacaeval",
     "hh": "hh-rlhf",
@@ -47,9 +54,15 @@ class Report:
     bad: list[Bad]
     notes: list[Bad] = field(default_factory=list)
 
+    @property
+    def what(self) -> str:
+        """What was counted, in words."""
+        return "answers with labelled steps" if self.kind == "steps" else self.kind
+
     def __str__(self) -> str:
         lines = [
-            f"{self.file}: {self.added} new {self.kind} ({self.format}), {self.known} known already, {len(self.bad)} left out."
+            f"{self.file}: {self.added} new {self.what} "
+            f"({self.format}), {self.known} known already, {len(self.bad)} left out."
         ]
         lines += [f"  line {bad.line}: left out, {bad.reason}" for bad in self.bad[:SHOWN]]
         if len(self.bad) > SHOWN:
@@ -92,6 +105,7 @@ def read(
             known = ids.setdefault(str(row["id"]), line) if row.get("id") not in (None, "") else line
             if known != line:
                 notes.append(Bad(line, f"line {known} has the same id {row['id']!r} with other content"))
+    notes += _never_wrong(kept)
     return Imported(as_ or chosen.kind, chosen.name, list(kept), sorted(bad, key=lambda each: each.line), notes)
 
 
@@ -110,9 +124,12 @@ def import_file(
     """
     found = read(path, as_, format, rater, name, limit_mb)
     added = store.add_many(found.rows)
-    new = {"prompts": added.prompts, "demonstrations": added.demonstrations, "comparisons": added.comparisons}[
-        found.kind
-    ]
+    new = {
+        "prompts": added.prompts,
+        "demonstrations": added.demonstrations,
+        "comparisons": added.comparisons,
+        "steps": added.steps,
+    }[found.kind]
     return Report(
         source_name(name or Path(path).name),
         found.kind,
@@ -154,7 +171,7 @@ def _choose(found: Rows, as_: str | None, name: str | None) -> Format:
             + "; ".join(f"{each.name} {each.kind}: {', '.join(each.needs)}" for each in FORMATS)
             + ". Rename the columns, or name the format."
         )
-    if as_ is not None and KINDS.index(as_) > KINDS.index(best.kind):  # type: ignore[arg-type]
+    if as_ is not None and as_ not in (best.kind, *GIVES[best.kind]):
         raise FileError(f"These are {best.kind} ({best.name}); {as_} cannot be made of them")
     return next((each for each in FORMATS if each.name == best.name and each.kind == best.kind), best)
 
@@ -171,6 +188,15 @@ def _as(record: Record, kind: str) -> list[Record]:
             raise ValueError("a tie: no answer is the best one")
         return [Demonstration(0, 0, record.prompt, best.text, record.rater, record.source, record.simulated)]
     return [replace(record)]
+
+
+def _never_wrong(kept: dict[Record, int]) -> list[Bad]:
+    """A note on the first 0 of a file whose labels are all 0 or 1: some write 0 for wrong, and here it is neutral."""
+    rows = [row for row in kept if isinstance(row, StepLabels)]
+    neutral = next((row for row in rows if 0 in row.labels), None)
+    if neutral is None or any(-1 in row.labels for row in rows):
+        return []
+    return [Bad(kept[neutral], "its 0 is read as neutral, and no step of the file is wrong; wrong is -1 or false")]
 
 
 def _with_columns(reason: str, row: Row, chosen: Format) -> str:

@@ -17,6 +17,7 @@ from workbench.learn.fields import (
     KTOArgs,
     ORPOArgs,
     PPOArgs,
+    ProcessArgs,
     RewardArgs,
     RewardedArgs,
     RLOOArgs,
@@ -41,7 +42,7 @@ class Method:
     """One plain sentence; {n} is the number of examples there are."""
     args: type[TrainArgs]
     needs: str
-    """What it learns from: "demonstrations", "comparisons" or "prompts"."""
+    """What it learns from: "demonstrations", "comparisons", "steps" (answers whose steps are labelled) or "prompts"."""
     unit: str
     missing: str
     presets: Mapping[str, Mapping[str, Any]]
@@ -110,6 +111,19 @@ METHODS: dict[str, Method] = {
         unit="comparisons",
         missing="A reward model needs ranked answers. There are none yet.",
         presets={"quick": {"steps": 40}, "normal": {"steps": 80}, "thorough": {"steps": 200}},
+        rates=((TINY, 2e-3), (2e8, 3e-4), (2e9, 1e-4), (float("inf"), 5e-5)),
+        answers=False,
+    ),
+    "process": Method(
+        name="process",
+        label="Process reward",
+        colour="reward",
+        line="Learn to judge every step of the {n} answers.",
+        args=ProcessArgs,
+        needs="steps",
+        unit="labelled answers",
+        missing="A process reward needs answers whose steps are labelled. There are none yet.",
+        presets={"quick": {"steps": 80}, "normal": {"steps": 160}, "thorough": {"steps": 320}},
         rates=((TINY, 2e-3), (2e8, 3e-4), (2e9, 1e-4), (float("inf"), 5e-5)),
         answers=False,
     ),

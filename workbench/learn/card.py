@@ -48,6 +48,7 @@ def _result(result: dict[str, Any]) -> list[str]:
         ("gold", "Gold score on held-out prompts, 0 to 1"),
         ("heldout_loss", "Held-out loss, nats per token"),
         ("accuracy", "Held-out judgements met, share"),
+        ("answers", "Held-out answers judged right as a whole, share"),
         ("kl", "Distance from the start, nats per answer"),
     ):
         if result.get(key) is not None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from workbench.store import Store
 
 Row = dict[str, Any]
+STEP_WORDS = {-1: "wrong", 0: "neutral", 1: "right"}
 SAMPLES = 4  # prompts whose answers are shown as training goes on
 WORLD_PROMPTS = 2000  # of the sandbox's own, for a method that learns from prompts alone
 TEXTS: dict[str, tuple[str, ...]] = {
@@ -49,6 +50,8 @@ def rows(store: Store, method: str, model: str = "") -> tuple[list[Row], list[Ro
         read = _prompt_rows(model)
     elif m.needs == "demonstrations":
         from workbench.collect.demonstrations import sft_rows as read
+    elif m.needs == "steps":
+        from workbench.collect.steps import step_rows as read
     elif method == "reward":
         from workbench.collect.comparisons import ranking_rows as read
     elif method == "kto":
@@ -188,7 +191,7 @@ def first_batch(tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArg
 
     Each item has "prompt" and, by method, "completion" or "chosen" and "rejected" (these are learned from, the prompt
     is only read), "tokens" (of its longest text) and "cut" (whether max_tokens shortens it). A ranking is one
-    "completion" that lists its answers, each after its place; a single answer judged good is "chosen", a bad one
+    "completion" that lists its answers, each after its place, labelled steps stand each after its label; a single answer judged good is "chosen", a bad one
     "rejected".
     """
     batch = []
@@ -203,6 +206,9 @@ def first_batch(tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArg
         if method == "reward":
             ranked = sorted((place + 1, item.pop(f"answer {k}")) for k, place in enumerate(rows[i]["places"]))
             item["completion"] = "\n".join(f"{place}. {text}" for place, text in ranked)
+        if method == "process":
+            judged = zip(rows[i]["labels"], rows[i]["steps"], strict=True)
+            item["completion"] = "\n".join(f"[{STEP_WORDS[label]}] {text.strip()}" for label, text in judged)
         batch.append(item)
     return batch
 
@@ -210,6 +216,8 @@ def first_batch(tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArg
 def _texts(method: str, row: Row) -> list[tuple[str, str]]:
     if method == "reward":
         return [(f"answer {k}", text) for k, text in enumerate(row["answers"])]
+    if method == "process":
+        return [("completion", "".join(row["steps"]))]
     if method == "kto":
         return [("chosen" if row["label"] else "rejected", row["completion"])]
     return [(key, row[key]) for key in TEXTS[method]]

@@ -18,12 +18,23 @@ MEASURED = {
     "kto": (0.02, 5.0),
     "orpo": (0.02, 5.0),
     "reward": (0.013, 16.0),
+    "process": (0.010, 12.0),
     "ppo": (0.0095, 5.0),
     "rloo": (0.02, 10.0),
     "grpo": (0.017, 10.0),
 }
 PROCESS_MB = 650.0  # a Python process with torch, transformers, peft and trl, as measured
-ANSWERS = {"sft": 1, "dpo": 2, "kto": 2, "orpo": 2, "reward": 2, "ppo": 1, "rloo": 1, "grpo": 1}  # answers per example
+ANSWERS = {
+    "sft": 1,
+    "dpo": 2,
+    "kto": 2,
+    "orpo": 2,
+    "reward": 2,
+    "process": 1,
+    "ppo": 1,
+    "rloo": 1,
+    "grpo": 1,
+}  # answers per example
 
 
 @dataclass(frozen=True)

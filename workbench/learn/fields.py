@@ -106,6 +106,18 @@ class RewardArgs(TrainArgs):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProcessArgs(TrainArgs):
+    """A process reward from answers whose steps are labelled (Lightman et al. 2023): it judges every step."""
+
+    steps: int = setting(160, "How many updates to make.", "updates", 1, 1_000_000)
+    batch_size: int = setting(32, "Answers that one update learns from, with all their steps.", "answers", 1, 4096)
+    held_out: int = setting(300, "Held-out answers to look at, at most.", "answers", 0, 10_000)
+    final_prompts: int = setting(
+        100, "Held-out word problems on which best of n is measured at the end (sandbox only).", "prompts", 0, 10_000
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class KTOArgs(AnswerArgs):
     """Kahneman-Tversky optimisation (Ethayarajh et al. 2024): learns from single answers judged good or bad."""
 
@@ -146,7 +158,7 @@ class RewardedArgs(AnswerArgs):
     batch_size: int = setting(64, "Answers that one round learns from.", "answers", 2, 4096)
     reward: str = setting(
         "newest",
-        "What is to be raised: run:NUMBER (a reward model), gold (sandbox only), file:PATH.py, or a sum such as "
+        "What is to be raised: run:NUMBER (a reward model or process reward), gold (sandbox only), file:PATH.py, or a sum such as "
         "run:7 + 0.3*gold. newest: the newest reward model.",
     )
     kl_coefficient: float = setting(0.05, "What a nat of distance from the start costs: less moves further.", "", 0, 10)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,14 +22,15 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from workbench.collect.steps import SPLITS, split_for
 from workbench.learn import llama
 from workbench.learn.actor_critic import number_format
 from workbench.learn.score import SCALE
 from workbench.models import Model, ModelError
-from workbench.processes import write_atomic
+from workbench.processes import read_json, write_atomic
+from workbench.records import LABELS
 
 HEAD = "step_head.safetensors"
-LABELS = (-1, 0, 1)
 POLICY = "default"
 
 
@@ -55,18 +55,6 @@ class ProcessRewardArgs:
     lora_alpha: int = 32
     max_grad_norm: float = 1.0
     seed: int = 0
-
-
-def sentences(text: str) -> list[str]:
-    """Steps of any text: its sentences and lines, joined the text again."""
-    parts = [part for part in re.split(r"(?<=[.!?])(?=\s)|(?=\n)", text) if part]
-    joined: list[str] = []
-    for part in parts:
-        if joined and not re.search(r"\w", part):
-            joined[-1] += part
-        else:
-            joined.append(part)
-    return joined
 
 
 def whole(rows: Sequence[Steps], right: Sequence[bool]) -> list[Steps]:
@@ -203,7 +191,8 @@ class ProcessRewardModel:
         folder = Path(run_folder) / "adapter"
         if not (folder / HEAD).is_file():
             raise ModelError(f"{run_folder} holds no process reward: there is no {HEAD} in it")
-        self.model, self.split = model, split or (sandbox_steps if model.name == "sandbox" else sentences)
+        named = read_json(folder / SCALE).get("split", split_for(model.name))
+        self.model, self.split = model, split or SPLITS[named]
         self.adapter = model.attach(folder)
         head = load_file(folder / HEAD)
         self.weight, self.bias = (head[f"score.{k}"].to(model.device) for k in ("weight", "bias"))
@@ -275,10 +264,3 @@ def answer_score(steps: Sequence[Sequence[float]], how: str = "min") -> tuple[fl
     sound = [math.log(max(1 - p[0], 1e-9)) for p in steps]
     nothing = math.prod(1 - p[2] for p in steps)
     return (sum(sound) if how == "product" else min(sound)), math.log(max(1 - nothing, 1e-9))
-
-
-def sandbox_steps(text: str) -> list[str]:
-    """Steps as the sandbox's labels cut them."""
-    from workbench.sandbox.steps import split_steps
-
-    return split_steps(text)

@@ -71,10 +71,11 @@ def settle(text: str, settings: Settings) -> tuple[str, str]:
         check(text, settings)
         return text, ""
     runs = settings.workspace / "runs"
-    for folder in sorted(runs.glob("[0-9]*-reward"), reverse=True):
-        config = read_json(folder / "config.json")
-        if (folder / "adapter" / SCALE).is_file() and config.get("model") == settings.model:
-            return f"run:{int(config['number'])}", f"run {config['number']} is the newest reward model"
+    for kind, words in (("reward", "reward model"), ("process", "process reward, and there is no reward model")):
+        for folder in sorted(runs.glob(f"[0-9]*-{kind}"), reverse=True):
+            config = read_json(folder / "config.json")
+            if (folder / "adapter" / SCALE).is_file() and config.get("model") == settings.model:
+                return f"run:{int(config['number'])}", f"run {config['number']} is the newest {words}"
     raise MissingData("A reward model has to say what a good answer is. There is none yet: train one first.", "Rank")
 
 
@@ -117,7 +118,7 @@ def _source(term: Term, runs: Path, model: Any, actor: Any) -> Reward:
     if term.kind == "file":
         return from_file(Path(term.what))
     folder = _run_folder(runs, int(term.what))
-    if read_json(folder / "config.json").get("method") == "process_reward":
+    if read_json(folder / "config.json").get("method") in ("process", "process_reward"):
         from workbench.learn import process_reward
 
         return process_reward.ProcessRewardModel(model, folder).score

@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import comb
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from workbench.intervals import UNIT, wilson
 from workbench.measure.winrate import Difference, Mean, mean, paired_difference
 from workbench.records import Sampling
 
@@ -189,3 +190,50 @@ def curve(pools: Sequence[tuple[Sequence[float], Sequence[float]]], ns: Sequence
     `pools` holds (scores, values) of the samples of each prompt.
     """
     return {n: mean([expected_best(scores, values, n) for scores, values in pools]) for n in ns}
+
+
+def on_word_problems(
+    model: Model,
+    reward: Reward,
+    problems: int,
+    pool: int = 16,
+    seed: int = 0,
+    should_stop: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Right answers of the bundled model to held-out word problems, as plain JSON: the best of n by `reward` and by a
+    majority vote for each of "ns", and of "one" answer; each figure [share, low, high] over "n" problems. "difference"
+    is reward minus majority at the largest n, paired by problem."""
+    from workbench.generate import generate
+    from workbench.sandbox.steps import concluded, is_right
+    from workbench.sandbox.world import prompts
+
+    asked = [p.text for p in prompts("heldout", "problem")]
+    asked = random.Random(seed).sample(asked, min(problems, len(asked)))
+    flat = [p for p in asked for _ in range(pool)]
+    drawn = generate(model, flat, Sampling(), seeds=list(range(pool)) * len(asked), should_stop=should_stop)
+    texts = [row.text for row in drawn]
+    scores = reward(flat, texts)
+    right = [float(is_right(p, t)) for p, t in zip(flat, texts, strict=True)]
+    said = [concluded(t) for t in texts]
+    parts = [slice(i, i + pool) for i in range(0, len(flat), pool)]
+    ns = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= pool]
+    by_reward = {n: [expected_best(scores[s], right[s], n) for s in parts] for n in ns}
+    by_vote = {n: [expected_majority(said[s], right[s], n) for s in parts] for n in ns}
+    gap = paired_difference(by_vote[ns[-1]], by_reward[ns[-1]])
+
+    return {
+        "n": len(asked),
+        "ns": ns,
+        "reward": [share(by_reward[n]) for n in ns],
+        "majority": [share(by_vote[n]) for n in ns],
+        "one": share([sum(right[s]) / pool for s in parts]),
+        "difference": [round(v, 4) for v in (gap.value, gap.low, gap.high)],
+        "clear": bool(gap.clear),
+    }
+
+
+def share(values: Sequence[float]) -> list[float]:
+    """[mean, low, high] of values from 0 to 1; where all are 0 or all are 1 their spread tells nothing, so Wilson's."""
+    found = mean(values, UNIT)
+    low, high = wilson(sum(values), len(values)) if set(values) in ({0.0}, {1.0}) else (found.low, found.high)
+    return [round(v, 4) for v in (found.value, low, high)]

@@ -9,13 +9,12 @@ from uuid import uuid4
 from sqlalchemy import Connection, Select, Table, func, select
 from sqlalchemy.exc import DBAPIError, TimeoutError
 
-from workbench.records import Comparison, Demonstration, Prompt, Response, Verdict, split_of
+from workbench.records import Comparison, Demonstration, Prompt, Response, StepLabels, Verdict, split_of
 from workbench.store import database, tables, writing
 from workbench.store.writing import Added, chunks
 
 T = TypeVar("T")
 Split = Literal["train", "heldout"]
-UNDOABLE = {"comparison": tables.comparisons, "skip": tables.skips, "demonstration": tables.demonstrations}
 
 
 class Store:
@@ -284,27 +283,10 @@ class Store:
     def undo(self, rater: str, kinds: Sequence[str] = ("comparison", "skip")) -> tuple[str, int, int] | None:
         """Take back the rater's newest act of these kinds: (kind, its id, its prompt's id), or None when there is none.
 
-        Kinds: comparison, demonstration, skip (of comparing), skip:demonstration. As often as one likes.
+        Kinds: comparison, demonstration, steps, skip (of comparing), skip:demonstration, skip:steps. As often as one
+        likes.
         """
-
-        def work(connection: Connection) -> tuple[str, int, int] | None:
-            newest: tuple[int, str, int] | None = None
-            for name in kinds:
-                base, _, skipped = name.partition(":")
-                table = UNDOABLE[base]
-                query = select(table.c.id, table.c.prompt_id).where(table.c.rater == rater, table.c.deleted.is_(False))
-                if base == "skip":
-                    query = query.where(table.c.kind == (skipped or "comparison"))
-                row = connection.execute(query.order_by(table.c.id.desc()).limit(1)).first()
-                if row and (newest is None or row.id > newest[0]):
-                    newest = (row.id, name, row.prompt_id)
-            if newest is None:
-                return None
-            id, name, prompt_id = newest
-            writing.set_deleted(connection, UNDOABLE[name.partition(":")[0]], id, True)
-            return name, id, prompt_id
-
-        return self._write(work)
+        return self._write(lambda connection: writing.undo(connection, rater, kinds))
 
     # Verdicts
 
@@ -342,9 +324,41 @@ class Store:
     def restore_verdict(self, id: int) -> None:
         self._set_deleted(tables.verdicts, id, False)
 
+    # Answers judged step by step
+
+    def add_step_labels(
+        self, prompt_id: int, steps: Sequence[str], labels: Sequence[int], rater: str, **more: Any
+    ) -> StepLabels:
+        """Store -1, 0 or 1 for each step of an answer; `more`: simulated, source, seconds, and token, see add_comparison.
+
+        Raises ValueError for steps and labels that do not match, KeyError for a prompt that is not there.
+        """
+        values = {"prompt_id": prompt_id, "steps": list(steps), "labels": list(labels), "rater": rater}
+        values |= {"simulated": False, "source": "person", "seconds": None, "token": None} | more
+
+        def work(connection: Connection) -> StepLabels:
+            writing.prompt_text(connection, prompt_id)
+            writing.check_steps(steps, labels)
+            id = writing.add_act(connection, tables.step_labels, values)
+            query = _acts(tables.step_labels, True).where(tables.step_labels.c.id == id)
+            return tables.to_step_labels(connection.execute(query).mappings().one())
+
+        return self._write(work)
+
+    def step_labels(self) -> list[StepLabels]:
+        """All that are not deleted, newest last."""
+        table = tables.step_labels
+        return [tables.to_step_labels(row) for row in self._all(_acts(table).order_by(table.c.id))]
+
+    def delete_step_labels(self, id: int) -> None:
+        self._set_deleted(tables.step_labels, id, True)
+
+    def restore_step_labels(self, id: int) -> None:
+        self._set_deleted(tables.step_labels, id, False)
+
     # All together
 
-    def add_many(self, rows: Sequence[Prompt | Demonstration | Comparison]) -> Added:
+    def add_many(self, rows: Sequence[Prompt | Demonstration | Comparison | StepLabels]) -> Added:
         """Store what a file held, thousands of rows in one transaction. Response ids are local to their row."""
         return self._write(lambda connection: writing.add_many(connection, rows))
 
@@ -355,7 +369,7 @@ class Store:
         with self._read() as connection:
             for table in (tables.prompts, tables.responses):
                 counted[table.name] = connection.execute(select(func.count()).select_from(table)).scalar_one()
-            for table in (tables.demonstrations, tables.comparisons, tables.verdicts):
+            for table in (tables.demonstrations, tables.comparisons, tables.verdicts, tables.step_labels):
                 query = select(table.c.simulated, func.count()).where(table.c.deleted.is_(False))
                 if table is tables.comparisons:
                     query = query.where(func.json_array_length(table.c.shown) > 1)

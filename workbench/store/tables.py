@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-from workbench.records import Comparison, Demonstration, Prompt, Response, Sampling, Verdict
+from workbench.records import Comparison, Demonstration, Prompt, Response, Sampling, StepLabels, Verdict
 
 metadata = MetaData(
     naming_convention={
@@ -112,6 +112,18 @@ verdicts = Table(
     *_act(),
 )
 
+step_labels = Table(
+    "step_labels",
+    metadata,
+    _id(),
+    _prompt_id(),
+    Column("steps", JSON, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("seconds", Float),
+    Column("source", String(400), nullable=False),
+    *_act(),
+)
+
 skips = Table("skips", metadata, _id(), _prompt_id(), Column("kind", String(20), nullable=False), *_act())
 
 drafts = Table(
@@ -166,3 +178,9 @@ def to_comparison(row: Row, by_id: Mapping[int, Response]) -> Comparison:
 def to_verdict(row: Row) -> Verdict:
     plain = ("id", "prompt_id", "prompt", "choice", "rater", "simulated", "seconds")
     return Verdict(**{name: row[name] for name in plain}, shown=tuple(row["shown"]), seq=row["id"])
+
+
+def to_step_labels(row: Row) -> StepLabels:
+    plain = ("id", "prompt_id", "prompt", "rater", "simulated", "source", "seconds")
+    values = {name: row[name] for name in plain}
+    return StepLabels(**values, steps=tuple(row["steps"]), labels=tuple(row["labels"]), seq=row["id"])

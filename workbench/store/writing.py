@@ -9,12 +9,20 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, insert, select, update
 
-from workbench.records import Comparison, Demonstration, Prompt, Response
+from workbench.records import LABELS, Comparison, Demonstration, Prompt, Response, StepLabels
 from workbench.store import tables
 from workbench.store.database import StoreError
 
 LONGEST = 1_000_000  # characters; no field of a page or a file is meant to hold more
 CHUNK = 500  # values in one IN (...)
+
+
+UNDOABLE = {
+    "comparison": tables.comparisons,
+    "skip": tables.skips,
+    "demonstration": tables.demonstrations,
+    "steps": tables.step_labels,
+}
 
 
 class Conflict(StoreError):
@@ -29,6 +37,7 @@ class Added:
     demonstrations: int = 0
     comparisons: int = 0
     known: int = 0
+    steps: int = 0
 
 
 def clean(text: str, what: str, empty_ok: bool = False) -> str:
@@ -135,6 +144,18 @@ def check_ranking(
         raise ValueError(f"acceptable is {acceptable}, but there are {len(groups)} groups")
 
 
+def check_steps(steps: Sequence[str], labels: Sequence[int]) -> None:
+    """Raises ValueError unless there is a label of -1, 0 or 1 for each step, none of them empty."""
+    if not steps or len(steps) != len(labels):
+        raise ValueError(f"There are {len(steps)} steps, but {len(labels)} labels")
+    for number, (step, label) in enumerate(zip(steps, labels, strict=True), 1):
+        clean(step, f"Step {number}")
+        if isinstance(label, bool) or label not in LABELS:
+            raise ValueError(
+                f"The label of step {number} is {label!r}; it must be -1 (wrong), 0 (neutral) or 1 (right)"
+            )
+
+
 def by_token(connection: Connection, table: Table, token: str | None) -> int | None:
     if token is None:
         return None
@@ -171,6 +192,25 @@ def set_deleted(connection: Connection, table: Table, id: int, deleted: bool) ->
         connection.execute(update(own).where(own.c.token == token).values(deleted=deleted))
 
 
+def undo(connection: Connection, rater: str, kinds: Sequence[str]) -> tuple[str, int, int] | None:
+    """Hide the rater's newest act of these kinds: (kind, its id, its prompt's id); see Store.undo."""
+    newest: tuple[int, str, int] | None = None
+    for name in kinds:
+        base, _, skipped = name.partition(":")
+        table = UNDOABLE[base]
+        query = select(table.c.id, table.c.prompt_id).where(table.c.rater == rater, table.c.deleted.is_(False))
+        if base == "skip":
+            query = query.where(table.c.kind == (skipped or "comparison"))
+        row = connection.execute(query.order_by(table.c.id.desc()).limit(1)).first()
+        if row and (newest is None or row.id > newest[0]):
+            newest = (row.id, name, row.prompt_id)
+    if newest is None:
+        return None
+    id, name, prompt_id = newest
+    set_deleted(connection, UNDOABLE[name.partition(":")[0]], id, True)
+    return name, id, prompt_id
+
+
 def change(connection: Connection, table: Table, id: int, version: int | None, values: dict[str, Any]) -> None:
     """Change one row if it is still at `version` (None: whichever). Raises Conflict otherwise."""
     row = connection.execute(select(table.c.version, table.c.deleted).where(table.c.id == id)).first()
@@ -183,10 +223,12 @@ def change(connection: Connection, table: Table, id: int, version: int | None, v
     connection.execute(update(table).where(table.c.id == id).values(version=row.version + 1, **values))
 
 
-def token_of(row: Demonstration | Comparison) -> str:
+def token_of(row: Demonstration | Comparison | StepLabels) -> str:
     """The same imported row has the same token, so that importing a file twice stores it once."""
     if isinstance(row, Demonstration):
         content: list = ["demonstration", row.prompt, row.text, row.rater]
+    elif isinstance(row, StepLabels):
+        content = ["steps", row.prompt, row.rater, row.steps, row.labels]
     else:
         texts = {response.id: [response.text, response.model] for response in row.responses}
         content = ["comparison", row.prompt, row.rater, row.acceptable]
@@ -194,7 +236,7 @@ def token_of(row: Demonstration | Comparison) -> str:
     return "import:" + blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
-def add_many(connection: Connection, rows: Sequence[Prompt | Demonstration | Comparison]) -> Added:
+def add_many(connection: Connection, rows: Sequence[Prompt | Demonstration | Comparison | StepLabels]) -> Added:
     """Store records read from a file, in few statements. Ids in them are local to each row and replaced.
 
     A row that is there already is not stored again; if it had been deleted it is brought back.
@@ -204,14 +246,16 @@ def add_many(connection: Connection, rows: Sequence[Prompt | Demonstration | Com
     ids = {prompt.text: prompt.id for prompt in stored}
     demonstrations = [row for row in rows if isinstance(row, Demonstration)]
     comparisons = [row for row in rows if isinstance(row, Comparison)]
+    judged = [row for row in rows if isinstance(row, StepLabels)]
     new_demonstrations = _add_new(connection, tables.demonstrations, demonstrations)
     new_comparisons = _add_new(connection, tables.comparisons, comparisons)
+    new_steps = _add_new(connection, tables.step_labels, judged)
     _insert_demonstrations(connection, new_demonstrations, ids)
     _insert_comparisons(connection, new_comparisons, ids)
-    known = len(demonstrations) + len(comparisons) - len(new_demonstrations) - len(new_comparisons)
-    if not demonstrations and not comparisons:
-        known = len(rows) - new_prompts
-    return Added(new_prompts, len(new_demonstrations), len(new_comparisons), known)
+    _insert_step_labels(connection, new_steps, ids)
+    acts, new = len(demonstrations) + len(comparisons) + len(judged), len(new_demonstrations) + len(new_comparisons)
+    known = acts - new - len(new_steps) if acts else len(rows) - new_prompts
+    return Added(new_prompts, len(new_demonstrations), len(new_comparisons), known, len(new_steps))
 
 
 def _add_new(connection: Connection, table: Table, rows: Sequence) -> dict[str, Any]:
@@ -276,3 +320,27 @@ def _insert_comparisons(connection: Connection, new: dict[str, Comparison], prom
         )
     if rows:
         connection.execute(insert(tables.comparisons), rows)
+
+
+def _insert_step_labels(connection: Connection, new: dict[str, StepLabels], prompt_ids: dict[str, int]) -> None:
+    created = now()
+    rows = []
+    for id, (token, row) in zip(take_ids(connection, len(new)), new.items(), strict=True):
+        check_steps(row.steps, row.labels)
+        rows.append(
+            {
+                "id": id,
+                "prompt_id": prompt_ids[row.prompt],
+                "steps": list(row.steps),
+                "labels": list(row.labels),
+                "seconds": row.seconds,
+                "source": row.source,
+                "rater": clean(row.rater, "The rater's name"),
+                "simulated": row.simulated,
+                "token": token,
+                "deleted": False,
+                "created": created,
+            }
+        )
+    if rows:
+        connection.execute(insert(tables.step_labels), rows)

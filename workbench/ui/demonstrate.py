@@ -176,7 +176,7 @@ def add_prompts(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def import_file(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    """Read a file of prompts, demonstrations or comparisons (base64); its kind and format are recognised."""
+    """Read a file of prompts, demonstrations, comparisons or labelled steps (base64); its kind and format are recognised."""
     from workbench.collect import formats
 
     name = Path(sent.words(payload, "name", longest=255).replace("\\", "/")).name
@@ -195,7 +195,7 @@ def import_file(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         file.write_bytes(content)
         report = formats.import_file(context.store, file, name=name, limit_mb=FILE_MB)
     return {
-        "kind": report.kind,
+        "kind": report.what,
         "format": report.format,
         "added": report.added,
         "known": report.known,

@@ -11,7 +11,7 @@ from typing import Any
 
 from workbench.ui.context import Context, Refused
 
-KINDS = ("prompts", "demonstrations", "comparisons")
+KINDS = ("prompts", "demonstrations", "comparisons", "steps")
 LIMIT_MB = 200
 
 

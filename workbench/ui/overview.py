@@ -41,9 +41,9 @@ def plural(n: int, one: str) -> str:
 def steps(counts: dict[str, int], finished: list[Any], job: Any) -> list[dict[str, Any]]:
     """The loop's steps with their state ("done", "next" or "open") and a count in words."""
     votes = counts["verdicts"]
-    aligned = [run for run in finished if run.method != "reward"]
-    scorers = [run for run in finished if run.method == "reward"]
-    busy = {"" if job is None else "reward" if job.method == "reward" else "align"}
+    aligned = [run for run in finished if METHODS[run.method].answers]
+    scorers = [run for run in finished if not METHODS[run.method].answers]
+    busy = {"" if job is None else "align" if METHODS[job.method].answers else "reward"}
     doing = "" if job is None else f"{job.method.upper()} {'waiting' if job.state == 'waiting' else 'running'}"
     rows = [
         ("write", "Write", "demonstrate", {}, amount(counts, "demonstrations", "answer", WRITE_GOAL)),
@@ -95,7 +95,7 @@ def next_step(counts: dict[str, int], finished: list[Any], job: Any) -> dict[str
     def say(at: str, before: str, link: str, after: str, tab: str, **options: Any) -> dict[str, Any]:
         return {"at": at, "before": before, "link": link, "after": after, "opens": tab, "options": options}
 
-    if job and job.method == "reward":
+    if job and not METHODS[job.method].answers:
         return say("reward", "Next: ", "watch it learn", " to score answers as you do", "train", run=job.number)
     if job:
         return say("align", "Next: see what changed in ", "Compare", f" when run {job.number} ends", "compare")
@@ -112,7 +112,7 @@ def next_step(counts: dict[str, int], finished: list[Any], job: Any) -> dict[str
     if "dpo" not in methods:
         return say("align", "Next: ", "train DPO", f" on the {plural(ranked, 'pair')}", "train", method="dpo")
     if votes < VOTE_GOAL:
-        newest = next(run for run in finished if run.method != "reward")
+        newest = next(run for run in finished if METHODS[run.method].answers)
         return say("compare", "Next: ", "compare", f" base and run {newest.number} blind", "compare")
     return say(
         "compare", f"{plural(votes, 'blind vote')} so far; more in ", "Compare", " narrow the interval", "compare"

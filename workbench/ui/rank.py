@@ -11,6 +11,7 @@ from workbench.collect.pairs import Pair
 from workbench.intervals import wilson
 from workbench.records import Comparison
 from workbench.ui import payload as sent
+from workbench.ui import stepwise
 from workbench.ui.context import Context, Refused
 from workbench.ui.overview import RANK_GOAL
 from workbench.ui.shell import panel
@@ -254,5 +255,6 @@ FUNCTIONS = [rank_pairs, vote, own, skip_pair, undo_choice, change_choice, choic
 
 
 def tab(context: Context) -> None:
-    """Build the tab."""
+    """Build the tab: two answers to choose from, or the steps of one to judge."""
+    panel(context, "stepwise", stepwise.FUNCTIONS)
     panel(context, "rank", FUNCTIONS)

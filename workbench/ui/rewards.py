@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from workbench import jobs, models
 from workbench.jobs import Run
 from workbench.learn import reward_sources, trust
+from workbench.learn.args import METHODS
 from workbench.learn.data import MissingData
 from workbench.learn.reward_sources import Term
 from workbench.learn.trust import Verdict
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 SIGNS = {"green": "✓ green", "amber": "! amber", "red": "✕ red", "untested": "? not tested", "unknown": "– unknown"}
 CHECKS = {
     "accuracy": "Agrees with held-out choices",
+    "answers": "Judges held-out answers right",
+    "steps": "Judges held-out steps right",
     "calibration": "Is as sure as it is right",
     "consistency": "Raters agree with each other",
     "length": "Does not go by length",
@@ -34,16 +37,22 @@ GOLD = "gold: the sandbox's own true score"
 
 def here(context: Context) -> list[Run]:
     """Reward runs of this page's base whose model can be used now, newest first."""
+    return [r for r in _usable(context) if r.reward_model]
+
+
+def _usable(context: Context) -> list[Run]:
+    """Reward models and process rewards."""
     every = jobs.runs(context.settings.workspace)
-    return [r for r in every if r.reward_model and not r.active and r.config["model"] == context.settings.model]
+    return [r for r in every if r.scorer and not r.active and r.config["model"] == context.settings.model]
 
 
 def badge(run: Run) -> dict[str, str] | None:
     """A reward run's verdict as sign and word, in one sentence; None for other runs and before there is a model."""
-    if run.reward_model is None or run.active:
+    if run.scorer is None or run.active:
         return None
     found = trust.verdict(run.folder)
-    by = f" {found.simulated:,} of its comparisons are by simulated raters." if found.simulated else ""
+    unit = METHODS[run.method].unit
+    by = f" {found.simulated:,} of its {unit} are by simulated raters." if found.simulated else ""
     return {"level": found.level, "words": SIGNS[found.level], "reason": _one_sentence(found) + by}
 
 
@@ -60,7 +69,7 @@ def gate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Every check of a reward run's gate: sign and level, name, what was found, what would help."""
     number = payload.get("run")
     run = next((r for r in jobs.runs(context.settings.workspace) if r.number == number), None)
-    if run is None or run.method != "reward":
+    if run is None or METHODS[run.method].answers:
         raise Refused(f"There is no reward model of run {number}.")
     found, told = trust.verdict(run.folder), read_json(run.folder / "gate.json")
     rows = [
@@ -88,7 +97,14 @@ def label(run: Run) -> str:
     word = "not tested" if found.level == trust.UNTESTED else found.level
     return ", ".join(
         filter(
-            None, [f"run {run.number}", "reward model", word, rate(found), "simulated raters" * bool(found.simulated)]
+            None,
+            [
+                f"run {run.number}",
+                METHODS[run.method].label.lower(),
+                word,
+                rate(found),
+                "simulated raters" * bool(found.simulated),
+            ],
         )
     )
 
@@ -100,7 +116,7 @@ def choice(context: Context, asked: str, despite: bool) -> dict[str, Any]:
     "error" belongs beside the field, "missing" means that there is no reward model yet; "red" names what only a
     deliberate click goes past.
     """
-    options = [{"value": f"run:{r.number}", "label": label(r)} for r in here(context)]
+    options = [{"value": f"run:{r.number}", "label": label(r)} for r in _usable(context)]
     if context.settings.model == "sandbox":
         options.append({"value": "gold", "label": GOLD})
     made = {"options": options, "value": "", "says": "", "error": "", "missing": "", "red": "", "despite": despite}
@@ -116,12 +132,23 @@ def choice(context: Context, asked: str, despite: bool) -> dict[str, Any]:
     except reward_sources.RewardError as error:
         text = str(error).removeprefix(f"--set reward={asked}: ")
         return made | {"error": text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")}
-    made |= {"value": chosen, "says": _sentence(reason) or in_words(chosen)}
+    made |= {
+        "value": chosen,
+        "says": " ".join(filter(None, [_sentence(reason) or in_words(chosen), _caution(context, chosen)])),
+    }
     if bad:
         helps = " ".join(dict.fromkeys(v.helps for v in bad if v.helps))
         told = " And ".join(replace(v, reason=_one_sentence(v)).words for v in bad)
         made["red"] = f"{told[0].upper()}{told[1:]} What would help: {helps}"
     return made
+
+
+def _caution(context: Context, reward: str) -> str:
+    """A process reward has read worked answers alone; what it makes of others nobody has tested."""
+    named = {int(term.what) for term in reward_sources.parse(reward) if term.kind == "run"}
+    if not any(run.method == "process" and run.number in named for run in _usable(context)):
+        return ""
+    return "A process reward knows answers like those whose steps were labelled, and no others."
 
 
 def _sentence(text: str) -> str:

@@ -44,6 +44,26 @@ def brief(run: Run) -> dict[str, Any]:
         "explain": explain,
         "badge": None if run.state == "done" else run.state,
         "created": run.config.get("created"),
+        "best_of_n": best_of_n(run),
+    }
+
+
+def best_of_n(run: Run) -> dict[str, Any] | None:
+    """What a process reward's choice among n answers buys, for a chart over n; None for other runs."""
+    found = (run.result or {}).get("best_of_n")
+    if not found:
+        return None
+    gap, low, high = (f"{round(100 * v):+d}".replace("-", "−").replace("+0", "0") for v in found["difference"])
+    word = "clear" if found["clear"] else "within chance"
+    lines = (("process reward", found["reward"]), ("majority vote", found["majority"]))
+    series = [{"label": label, "values": values} for label, values in lines]
+    series.append({"label": "one answer", "values": [found["one"]] * len(found["ns"])})
+    return {
+        "ns": found["ns"],
+        "unit": f"% right, n {found['n']} held-out word problems",
+        "sentence": f"Best of {found['ns'][-1]}: the reward's choice minus the majority vote is {gap} points "
+        f"({low} to {high}), {word}.",
+        "series": series,
     }
 
 
@@ -116,7 +136,12 @@ def result_text(run: Run) -> tuple[str, str | None]:
         low, high = result.get("accuracy_low"), result.get("accuracy_high")
         interval = f" ({100 * low:.0f} to {100 * high:.0f})" if low is not None and high is not None else ""
         what = "told apart" if METHODS[run.method].answers else "right"
-        return f"{100 * result['accuracy']:.0f} % {what}{interval}, n {result.get('accuracy_n', '–')}", None
+        text = f"{100 * result['accuracy']:.0f} % {what}{interval}, n {result.get('accuracy_n', '–')}"
+        if result.get("answers") is None:
+            return text, None
+        whole, low, high = (100 * result[k] for k in ("answers", "answers_low", "answers_high"))
+        explain = f"Steps judged as labelled. Answers as a whole: {whole:.0f} % ({low:.0f} to {high:.0f}), n {result['answers_n']}"
+        return text, f"{explain}; held out, 95 % intervals"
     if result.get("heldout_loss") is not None:
         return f"held-out loss {result['heldout_loss']:.2f}, n {result.get('heldout_n', '–')}", None
     return "–", None

@@ -21,6 +21,7 @@ from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
 from workbench.ui.runs import brief, named, page_row, short, time_text
+from workbench.ui.stepwise import simulate_steps
 
 _started: OrderedDict[tuple[str, str], int] = OrderedDict()  # workspace and token of a click -> the run it started
 _starting = threading.Lock()
@@ -30,7 +31,8 @@ def tab(context: Context) -> None:
     """Put the tab's one element into the page that is being built."""
     from workbench.ui.shell import panel
 
-    panel(context, "train", [form, plan, batch, start, act, watch, log, differences, rewards.gate], before=("charts",))
+    functions = [form, plan, batch, start, act, watch, log, differences, rewards.gate, simulate_steps]
+    panel(context, "train", functions, before=("charts",))
 
 
 def form(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
@@ -80,6 +82,7 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         "memory": {"text": needs.memory, "fits": needs.fits},
         "problem": problem,
         "missing": missing,
+        "simulate": m.needs == "steps" and not counts[method]["n"] and here.model == "sandbox",
         "errors": errors,
         "reward": reward,
         "ready": not problem and not errors and not (reward and reward["red"] and not despite),
@@ -265,11 +268,11 @@ def _problem(
 ) -> tuple[str | None, dict[str, Any] | None]:
     """What keeps Start from working, in words, and the tab that helps."""
     m = METHODS[method]
-    where = (
-        {"tab": "demonstrate", "label": "Write some"}
-        if m.needs == "demonstrations"
-        else {"tab": "rank", "label": "Rank some"}
-    )
+    where: dict[str, Any] = {"tab": "rank", "label": "Rank some"}
+    if m.needs == "demonstrations":
+        where = {"tab": "demonstrate", "label": "Write some"}
+    elif m.needs == "steps":
+        where = {"tab": "rank", "options": {"mode": "steps"}, "label": "Label some"}
     if not counts["n"]:
         return m.missing, where
     if not counts["train"]:

@@ -184,7 +184,7 @@
         marker: { symbol: look(line.model).marker, size: 9, color: ink } });
       const bounds = line.low ? `${number(line.low[last], line.percent ? 0 : digitsFor(y.step))} to ${number(line.high[last], line.percent ? 0 : digitsFor(y.step))}` : "";
       labels.push({ x: line.x[last], y: line.shown[last], text: endLabel(line, line.shown[last], y.step), bounds,
-        at: pixel(line.shown[last]), room: bounds ? 28 : 15, bottom: room + 14,
+        at: pixel(line.shown[last]), room: bounds ? 33 : 15, bottom: room + 14,
         lift: bounds ? Math.max(0, pixel(line.shown[last]) + 24 - room) : 0 }); // the interval stays off the axis
     }
     for (const reference of spec.references || []) {

@@ -452,17 +452,18 @@ document.addEventListener("visibilitychange", () => {
 
 /* ---- keys ---- */
 
-const here = (run) => () => (body.hidden ? false : run());
+const mine = (run) => () => (document.body.dataset.rank === "steps" ? false : run()); // the tab's other way of judging
+const here = (run) => mine(() => (body.hidden ? false : run()));
 keys("rank", [
   { keys: ["1", "ArrowLeft"], show: ["1", "←"], label: "A is better", run: here(() => judge("a")) },
   { keys: ["2", "ArrowRight"], show: ["2", "→"], label: "B is better", run: here(() => judge("b")) },
   { keys: ["0"], label: "equally good", run: here(() => judge("tie")) },
   { keys: ["b"], label: "both bad", run: here(() => judge("bad")) },
   { keys: ["s"], label: "skip", run: here(skip) },
-  { keys: ["u"], label: "undo, as often as you like", run: undo },
+  { keys: ["u"], label: "undo, as often as you like", run: mine(undo) },
   { keys: ["e"], label: "write my own", run: here(openOwn) },
-  { keys: ["Ctrl+Enter"], show: ["Ctrl", "Enter"], label: "save my own as better than both", inField: true, run: () => (ownBox.hidden ? false : saveOwn()) },
-  { keys: ["Escape"], show: ["Esc"], label: "leave my own, or a change", inField: true, run: () => (!ownBox.hidden ? closeOwn() : changing ? leaveChange() : false) },
+  { keys: ["Ctrl+Enter"], show: ["Ctrl", "Enter"], label: "save my own as better than both", inField: true, run: mine(() => (ownBox.hidden ? false : saveOwn())) },
+  { keys: ["Escape"], show: ["Esc"], label: "leave my own, or a change", inField: true, run: mine(() => (!ownBox.hidden ? closeOwn() : changing ? leaveChange() : false)) },
 ]);
 on("workbench:tab", ({ name }) => {
   if (name !== "rank") return;

@@ -139,10 +139,12 @@
 
   /* keys("rank", [{keys: ["1", "ArrowLeft"], show: "1 or ←", label: "A is better", run, inField: false}])
      Names are KeyboardEvent.key; "Ctrl+Enter" also means Cmd+Enter. The table "everywhere" is always on.
-     `run` may return false: then the key is left alone. */
-  function keys(tab, table) {
-    tables.set(tab, table);
+     `run` may return false: then the key is left to the next table. A tab with two tables gives each a `title`. */
+  function keys(tab, table, title = tab) {
+    tables.set(title, { tab, table });
   }
+
+  const tablesOf = (tab) => [...tables].filter(([, each]) => each.tab === tab && each.table.length);
 
   const inField = (target) => !!target.closest?.("input:not([type=radio]):not([type=checkbox]), textarea, select, [contenteditable]");
 
@@ -152,11 +154,12 @@
     const pressed = (control ? "Ctrl+" : "") + event.key;
     if (sheet?.open && event.key !== "Escape" && event.key !== "?") return;
     const typing = inField(event.target);
-    for (const tab of [activeTab(), "everywhere"]) {
-      for (const entry of tables.get(tab) || []) {
+    for (const [, { table }] of [...tablesOf(activeTab()), ...tablesOf("everywhere")]) {
+      for (const entry of table) {
         if (!entry.run || !entry.keys.includes(pressed) || (typing && !entry.inField)) continue;
         if (event.repeat && !entry.repeats) return;
-        if (entry.run(event) !== false) event.preventDefault();
+        if (entry.run(event) === false) continue;
+        event.preventDefault();
         return;
       }
     }
@@ -166,9 +169,9 @@
   function showKeys() {
     if (sheet?.open) return sheet.close();
     sheet?.remove();
-    const parts = [...TAB_NAMES, "everywhere"].filter((tab) => tables.get(tab)?.length).map((tab) =>
-      el("section", {}, el("h3", {}, tab[0].toUpperCase() + tab.slice(1)),
-        el("dl", {}, tables.get(tab).filter((entry) => entry.label).map((entry) => [
+    const parts = [...TAB_NAMES, "everywhere"].flatMap(tablesOf).map(([title, { table }]) =>
+      el("section", {}, el("h3", {}, title[0].toUpperCase() + title.slice(1)),
+        el("dl", {}, table.filter((entry) => entry.label).map((entry) => [
           el("dt", {}, (entry.show || entry.keys).map((each) => kbd(each))),
           el("dd", {}, entry.label),
         ]))));

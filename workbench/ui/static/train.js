@@ -180,7 +180,8 @@ function showPlan() {
   showReward();
   start.textContent = plan.start;
   start.disabled = !plan.ready;
-  fill(problem, plan.problem ? el("p", { class: plan.missing ? null : "wb-bad" }, plan.problem, plan.missing ? [" ", el("button", { class: "wb-link", type: "button", onclick: () => openTab(plan.missing.tab, plan.missing.options || {}) }, plan.missing.label)] : null) : null);
+  fill(problem, plan.problem ? el("p", { class: plan.missing ? null : "wb-bad" }, plan.problem, plan.missing ? [" ", el("button", { class: "wb-link", type: "button", onclick: () => openTab(plan.missing.tab, plan.missing.options || {}) }, plan.missing.label)] : null) : null, plan.simulate ? simulateBox : null);
+  simulateBox.hidden = !plan.simulate;
   for (const place of settingsBox.querySelectorAll("[data-error]")) {
     const text = plan.errors[place.dataset.error] || "";
     place.textContent = text;
@@ -191,6 +192,24 @@ function showPlan() {
   const copied = el("span", { class: "wb-quiet", role: "status" });
   fill(commandBox, el("pre", { tabindex: "0", "aria-label": "The same by hand" }, el("code", {}, plan.command)), el("div", { class: "wb-row" },
     el("button", { class: "wb-button", type: "button", onclick: () => copy(plan.command, commandBox.querySelector("code"), copied) }, "Copy"), copied));
+}
+
+// Labels without a person, to try a process reward with; they are named as simulated wherever they count.
+const simulateSaid = el("span", { class: "wb-quiet", role: "status" });
+const simulateButton = el("button", { class: "wb-button", type: "button", onclick: simulate }, "Take simulated labels");
+const simulateBox = el("div", { class: "wb-row" }, simulateButton, simulateSaid);
+async function simulate() {
+  simulateButton.disabled = true;
+  simulateSaid.textContent = "The model answers sums; the worked solutions label each step.";
+  try {
+    await call(server, "simulate_steps");
+    simulateSaid.textContent = "";
+    workbench.refresh();
+    await replan();
+  } catch (error) {
+    simulateSaid.textContent = error.message;
+  }
+  simulateButton.disabled = false;
 }
 
 async function copy(text, node, said) {
@@ -355,7 +374,7 @@ async function showChecks(run, place) {
 const hosts = new Map();
 function showCharts() {
   const curves = (form.curves[shown.method] || []).filter((curve) => shown.live || curve.series.some((s) => rows.some((row) => s.key in row)));
-  const names = new Set(curves.map((c) => c.name));
+  const names = new Set([...curves.map((c) => c.name), ...(shown.best_of_n ? ["best_of_n"] : [])]);
   for (const [name, host] of hosts) if (!names.has(name)) {
     charts.remove(host);
     host.remove();
@@ -365,8 +384,20 @@ function showCharts() {
     if (!hosts.has(curve.name)) hosts.set(curve.name, grid.appendChild(el("div", { "data-curve": curve.name })));
     charts.draw(hosts.get(curve.name), chartOf(curve, [{ run: shown, rows }])).catch((error) => sorry(skipped, error));
   }
+  if (shown.best_of_n) {
+    if (!hosts.has("best_of_n")) hosts.set("best_of_n", grid.appendChild(el("div", { "data-curve": "best_of_n" })));
+    charts.draw(hosts.get("best_of_n"), bestOf(shown.number, shown.best_of_n)).catch((error) => sorry(skipped, error));
+  }
   const bad = rows.filter((row) => row.rejected).map((row) => row.step);
   skipped.textContent = bad.length === 1 ? `Step ${bad[0]} gave no valid number and was skipped.` : bad.length ? `${bad.length} steps gave no valid number and were skipped: ${bad.slice(0, 8).join(", ")}${bad.length > 8 ? " …" : ""}.` : "";
+}
+
+// What choosing the best of n answers by a process reward buys: its line over n, a majority vote's, and one answer's.
+function bestOf(run, found) {
+  const looks = [["reward", 0], ["base", 0], ["base", 1]];
+  const series = found.series.map((each, i) => ({ model: looks[i][0], nth: looks[i][1], label: each.label, raw: false, percent: true, x: found.ns,
+    y: each.values.map((v) => 100 * v[0]), low: each.values.map((v) => 100 * v[1]), high: each.values.map((v) => 100 * v[2]) }));
+  return { key: `best ${run}`, title: "Best of n answers", unit: found.unit, xTitle: "answers to choose from", xMax: found.ns.at(-1), sentence: found.sentence, floor: 0, ceiling: 100, series };
 }
 
 // A step without a valid number has no value in its row: a point without a value there breaks the line.
