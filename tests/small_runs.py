@@ -82,8 +82,13 @@ def until(condition, seconds: float = 240.0):
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
+        time.sleep(0.01)
     return value
+
+
+def reached(made: settings.Settings, run: jobs.Run, step: int) -> None:
+    """Wait until the run has told of that step. (Its status is written a few times a second only: it may be done.)"""
+    until(lambda: any(row["step"] >= step for row in figures(jobs.run(made.workspace, run.number))))
 
 
 def done(made: settings.Settings, run: jobs.Run) -> jobs.Run:

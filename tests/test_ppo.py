@@ -324,7 +324,7 @@ def test_a_run_killed_and_resumed_equals_one_that_ran_through(place):
     made, store, changes = place
     whole = small_runs.done(made, small_runs.launch(made, store, "ppo", **changes))
     cut = small_runs.launch(made, store, "ppo", **changes, seed=0, held_out=99)
-    small_runs.until(lambda: (jobs.run(made.workspace, cut.number).status.get("step") or 0) >= 3)
+    small_runs.reached(made, cut, 3)
     jobs.stop(made, jobs.run(made.workspace, cut.number))
     resumed = small_runs.done(made, jobs.resume(made, jobs.run(made.workspace, cut.number)))
     assert resumed.state == "done", resumed.log_tail()

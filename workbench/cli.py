@@ -340,7 +340,7 @@ def sandbox(args: Args) -> int:
         from workbench.collect import simulated
         from workbench.models import load
 
-        with _store(args) as store:
+        with store_of(args) as store:
             print(f"Stored {simulated.label_answers(store, load('sandbox'), seed=args.seed)} {simulated.WHAT}.")
         return 0
     from workbench.sandbox.build import build
