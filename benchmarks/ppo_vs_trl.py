@@ -8,10 +8,11 @@ Llama of 100 million parameters at least 1.5 times, with at most half of its pea
 TRL and what it needs are installed once into an environment of their own (~/.cache/alignment-workbench/trl-1.12, or
 --environment FOLDER). Both sides get the same base, LoRA (rank 16 on all linear layers), reward model, prompts, batch,
 lengths, epochs, learning rate and number of updates. They run in turn, each in a process of its own, since the machine
-may be doing other things; repeat k has seed k on both sides. Speed and memory are medians over the repeats, the reward
-is their mean, with each seed's difference; the first updates warm up and are not timed. The reward model is a linear probe of gold on
-the base's hidden state (random for the random Llama), so that nothing has to be trained first. TRL trains a second
-full model for the value, as it must; it computes in float32 or under bfloat16 autocast, whichever is faster here.
+may be doing other things; repeat k has seed k on both sides. Speed, memory and reward are medians over the repeats,
+with the reward's difference seed by seed; both policies are held to gold afterwards, since a reward can be fooled; the
+first updates warm up and are not timed. The reward model is a linear probe of gold on the base's hidden state
+(random for the random Llama), so that nothing has to be trained first. TRL trains a second full model for the value, as
+it must; it computes in float32 or under bfloat16 autocast, whichever is faster here.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ CACHE = Path.home() / ".cache" / "alignment-workbench" / "trl-1.12"
 PINS = ("torch==2.13.0", "trl==1.12.0", "peft", "safetensors")
 clock = time.perf_counter
 WARM = 1  # updates before the clock starts
+HELD_OUT = 300  # prompts on which the trained policies are held to gold
 LAST = 10  # updates over which the reward reached is a mean
 KL = 0.05  # what a nat of distance costs, on both sides
 
@@ -242,6 +244,7 @@ def ours(folder: Path, device: str, precision: str | None, seed: int) -> dict[st
         told = state.iterate(batch, step)
         rewards.append(told["reward"] - a.end_penalty * (1 - told["ended"]))  # as TRL tells it
         seconds.append(clock() - began)
+    common.save_adapter(model.peft, folder / "ours", case["base"])
     return summary(case, rewards, seconds, bare, device, f"{actor.dtype}".removeprefix("torch."))
 
 
@@ -330,6 +333,7 @@ def theirs(folder: Path, device: str, precision: str | None, seed: int) -> dict[
     began = clock()
     trainer.train()
     seconds = [b - a for a, b in zip([began, *ticks], ticks, strict=False)]
+    trainer.accelerator.unwrap_model(trainer.model).policy.save_pretrained(folder / "theirs")
     return summary(case, rewards, seconds, bare, device, precision or "float32")
 
 
@@ -354,13 +358,30 @@ def summary(
 # Side by side
 
 
+def gold(case: Case, folder: Path) -> float | None:
+    """Gold of a trained policy on held-out prompts, what the reward is to stand for; None for a model of random weights."""
+    from workbench import models
+    from workbench.measure.evaluate import evaluate
+    from workbench.records import Sampling
+    from workbench.sandbox import world
+
+    if case.model != "sandbox":
+        return None
+    model = models.load(json.loads((folder.parent / "case.json").read_text())["base"])
+    asked = [p.text for p in world.sample(HELD_OUT, "heldout", seed=0)]
+    sampling = Sampling(temperature=0.8, max_new_tokens=case.new_tokens, seed=0)
+    return evaluate(model, asked, sampling, model.attach(folder)).gold
+
+
 def compare(case: Case, folder: Path, python: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """Run both sides in turn, repeat k with seed k on both; TRL in the precision in which it is faster."""
     found: dict[str, list[dict[str, Any]]] = {"ours": [], **{p: [] for p in asked.precisions}}
     for seed in range(asked.repeats):
         found["ours"].append(run(sys.executable, "ours", folder, asked, "-", seed))
+        found["ours"][-1]["gold"] = gold(case, folder / "ours")
         for precision in asked.precisions:
             found[precision].append(run(python, "trl", folder, asked, precision, seed))
+            found[precision][-1]["gold"] = gold(case, folder / "theirs")
 
     def middle(side: str, key: str) -> float:
         return statistics.median(one[key] for one in found[side])
@@ -373,9 +394,11 @@ def compare(case: Case, folder: Path, python: Path, asked: argparse.Namespace) -
         "clock": asked.clock,
         "episodes_per_s_ratio": middle("ours", "episodes_per_s") / middle(best, "episodes_per_s"),
         "peak_memory_ratio": middle("ours", "peak_mb") / middle(best, "peak_mb"),
-        "reward_ours": statistics.mean(rewards["ours"]),
-        "reward_theirs": statistics.mean(rewards[best]),
+        "reward_ours": statistics.median(rewards["ours"]),
+        "reward_theirs": statistics.median(rewards[best]),
         "reward_differences": [a - b for a, b in zip(rewards["ours"], rewards[best], strict=True)],
+        "gold_ours": [one["gold"] for one in found["ours"]],
+        "gold_theirs": [one["gold"] for one in found[best]],
         "reward_at_first": middle("ours", "first_reward"),
         "episodes_per_s_ours": middle("ours", "episodes_per_s"),
         "episodes_per_s_theirs": middle(best, "episodes_per_s"),
@@ -405,6 +428,7 @@ def run(
 
 
 def show(row: dict[str, Any]) -> None:
+    golds = (", ".join(f"{g:.3f}" for g in row[f"gold_{side}"] if g is not None) for side in ("ours", "theirs"))
     print(
         f"{row['model']} on {row['device']}, {row['updates']} updates\n"
         f"  episodes/s    {row['episodes_per_s_ours']:8.1f} ours {row['episodes_per_s_theirs']:8.1f} TRL   "
@@ -414,6 +438,7 @@ def show(row: dict[str, Any]) -> None:
         f"  reward        {row['reward_ours']:8.3f} ours {row['reward_theirs']:8.3f} TRL   "
         f"from {row['reward_at_first']:.3f}; ours - TRL by seed: "
         + ", ".join(f"{d:+.3f}" for d in row["reward_differences"]),
+        "\n  gold by seed  {} ours   {} TRL".format(*golds),
         flush=True,
     )
 

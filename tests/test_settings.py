@@ -109,8 +109,8 @@ def test_an_interval_stays_within_what_values_can_be():
     ("name", "ours", "theirs"),
     [
         ("OMP_WAIT_POLICY", "PASSIVE", "ACTIVE"),
-        ("LRU_CACHE_CAPACITY", "64", "1024"),
-        ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64", "1024"),
+        ("LRU_CACHE_CAPACITY", "128", "1024"),
+        ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128", "1024"),
     ],
 )
 def test_what_torch_reads_once_is_set_before_it_comes_unless_somebody_did(monkeypatch, name, ours, theirs):

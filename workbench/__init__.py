@@ -8,6 +8,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # oneDNN keeps what it prepared for 1,024 shapes, twice (PyTorch's wrapper and itself). Every batch of texts brings new
 # shapes: memory then grows for hundreds of steps, for no speed (docs/log.md).
 for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-    os.environ.setdefault(cache, "64")
+    os.environ.setdefault(cache, "128")
 
 __version__ = "0.1.0"
