@@ -403,7 +403,11 @@ def test_kill_while_writing_loses_nothing_acknowledged(tmp_path: Path, acknowled
 
 def test_two_processes_write_at_once(store: Store):
     """The page and the command line on one workspace: both go on, ids never clash."""
-    process = python(WRITE_FOR_EVER, store.where)
+    # eight threads without a pause can keep SQLite's lock from whoever asks for it now and then, for longer than we wait
+    paced = WRITE_FOR_EVER.replace("while True:", "while not time.sleep(0.05):").replace(
+        "import sys,", "import sys, time,"
+    )
+    process = python(paced, store.where)
     process.stdout.readline()
     answers = pair(store)
     mine = [vote(store, answers, rater="bob").id for _ in range(100)]
