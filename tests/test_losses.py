@@ -127,7 +127,7 @@ def test_an_answer_of_no_tokens_stays_finite():
     mask = tensor([[0.0, 0, 0], [1, 1, 0]])
     rewards = losses.token_rewards(tensor([5.0, 1.0]), torch.zeros(2, 3), torch.zeros(2, 3), mask, beta=0.1)
     close(rewards, [[0.0, 0, 0], [0, 1, 0]])
-    advantage, _ = losses.advantages(rewards, torch.zeros(2, 3), mask)
+    advantage, _ = losses.advantages(rewards, torch.zeros(2, 3), mask, gamma=1.0, lam=0.95)
     assert torch.isfinite(advantage).all()
 
 
@@ -145,7 +145,7 @@ def test_masked_positions_change_nothing(seed, junk):
             torch.where(mask.bool(), x, torch.full_like(x, fill)) for x in (log_p, old, reference, values, old_values)
         )
         rewards = losses.token_rewards(scores, a, c, mask, beta=0.1, estimator="k3")
-        advantage, returns = losses.advantages(rewards, d, mask)
+        advantage, returns = losses.advantages(rewards, d, mask, gamma=1.0, lam=0.95)
         white = losses.whiten(advantage, mask)
         loss, share = losses.policy_loss(a, b, white, mask)
         return [

@@ -71,9 +71,7 @@ def token_rewards(
     return rewards
 
 
-def advantages(
-    rewards: Tensor, values: Tensor, mask: Tensor, gamma: float = 1.0, lam: float = 0.95
-) -> tuple[Tensor, Tensor]:
+def advantages(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
     """Generalised advantage estimates and returns, each (B, T), 0 at padding (Schulman et al. 2016, eq. 16).
 
     An answer ends at its last token: nothing is bootstrapped from beyond it.
