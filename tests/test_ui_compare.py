@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from itertools import count
 
 import pytest
 
@@ -27,11 +28,16 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def context(settings, store, trained):
-    """A page with the tiny model, 40 prompts, and run 1 (SFT) and run 2 (DPO) trained on some."""
+def context(settings, store, trained, monkeypatch):
+    """A page with the tiny model, 40 prompts, and run 1 (SFT) and run 2 (DPO) trained on some.
+
+    Questions are asked with seeds 1, 2, ...: one in twenty of the tiny model's answers is empty.
+    """
     import shutil
     from dataclasses import replace
 
+    seeds = count(1)
+    monkeypatch.setattr(compare.secrets, "randbelow", lambda below: next(seeds))
     base, adapter = trained
     made = Context(replace(settings, model=str(base)), store)
     for prompt in store.add_prompts([f"What is {i} plus {i}?" for i in range(40)], "person"):
