@@ -29,23 +29,26 @@ import random
 import re
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from workbench import models
+from workbench import jobs, models, settings
+from workbench.collect.simulated import RATER
 from workbench.generate import generate
-from workbench.learn import process_reward
-from workbench.learn.process_reward import ProcessRewardArgs, ProcessRewardModel, Steps, answer_score
+from workbench.learn import job
+from workbench.learn.args import parse
+from workbench.learn.process_reward import ProcessRewardModel, answer_score
 from workbench.measure.best_of_n import expected_best, expected_majority
 from workbench.measure.winrate import mean, paired_difference
-from workbench.records import Sampling, split_of
+from workbench.records import Sampling, StepLabels, split_of
 from workbench.sandbox import topics
 from workbench.sandbox.steps import concluded, is_right, label_steps, split_steps
 from workbench.sandbox.sums import PROBLEMS, THINGS
+from workbench.store import Store
 
 NS = (1, 2, 4, 8, 16)
 OWN, LARGER = ((2, 12), (2, 8)), ((12, 30), (4, 12))  # what is had first, what is found
@@ -92,15 +95,37 @@ def sample(texts: list[str], k: int) -> list[Pool]:
     return [(p, [row.text for row in rows[i * k : (i + 1) * k]]) for i, p in enumerate(texts)]
 
 
-def labelled(pools: list[Pool]) -> tuple[list[Steps], list[bool]]:
-    """Each answer with its steps' labels, and whether it comes to the right number."""
-    rows, right = [], []
+def labelled(pools: list[Pool]) -> dict[str, list[StepLabels]]:
+    """Each answer twice: with its steps' labels, and as one step that is right or wrong as a whole."""
+    process, outcome = [], []
     for prompt, answers in pools:
-        for answer in answers:
-            steps, labels = split_steps(answer) or [""], label_steps(prompt, answer) or [0]
-            rows.append(Steps(prompt, tuple(steps), tuple(labels)))
-            right.append(is_right(prompt, answer))
-    return rows, right
+        for answer in filter(split_steps, answers):
+            steps, labels = split_steps(answer), label_steps(prompt, answer) or []
+            process.append(StepLabels(0, 0, prompt, tuple(steps), tuple(labels), RATER, simulated=True))
+            right = 1 if is_right(prompt, answer) else -1
+            outcome.append(StepLabels(0, 0, prompt, (answer,), (right,), RATER, simulated=True))
+    return {"process": process, "outcome": outcome}
+
+
+class Trained:
+    """A workspace of one kind of labels, and the process rewards that the workbench's own job makes of them."""
+
+    def __init__(self, folder: Path, rows: list[StepLabels]) -> None:
+        self.settings = settings.load(folder)
+        folder.mkdir(parents=True)
+        self.store = Store(self.settings.database)
+        self.answers = self.store.add_many(rows).steps
+
+    def reward(self, steps: int, seed: int, learning_rate: float) -> tuple[ProcessRewardModel, float]:
+        """One training, and the seconds it took."""
+        values = {"steps": steps, "seed": seed, "learning_rate": learning_rate, "final_prompts": 0}
+        run = jobs.prepare(self.settings, self.store, "process", parse("process", values))
+        with (run.folder / "log.txt").open("a") as log, redirect_stdout(log), redirect_stderr(log):
+            code = job.main(run.folder)
+        found = jobs.run(self.settings.workspace, run.number)
+        if code:
+            raise RuntimeError(f"{found.status.get('message')} See {run.folder / 'log.txt'}")
+        return ProcessRewardModel(models.load("sandbox"), run.folder), found.result["train_seconds"]
 
 
 class Tested:
@@ -127,10 +152,10 @@ class Tested:
 
     def by(self, name: str, rewards: ProcessRewardModel) -> dict[str, dict[int, list[float]]]:
         """What one reward chooses, by its score and by votes weighted with the probability that the answer is right."""
-        if name == "outcome":
-            scores = rewards.outcome(self.prompts, self.answers)
-            return {name: self.best(scores), "outcome vote": self.vote([1 / (1 + math.exp(-s)) for s in scores])}
         steps = [[p for _, p in some] for some in rewards.steps(self.prompts, self.answers)]
+        if name == "outcome":
+            right = [some[-1][2] / (some[-1][0] + some[-1][2]) for some in steps]
+            return {name: self.best(right), "outcome vote": self.vote(right)}
         scores, product = ([sum(answer_score(some, how)) for some in steps] for how in ("min", "product"))
         votes = self.vote([math.exp(s) for s in scores])
         return {name: self.best(scores), "process vote": votes, "by product": self.best(product)}
@@ -149,27 +174,28 @@ def main() -> int:
     args = p.parse_args()
     ns = [n for n in NS if n <= args.pool]
     ranges = OWN if args.own else LARGER
-    rows, outcomes = labelled(sample(problems(args.train, "train", ranges, 1), ANSWERS))
+    rows = labelled(sample(problems(args.train, "train", ranges, 1), ANSWERS))
     tested = Tested(sample(problems(args.test, "heldout", ranges, 3), args.pool), ns)
-    data = {"process": rows, "outcome": process_reward.whole(rows, outcomes)}
     runs: list[dict[str, dict[int, list[float]]]] = []
     seconds = []
-    for seed in range(args.seeds):
-        runs.append({})
-        for name, examples in data.items():
-            began = time.perf_counter()
-            chosen = ProcessRewardArgs(steps=args.steps, seed=seed, learning_rate=RATES[name])
-            with tempfile.TemporaryDirectory() as folder:
-                rewards = process_reward.train(models.load("sandbox"), examples, Path(folder) / name, chosen)
-                seconds.append(time.perf_counter() - began)
+    with tempfile.TemporaryDirectory() as folder:
+        trained = {name: Trained(Path(folder) / name, some) for name, some in rows.items()}
+        for seed in range(args.seeds):
+            runs.append({})
+            for name, learner in trained.items():
+                rewards, took = learner.reward(args.steps, seed, RATES[name])
+                seconds.append(took)
                 runs[-1] |= tested.by(name, rewards)
+        answers = trained["process"].answers
+        for learner in trained.values():
+            learner.store.close()
     by = {name: {n: _mean_of([run[name][n] for run in runs]) for n in ns} for name in runs[0]}
     by["majority"] = tested.vote()
     by["any right"] = {n: [expected_best(v, v, n) for v in tested.right] for n in ns}
     result = report(by, runs, ns)
-    labels = sum(len(row.labels) for row in rows)
-    print(f"learned from {len(rows)} answers, {labels} steps; a training took {sum(seconds) / len(seconds):.0f} s")
-    result |= {"answers": len(rows), "labels": labels, "seconds": seconds, "updates": args.steps, "own": args.own}
+    labels = sum(len(row.labels) for row in set(rows["process"]))
+    print(f"learned from {answers} answers, {labels} steps; a training took {sum(seconds) / len(seconds):.0f} s")
+    result |= {"answers": answers, "labels": labels, "seconds": seconds, "updates": args.steps, "own": args.own}
     if args.json:
         args.json.write_text(json.dumps(result, indent=1))
     if args.html:

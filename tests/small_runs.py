@@ -6,12 +6,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from tests import tiny_model
 from workbench import jobs, settings
-from workbench.learn.args import parse
+from workbench.learn.args import METHODS, parse
 from workbench.records import Response
 from workbench.store import Store
 
@@ -24,6 +25,11 @@ SMALL = {
     "checkpoint_every": 2,
     "learning_rate": 0.003,
 }
+
+
+def small(method: str) -> dict[str, Any]:
+    """Those of SMALL that the method has."""
+    return {f.name: SMALL[f.name] for f in fields(METHODS[method].args) if f.name in SMALL}
 
 
 def workspace(folder: Path, n: int = 30) -> tuple[settings.Settings, Store]:
@@ -44,7 +50,7 @@ def workspace(folder: Path, n: int = 30) -> tuple[settings.Settings, Store]:
 def launch(
     made: settings.Settings, store: Store, method: str = "sft", start_from: int | None = None, **changes
 ) -> jobs.Run:
-    return jobs.launch(made, store, method, parse(method, SMALL | changes), start_from)
+    return jobs.launch(made, store, method, parse(method, small(method) | changes), start_from)
 
 
 @contextmanager
@@ -55,7 +61,7 @@ def opened(
     from workbench.learn import common
     from workbench.learn.reporter import Reporter
 
-    run = jobs.prepare(made, store, method, parse(method, SMALL | changes), start_from)
+    run = jobs.prepare(made, store, method, parse(method, small(method) | changes), start_from)
     jobs.write_status(run.folder, state="done")
     report = Reporter(run.folder)
     report.status(steps=run.config["args"]["steps"])

@@ -141,6 +141,7 @@ def test_answers_are_cut_as_most_of_the_labelled_ones_were():
     assert steps.split_of_rows([by_line, by_line, by_sentence]) == ("lines", 2)
     assert steps.split_of_rows([by_line, by_sentence, by_sentence]) == ("sentences", 2)
     assert steps.split_of_rows([["A.", "\nB."]], "lines")[0] == "lines"  # both cut it so: the first stays
+    assert steps.split_of_rows([["A. B."], ["C.\nD."]]) == ("whole", 2)  # labels of whole answers
     assert steps.split_for("sandbox") == "sandbox" and steps.split_for("other") == "sentences"
 
 

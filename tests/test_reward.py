@@ -9,10 +9,11 @@ from safetensors.torch import load_file
 
 from tests import small_runs
 from workbench import jobs, models
-from workbench.learn import job, reward
+from workbench.learn import job, llama, reward
 from workbench.learn.args import parse
 from workbench.learn.score import RewardModel
 from workbench.records import Response, split_of
+from workbench.settings import Choice
 
 GOOD, BAD = "Yes, so it is.", "no!"
 
@@ -105,6 +106,35 @@ def test_it_learns_which_wording_is_preferred(trained):
     rewards = RewardModel(models.load(made.model), run.folder)
     good, bad = rewards.score(["What is 40 plus 40?"] * 2, [GOOD, BAD])
     assert good > bad + 0.5
+
+
+@pytest.mark.parametrize("dropout, by_hand", [(0.0, True), (0.5, False)])
+def test_a_small_llama_learns_by_the_forward_written_by_hand_unless_it_drops(tmp_path, monkeypatch, dropout, by_hand):
+    """Same scores and gradients as through transformers; dropout is transformers' own, and scoring never drops."""
+    made, store = ranked(tmp_path / "w")
+    monkeypatch.setattr(llama, "number_format", lambda device: Choice(torch.float32, "to compare"))
+    with store, small_runs.opened(made, store, "reward", lora_dropout=dropout) as work:
+        head = reward.add_head(work.model.hf)
+        for name, weight in work.peft.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(0))
+        rows = reward.encode(work.model.tokenizer, work.train[:4], 64)
+        batch = reward.collate(rows, reward.pad_id(work.model.tokenizer))
+        weights = [w for w in work.peft.parameters() if w.requires_grad]
+
+        def learned(train):
+            work.peft.train(train)
+            torch.manual_seed(0)
+            scores = reward.run(work, work.peft, batch["input_ids"], batch["attention_mask"])
+            return [scores, *torch.autograd.grad(scores.square().sum(), [*weights, head.weight])]
+
+        ours = {train: learned(train) for train in (True, False)}
+        monkeypatch.setattr(llama, "why_not", lambda hf: "to compare")
+        theirs = {train: learned(train) for train in (True, False)}
+    for train in (True, False):
+        for a, b in zip(ours[train], theirs[train], strict=True):
+            assert torch.allclose(a, b, atol=1e-4, rtol=1e-3)
+        assert torch.equal(ours[train][0], theirs[train][0]) == (train and not by_hand)
 
 
 def test_scores_are_identical_after_a_reload(trained):

@@ -12,7 +12,8 @@ runs, and why, is in `choose(...).reason`. All hold the same state and answer th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 from typing import Any
@@ -134,6 +135,17 @@ def forward(model: Model, voices: list[Voice], **call: Any) -> Any:
     finally:
         for layer, scales in zip(layers, before, strict=True):
             layer.scaling.update(scales)
+
+
+@contextmanager
+def last_hidden(hf: Any) -> Iterator[list[Tensor]]:
+    """Within it, every forward of `hf` adds to the list what its output layer reads: [rows, tokens, hidden]."""
+    caught: list[Tensor] = []
+    hook = hf.base_model.register_forward_hook(lambda *of: caught.append(of[2].last_hidden_state))
+    try:
+        yield caught
+    finally:
+        hook.remove()
 
 
 @dataclass

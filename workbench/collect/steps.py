@@ -28,6 +28,11 @@ def sandbox(text: str) -> list[str]:
     return split_steps(text)
 
 
+def whole(text: str) -> list[str]:
+    """One step, the answer as a whole: labels for an outcome reward."""
+    return [text] if re.search(r"\w", text) else []
+
+
 def _with_words(parts: Sequence[str]) -> list[str]:
     joined: list[str] = []
     for part in filter(None, parts):
@@ -38,7 +43,7 @@ def _with_words(parts: Sequence[str]) -> list[str]:
     return joined
 
 
-SPLITS: dict[str, Split] = {"sandbox": sandbox, "lines": lines, "sentences": sentences}
+SPLITS: dict[str, Split] = {"sandbox": sandbox, "lines": lines, "sentences": sentences, "whole": whole}
 
 
 def split_for(model: str) -> str:

@@ -18,19 +18,9 @@ from torch import Tensor, nn
 from workbench import decoders, settings
 from workbench.learn import llama
 from workbench.models import Model
-from workbench.settings import Choice
 
 POLICY = "default"  # name of the trained adapter
 CHUNKS_PER_WORKER = 2  # a worker that has finished takes over from one that has not
-
-
-def number_format(device: str) -> Choice:
-    """What the frozen base is computed in while training, as a torch dtype; adapters and heads stay float32."""
-    if device != "cpu":
-        return settings.dtype(device)
-    if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
-        return Choice(torch.bfloat16, "this processor multiplies bfloat16 about four times as fast")
-    return Choice(torch.float32, "this processor has no fast bfloat16")
 
 
 @dataclass(frozen=True)
@@ -76,14 +66,10 @@ class ThroughTransformers:
 
     def hidden(self, ids: Tensor) -> Tensor:
         """Token ids [B, T], padded on the right -> what the output layer reads [B, T, H], float32."""
-        caught: list[Tensor] = []
         output = self.model.hf.get_output_embeddings()
         call = {"input_ids": ids, "use_cache": False, "logits_to_keep": 1}
-        body = self.model.hf.base_model.register_forward_hook(lambda *of: caught.append(of[2].last_hidden_state))
-        try:
+        with decoders.last_hidden(self.model.hf) as caught:
             logits = decoders.forward(self.model, [(self.adapter, 1.0)] * len(ids), **call).logits
-        finally:
-            body.remove()
         with torch.no_grad():
             plain = output(caught[0][:1, -1]).float()
             if not torch.allclose(plain, logits[:1, -1].float(), rtol=0.05, atol=0.05):
@@ -114,7 +100,7 @@ class ActorCritic:
         self.model, self.reference, self.temperature = model, reference, temperature
         self.rows_at_once = rows_at_once
         self.reason = llama.why_not(model.hf)
-        self.dtype = dtype or number_format(model.device.type).value
+        self.dtype = dtype or llama.number_format(model.device.type).value
         if self.reason is None:
             llama.settle(model.hf, self.dtype)
         threads = workers or settings.threads().value

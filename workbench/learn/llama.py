@@ -19,6 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from workbench import settings
+from workbench.settings import Choice
+
 MERGE_BELOW = 32_000_000  # weights; above, a merged copy costs more memory than the thin products cost time
 EXACT_HEAD_BELOW = 8_000_000  # weights; a small output layer stays float32, since bfloat16 logits are off by 0.02
 LOGIT_CHUNK = 1_000_000  # logits that exist at once
@@ -172,6 +175,15 @@ class _LogProb(torch.autograd.Function):
 def log_prob(hidden: Tensor, head: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Log-probability of each target under the output layer `head` [V, H], and the distribution's entropy; nats."""
     return _LogProb.apply(hidden, head, targets, temperature)
+
+
+def number_format(device: str) -> Choice:
+    """What the frozen base is computed in while training, as a torch dtype; adapters and heads stay float32."""
+    if device != "cpu":
+        return settings.dtype(device)
+    if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
+        return Choice(torch.bfloat16, "this processor multiplies bfloat16 about four times as fast")
+    return Choice(torch.float32, "this processor has no fast bfloat16")
 
 
 def why_not(hf: Any) -> str | None:

@@ -26,12 +26,14 @@ from workbench.intervals import clustered
 from workbench.learn import common, data, tracked
 from workbench.learn.common import START, Work
 from workbench.learn.gate import Finding
-from workbench.learn.process_reward import HEAD, LABELS, ProcessRewardModel, encode
-from workbench.learn.reward import pad_id, padded
+from workbench.learn.process_reward import HEAD, ProcessRewardModel, encode
+from workbench.learn.reward import last_states, pad_id, padded
 from workbench.learn.score import SCALE
 from workbench.processes import write_atomic
+from workbench.records import LABELS
 
 Judged = tuple[data.Row, list[int]]  # a held-out row, and what each of its steps was judged
+CUTS = {"sandbox": "steps of the sandbox", "lines": "lines", "sentences": "sentences", "whole": "one step each"}
 FEW = 30  # held-out answers below which a test is not sure
 
 
@@ -83,7 +85,7 @@ def split(work: Work) -> str:
     best, met = split_of_rows([row["steps"] for row in work.train], split_for(work.config["model"]))
     if met < len(work.train):
         work.report.notice(
-            f"Answers will be cut into {best if best != 'sandbox' else 'steps of the sandbox'}; "
+            f"Answers will be cut into {CUTS[best]}; "
             f"{len(work.train) - met} of {len(work.train)} training answers were cut otherwise."
         )
     return best
@@ -150,7 +152,7 @@ class Trainer(tracked.Tracked, RewardTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        logits = run(model, self.work.model.hf, *(inputs[k] for k in ("input_ids", "attention_mask", "row", "place")))
+        logits = run(self.work, model, inputs)
         loss = (F.cross_entropy(logits, inputs["rating"], reduction="none") * inputs["share"]).sum()
         return (loss, {"logits": logits}) if return_outputs else loss
 
@@ -164,15 +166,10 @@ def add_head(hf: Any) -> nn.Linear:
     return hf.score
 
 
-def run(model: Any, hf: Any, input_ids: Tensor, attention_mask: Tensor, row: Tensor, place: Tensor) -> Tensor:
-    """Logits (steps, 3) of wrong, neutral, right, read at each step's place. `model` is what is called, see reward.run."""
-    caught: list[Tensor] = []
-    hook = hf.base_model.register_forward_hook(lambda *of: caught.append(of[2].last_hidden_state))
-    try:
-        model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=1)
-    finally:
-        hook.remove()
-    return hf.score(caught[0][row, place].float())
+def run(work: Work, model: Any, batch: dict[str, Tensor]) -> Tensor:
+    """Logits (steps, 3) of wrong, neutral, right, read at each step's place in a batch as from `collate`."""
+    states = last_states(work, model, batch["input_ids"], batch["attention_mask"])
+    return work.model.hf.score(states[batch["row"], batch["place"]])
 
 
 def save_head(head: nn.Linear, folder: Path, cut: str) -> None:
@@ -195,8 +192,7 @@ def judge(work: Work, batch_size: int = 64) -> list[Judged]:
     for k in range(0, len(examples), batch_size):
         some = [e | {"share": 1.0} for e in examples[k : k + batch_size]]
         batch = {name: tensor.to(hf.device) for name, tensor in collate(some, 0).items()}
-        logits = run(work.peft, hf, *(batch[k] for k in ("input_ids", "attention_mask", "row", "place")))
-        best = iter(logits.argmax(1).tolist())
+        best = iter(run(work, work.peft, batch).argmax(1).tolist())
         found += [(e["row"], [LABELS[next(best)] for _ in e["labels"]]) for e in some]
         work.report.alive()
     work.peft.train(was_training)

@@ -25,9 +25,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from trl import RewardConfig, RewardTrainer
 
+from workbench.decoders import last_hidden
 from workbench.intervals import mean_ci
-from workbench.learn import common, data, gate, tracked
-from workbench.learn.common import START, Work
+from workbench.learn import common, data, gate, llama, tracked
+from workbench.learn.common import POLICY, START, Work
 from workbench.learn.data import answer_ids, prompt_ids
 from workbench.learn.score import HEAD, SCALE
 from workbench.processes import write_atomic
@@ -44,7 +45,7 @@ def train(work: Work) -> dict[str, Any]:
     head = add_head(hf)
     answers = [i for row in encode(work.model.tokenizer, work.train, a.max_tokens) for i in row["answers"]]
     some = random.Random(0).sample(answers, min(SCALE_ANSWERS, len(answers)))
-    work.beside = lambda folder: save_head(head, folder, scale_of(scores_of(work.peft, hf, some)))
+    work.beside = lambda folder: save_head(head, folder, scale_of(scores_of(work, some)))
     if work.resume_from is None:
         common.look(work, 0, held_out)
     # trl turns dropout off otherwise
@@ -95,7 +96,7 @@ def score_texts(work: Work, prompts: Sequence[str], answers: Sequence[str]) -> l
     """Raw scores, whose differences are log-odds."""
     words, limit = work.model.tokenizer, work.args.max_tokens
     ids = [fit(prompt_ids(words, p), answer_ids(words, a), limit) for p, a in zip(prompts, answers, strict=True)]
-    found = scores_of(work.peft, work.model.hf, ids)
+    found = scores_of(work, ids)
     work.report.alive()
     return found
 
@@ -169,7 +170,7 @@ class Trainer(tracked.Tracked, RewardTrainer):
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         pairs = Pairs(*(inputs[name] for name in ("better", "worse", "weight", "tie")))
-        scores = run(model, self.work.model.hf, inputs["input_ids"], inputs["attention_mask"])
+        scores = run(self.work, model, inputs["input_ids"], inputs["attention_mask"])
         loss = ranking_loss(scores, pairs)
         return (loss, {"scores": scores}) if return_outputs else loss
 
@@ -188,21 +189,26 @@ def pad_id(tokenizer: Any) -> int:
     return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
 
 
-def run(model: Any, hf: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """Raw scores (answers,): the head's reading of each row's last token, where its end token stands.
-
-    `model` is what is called: `hf` itself, or what PEFT or a distributed trainer has wrapped around it. The language
-    model's own head computes one token only, and nothing uses it.
-    """
-    caught: list[Tensor] = []
-    hook = hf.base_model.register_forward_hook(lambda *of: caught.append(of[2].last_hidden_state))
-    try:
-        model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=1)
-    finally:
-        hook.remove()
+def run(work: Work, model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """Raw scores (answers,): the head's reading of each row's last token, where its end token stands."""
     last = attention_mask.sum(1) - 1
-    end = caught[0][torch.arange(len(last), device=last.device), last]
-    return hf.score(end.float())[:, 0]
+    states = last_states(work, model, input_ids, attention_mask)
+    return work.model.hf.score(states[torch.arange(len(last), device=last.device), last])[:, 0]
+
+
+def last_states(work: Work, model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """What a head reads, (answers, tokens, hidden) in float32, of the adapter that is trained; padding on the right.
+
+    `model` is what is called: PEFT's, or what a distributed trainer has wrapped around it. A small Llama is not called:
+    the forward written by hand is faster, and while it learns it computes in the number format that PPO learns in.
+    """
+    hf, learns = work.model.hf, work.peft.training
+    if llama.why_not(hf) is None and llama.merges(hf) and not (learns and work.args.lora_dropout):
+        dtype = llama.number_format(hf.device.type).value if learns else None
+        return llama.Llama(hf, POLICY, dtype).hidden(input_ids)
+    with last_hidden(hf) as caught:  # the language model's own head computes one token only, and nothing uses it
+        model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=1)
+    return caught[0].float()
 
 
 def save_head(head: nn.Linear, folder: Path, scale: dict[str, float] | None = None) -> None:
@@ -238,18 +244,18 @@ def fit(start: list[int], answer: list[int], max_tokens: int) -> list[int]:
 
 
 @torch.no_grad()
-def scores_of(peft: Any, hf: Any, answers: Sequence[Sequence[int]], batch_size: int = 64) -> list[float]:
+def scores_of(work: Work, answers: Sequence[Sequence[int]], batch_size: int = 64) -> list[float]:
     """Raw scores of token ids [prompt + answer + end token]; neighbours in length run together."""
-    was_training = peft.training
-    peft.eval()
+    was_training, device = work.peft.training, work.model.device
+    work.peft.eval()
     result = [0.0] * len(answers)
     order = sorted(range(len(answers)), key=lambda i: len(answers[i]))
     for k in range(0, len(order), batch_size):
         rows = order[k : k + batch_size]
         ids, mask = padded([answers[i] for i in rows], 0)
-        for i, value in zip(rows, run(peft, hf, ids.to(hf.device), mask.to(hf.device)).tolist(), strict=True):
+        for i, value in zip(rows, run(work, work.peft, ids.to(device), mask.to(device)).tolist(), strict=True):
             result[i] = value
-    peft.train(was_training)
+    work.peft.train(was_training)
     return result
 
 

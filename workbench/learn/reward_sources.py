@@ -118,7 +118,7 @@ def _source(term: Term, runs: Path, model: Any, actor: Any) -> Reward:
     if term.kind == "file":
         return from_file(Path(term.what))
     folder = _run_folder(runs, int(term.what))
-    if read_json(folder / "config.json").get("method") in ("process", "process_reward"):
+    if read_json(folder / "config.json").get("method") == "process":
         from workbench.learn import process_reward
 
         return process_reward.ProcessRewardModel(model, folder).score

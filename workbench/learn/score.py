@@ -121,16 +121,11 @@ class RewardModel:
         """The scores at `places` of each row of token ids [rows, tokens], row by row."""
         import torch
 
-        from workbench.decoders import forward
+        from workbench.decoders import forward, last_hidden
 
-        caught: list[Any] = []
         call = {"input_ids": ids.to(self.model.device), "use_cache": False, "logits_to_keep": 1, **more}
-        with torch.inference_mode(), self.model.lock:
-            hook = self.model.hf.base_model.register_forward_hook(lambda *of: caught.append(of[2].last_hidden_state))
-            try:
-                forward(self.model, [(self.adapter, 1.0)] * len(ids), **call)
-            finally:
-                hook.remove()
+        with torch.inference_mode(), self.model.lock, last_hidden(self.model.hf) as caught:
+            forward(self.model, [(self.adapter, 1.0)] * len(ids), **call)
             row = torch.tensor([i for i, some in enumerate(places) for _ in some], device=self.model.device)
             place = torch.tensor([p for some in places for p in some], device=self.model.device)
             end = caught[0][row, place].float()  # [scores, hidden]
