@@ -28,12 +28,14 @@ def gate(level: str) -> dict[str, Any]:
             "calibration": {}, "consistency": {}, "length": {}, "adversarial": {}, "simulated": 0, "n": 300}  # fmt: skip
 
 
-def folder(workspace: Path, number: int = 1, level: str | None = "green", model: str = "sandbox") -> Path:
+def folder(
+    workspace: Path, number: int = 1, level: str | None = "green", model: str = "sandbox", method: str = "reward"
+) -> Path:
     """A finished reward run, its weights left out; `level` None: it never came to its test."""
-    made = workspace / "runs" / f"{number:04d}-reward"
+    made = workspace / "runs" / f"{number:04d}-{method}"
     (made / "adapter").mkdir(parents=True)
     data = {"n": 500, "train": 430, "heldout": 70, "simulated": 0, "unit": "comparisons", "hash": "0"}
-    config = {"number": number, "method": "reward", "model": model, "parent": None, "args": {"steps": 80}, "data": data,
+    config = {"number": number, "method": method, "model": model, "parent": None, "args": {"steps": 80}, "data": data,
               "preset": "normal", "created": "2026-01-01T00:00:00+00:00", "reasons": {}}  # fmt: skip
     (made / "config.json").write_text(json.dumps(config))
     for name in ("score.json", "adapter_model.safetensors", "score_head.safetensors"):
@@ -64,4 +66,23 @@ def weights(made: Path, base: Path, seed: int = 0) -> Path:
     head = torch.randn(1, hidden, generator=torch.Generator().manual_seed(seed))
     save_file({"score.weight": head}, made / "adapter" / "score_head.safetensors")
     (made / "adapter" / "score.json").write_text(json.dumps({"mean": 0.0, "std": 10.0, "pooling": "end"}))
+    return made
+
+
+def step_weights(made: Path, base: Path, seed: int = 0) -> Path:
+    """Random weights for the folder of a process reward that cuts answers into sentences, and one held-out answer."""
+    import torch
+
+    from tests import tiny_model
+    from workbench.learn import process
+
+    tiny_model.adapter(base, made / "adapter", seed)
+    torch.manual_seed(seed)
+    head = torch.nn.Linear(json.loads((base / "config.json").read_text())["hidden_size"], 3)
+    process.save_head(head, made / "adapter", "sentences")
+    (made / "adapter" / "score_head.safetensors").unlink(missing_ok=True)
+    row = {"prompt": "What is 2 + 2?", "steps": ["4."], "labels": [1], "split": "heldout", "id": 1}
+    (made / "data").mkdir(exist_ok=True)
+    for name, text in (("train.jsonl", ""), ("heldout.jsonl", json.dumps(row)), ("prompts.json", "{}")):
+        (made / "data" / name).write_text(text)
     return made

@@ -3,11 +3,9 @@
 import math
 
 import pytest
-import torch
 
-from tests import tiny_model
+from tests import reward_runs, tiny_model
 from workbench import models
-from workbench.learn import process
 from workbench.learn import process_reward as pr
 from workbench.learn.process_reward import ProcessRewardModel
 from workbench.models import ModelError
@@ -45,11 +43,7 @@ RIGHT, WRONG = "Yes.", " No."
 @pytest.fixture(scope="module")
 def saved(base, tmp_path_factory):
     """A process reward's files: an adapter and a head of random weights, answers cut into sentences."""
-    folder = tmp_path_factory.mktemp("process")
-    tiny_model.adapter(base, folder / "adapter", seed=1)
-    torch.manual_seed(0)
-    process.save_head(torch.nn.Linear(32, 3), folder / "adapter", "sentences")
-    return folder
+    return reward_runs.step_weights(tmp_path_factory.mktemp("process"), base, seed=1)
 
 
 def test_every_step_gets_three_probabilities(base, saved):
@@ -75,5 +69,5 @@ def test_the_hand_written_forward_and_transformers_agree(base, saved, monkeypatc
 
 
 def test_what_is_no_process_reward_says_so(base, tmp_path):
-    with pytest.raises(ModelError, match="holds no process reward"):
+    with pytest.raises(ModelError, match="holds no reward model: there is no step_head"):
         ProcessRewardModel(models.load(str(base)), tmp_path)

@@ -6,9 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests import tiny_model
+from tests import reward_runs, tiny_model
 from workbench import cli, models
 from workbench.learn import score
+from workbench.learn.process_reward import ProcessRewardModel
 from workbench.learn.score import RewardModel, read_rows, score_file
 from workbench.models import ModelError
 
@@ -155,6 +156,22 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path, name, text, message):
         read_rows(tmp_path / name)
     with pytest.raises(ValueError, match="no such file"):
         read_rows(tmp_path / "none.csv")
+
+
+def test_a_process_reward_scores_a_file_too_step_by_step(tmp_path, base, capsys):
+    run = reward_runs.step_weights(tmp_path / "run", base)
+    (run / "config.json").write_text(json.dumps({"model": str(base)}))
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"prompt": "q", "response": "Yes. No."}\n{"prompt": "q", "response": "' + "x" * 400 + '"}\n')
+    assert cli.main(["score", "--reward-model", str(run), str(file)]) == 1
+    out, err = capsys.readouterr()
+    row = json.loads(out)
+    rewards = score.load(models.load(str(base)), run)
+    assert isinstance(rewards, ProcessRewardModel)
+    assert row["score"] == round(rewards.score(["q"], ["Yes. No."])[0], 4)
+    assert [step["text"] for step in row["steps"]] == ["Yes.", " No."]
+    assert all(s["wrong"] + s["neutral"] + s["right"] == pytest.approx(1, abs=2e-4) for s in row["steps"])
+    assert "line 2: 404 tokens" in err
 
 
 def test_the_command_scores_a_file_and_names_bad_lines(tmp_path, folder, capsys, rewards):

@@ -10,6 +10,7 @@ import pytest
 from tests import reward_runs, tiny_model
 from workbench import models
 from workbench.learn import gate
+from workbench.learn.process_reward import ProcessRewardModel
 from workbench.ui import score
 from workbench.ui.context import Context, Refused
 
@@ -57,6 +58,28 @@ def test_the_tokens_are_the_answer_and_the_last_ones_score_is_the_answers(contex
     assert alone["score"] == pytest.approx(found["tokens"][3]["score"], abs=2e-3)
     empty = score.score(context, asked(answer=""))
     assert empty["tokens"] == [] and isinstance(empty["score"], float)
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_process_reward_judges_step_by_step_and_begins_with_a_prompt_it_knows(context, base):
+    workspace, path = context.settings.workspace, str(base)
+    reward_runs.step_weights(reward_runs.folder(workspace, 2, "amber", path, "process"), base)
+    offer = score.choices(context, {})["models"]
+    assert [(m["run"], m["steps"]) for m in offer] == [(2, True), (1, False)]
+    assert offer[0]["prompt"] == "What is 2 + 2?" and "process reward, amber" in offer[0]["label"]
+    found = score.score(context, asked(run=2))
+    rewards = ProcessRewardModel(context.model(), workspace / "runs" / "0002-process")
+    (steps,) = rewards.steps(["How are you?"], ["Fine. And you?"])
+    assert [t["text"] for t in found["tokens"]] == ["Fine.", " And you?"]
+    worst = min(1 - wrong for _, (wrong, _, _) in steps)
+    some = 1 - (1 - steps[0][1][2]) * (1 - steps[1][1][2])
+    assert found["score"] == pytest.approx(worst * some, abs=1e-3)
+    for told, (_, (wrong, _, right)) in zip(found["tokens"], steps, strict=True):
+        assert told["score"] == pytest.approx(right - wrong, abs=1e-3)
+        assert told["says"].endswith(f"right {100 * right:.0f} %") and told["judged"][2:].split()[0] in told["says"]
+    assert score.score(context, asked(run=2, answer=""))["tokens"] == []
+    spoiled = score.spoil(context, asked(run=2, way="pad"))
+    assert spoiled["before"] == found["score"] and 0 <= spoiled["after"] <= 1
     json.dumps(found, allow_nan=False)
 
 

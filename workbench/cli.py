@@ -300,15 +300,17 @@ def compare(args: Args) -> int:
 
 def _score_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("file", type=Path, metavar="FILE", help="JSONL or CSV with the fields prompt and response")
-    p.add_argument("--reward-model", required=True, metavar="RUN", help="a reward run's number, or its folder")
+    p.add_argument(
+        "--reward-model", required=True, metavar="RUN", help="number of a reward or process run, or its folder"
+    )
     p.add_argument("--out", type=Path, metavar="FILE", help="write JSONL there (else to the terminal)")
     p.add_argument("--model", metavar="NAME", help="the base, if RUN is a folder without its config.json")
 
 
 def score(args: Args) -> int:
-    """Score answers with a reward model. Lines that cannot be scored are named on stderr; the exit code is then 1."""
+    """Score answers with a reward of either kind. Lines that cannot be scored are named on stderr; the exit code is then 1."""
     from workbench import jobs, models
-    from workbench.learn.score import RewardModel, adapter_folder, score_file
+    from workbench.learn.score import adapter_folder, load, score_file
     from workbench.processes import read_json
 
     made = settings_of(args)
@@ -316,7 +318,7 @@ def score(args: Args) -> int:
     folder = jobs.run(made.workspace, int(named)).folder if named.isdigit() else Path(named)
     adapter_folder(folder)  # before the model is loaded: a wrong folder is told at once
     base = args.model or read_json(folder / "config.json").get("model") or made.model
-    rows, bad = score_file(RewardModel(models.load(base), folder), args.file)
+    rows, bad = score_file(load(models.load(base), folder), args.file)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if args.out:
         args.out.write_text(text, "utf-8")

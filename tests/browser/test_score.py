@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from tests import reward_runs
@@ -91,6 +93,28 @@ def test_a_text_too_long_is_told_and_a_shorter_one_scores_again(scored, open_pag
     assert figure(page) == "–"
     written(page, "one two three")
     assert page.locator(".wb-score-result .wb-bad").inner_text() == ""
+
+
+def test_a_process_reward_judges_each_step_on_a_line_of_its_own(scored, open_page, no_faults):
+    workspace = scored.workspace
+    made = reward_runs.folder(workspace, 2, "amber", method="process")
+    reward_runs.step_weights(made, settings.SANDBOX)
+    try:
+        page = score(open_page, scored, width=390)
+        page.get_by_label("Answer", exact=True).fill("2 + 2 = 4. So it is 4.")
+        page.wait_for_function("document.querySelectorAll('.wb-judged').length === 2")
+        assert page.get_by_label("Prompt", exact=True).input_value() == "What is 2 + 2?"
+        assert page.locator(".wb-judged .wb-token").all_inner_texts() == ["2 + 2 = 4.", "So it is 4."]
+        assert figure(page).endswith(" %") and page.locator(".wb-score .main-svg").count() == 0
+        page.get_by_role("button", name="Repeat").click()
+        page.wait_for_selector(".wb-change-by:has-text('points')")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        no_faults(page)
+        page.get_by_label("Reward model").select_option("1")
+        page.wait_for_selector(".wb-score .main-svg")
+        assert page.get_by_label("Prompt", exact=True).input_value() != "What is 2 + 2?"
+    finally:
+        shutil.rmtree(made)
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, True)])

@@ -26,9 +26,9 @@ from workbench.intervals import clustered
 from workbench.learn import common, data, tracked
 from workbench.learn.common import START, Work
 from workbench.learn.gate import Finding
-from workbench.learn.process_reward import HEAD, ProcessRewardModel, encode
+from workbench.learn.process_reward import ProcessRewardModel, encode
 from workbench.learn.reward import last_states, pad_id, padded
-from workbench.learn.score import SCALE
+from workbench.learn.score import SCALE, STEP_HEAD
 from workbench.processes import write_atomic
 from workbench.records import LABELS
 
@@ -146,7 +146,7 @@ class Trainer(tracked.Tracked, RewardTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        kept = load_file(Path(resume_from_checkpoint) / "adapter" / HEAD)
+        kept = load_file(Path(resume_from_checkpoint) / "adapter" / STEP_HEAD)
         self.work.model.hf.score.load_state_dict({k.removeprefix("score."): v for k, v in kept.items()})
 
     def compute_loss(
@@ -175,7 +175,7 @@ def run(work: Work, model: Any, batch: dict[str, Tensor]) -> Tensor:
 def save_head(head: nn.Linear, folder: Path, cut: str) -> None:
     """Write beside an adapter what makes it a process reward: its head, and how an answer is cut into steps."""
     weights = {f"score.{k}": v.detach().cpu().contiguous() for k, v in head.state_dict().items()}
-    save_file(weights, folder / HEAD)
+    save_file(weights, folder / STEP_HEAD)
     (folder / SCALE).write_text(json.dumps({"mean": 0.0, "std": 1.0, "pooling": "steps", "split": cut}), "utf-8")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +20,9 @@ from torch import Tensor, nn
 from workbench.collect.steps import SPLITS, split_for
 from workbench.decoders import forward, last_hidden
 from workbench.learn import llama
-from workbench.learn.score import SCALE
-from workbench.models import Model, ModelError
+from workbench.learn.score import SCALE, STEP_HEAD, adapter_folder
+from workbench.models import Model
 from workbench.processes import read_json
-
-HEAD = "step_head.safetensors"
 
 
 def encode(model: Model, prompt: str, steps: Sequence[str]) -> tuple[list[int], list[int]]:
@@ -50,13 +49,12 @@ class ProcessRewardModel:
     """
 
     def __init__(self, model: Model, run_folder: str | Path, split: Callable[[str], list[str]] | None = None) -> None:
-        folder = Path(run_folder) / "adapter"
-        if not (folder / HEAD).is_file():
-            raise ModelError(f"{run_folder} holds no process reward: there is no {HEAD} in it")
+        """Attach the process reward of `run_folder`. Raises ModelError when there is none, or it is for another base."""
+        folder = adapter_folder(Path(run_folder), (STEP_HEAD,))
         named = read_json(folder / SCALE).get("split", split_for(model.name))
         self.model, self.split = model, split or SPLITS[named]
         self.adapter = model.attach(folder)
-        head = load_file(folder / HEAD)
+        head = load_file(folder / STEP_HEAD)
         self.weight, self.bias = (head[f"score.{k}"].to(model.device) for k in ("weight", "bias"))
 
     def steps(self, prompts: Sequence[str], answers: Sequence[str]) -> list[list[tuple[str, tuple[float, ...]]]]:
@@ -69,6 +67,20 @@ class ProcessRewardModel:
         saying nothing would score best."""
         cut = [self.split(answer) or [""] for answer in answers]
         return [sum(answer_score(steps)) for steps in self._probabilities(prompts, cut)]
+
+    def rows(self, prompts: Sequence[str], answers: Sequence[str]) -> list[dict[str, Any]]:
+        """{"score", "steps": [{"text", "wrong", "neutral", "right"}]} of each answer, for a file."""
+        judged = self.steps(prompts, answers)
+        return [
+            {
+                "score": round(sum(answer_score([p for _, p in steps])), 4),
+                "steps": [
+                    {"text": text, **dict(zip(("wrong", "neutral", "right"), (round(x, 4) for x in p), strict=True))}
+                    for text, p in steps
+                ],
+            }
+            for steps in judged
+        ]
 
     def _probabilities(self, prompts: Sequence[str], cut: Sequence[Sequence[str]]) -> list[list[tuple[float, ...]]]:
         if len(prompts) != len(cut):

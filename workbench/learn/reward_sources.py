@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.learn.data import MissingData
-from workbench.learn.score import SCALE
+from workbench.learn.score import SCALE, RewardModel, load
 from workbench.processes import read_json
 from workbench.settings import Settings
 
@@ -117,15 +117,8 @@ def _source(term: Term, runs: Path, model: Any, actor: Any) -> Reward:
         return gold
     if term.kind == "file":
         return from_file(Path(term.what))
-    folder = _run_folder(runs, int(term.what))
-    if read_json(folder / "config.json").get("method") == "process":
-        from workbench.learn import process_reward
-
-        return process_reward.ProcessRewardModel(model, folder).score
-    from workbench.learn.score import RewardModel
-
-    rewards = RewardModel(model, folder)
-    return rewards.score if actor is None else _read_by(actor, rewards)
+    rewards = load(model, _run_folder(runs, int(term.what)))
+    return _read_by(actor, rewards) if actor is not None and isinstance(rewards, RewardModel) else rewards.score
 
 
 def _read_by(actor: Any, rewards: Any) -> Reward:

@@ -1,4 +1,4 @@
-"""Score any text with a trained reward model: from Python, from a file, token by token.
+"""Score any text with a trained reward model: from Python, from a file, token by token or step by step.
 
 Importing this module is cheap: torch is imported when a reward model is loaded.
 """
@@ -9,16 +9,18 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.models import ModelError
 
 if TYPE_CHECKING:
+    from workbench.learn.process_reward import ProcessRewardModel
     from workbench.models import Model
 
 HEAD = "score_head.safetensors"
+STEP_HEAD = "step_head.safetensors"  # a process reward's
 SCALE = "score.json"
 MASKED = ("eager", "sdpa")  # ways of attending that take a mask of any shape
 ANSWER_FIELDS = ("response", "answer", "completion")
@@ -33,7 +35,7 @@ class RewardModel:
 
     def __init__(self, model: Model, run_folder: str | Path) -> None:
         """Attach the reward model of `run_folder`. Raises ModelError when there is none, or it is for another base."""
-        folder = adapter_folder(Path(run_folder))
+        folder = adapter_folder(Path(run_folder), (HEAD,))
         from safetensors.torch import load_file
 
         self.model = model
@@ -54,6 +56,10 @@ class RewardModel:
         starts: dict[str, list[int]] = {text: self.model.prompt_ids(text) for text in dict.fromkeys(prompts)}
         rows = [[*starts[p], *answer_ids(self.model, a)] for p, a in zip(prompts, answers, strict=True)]
         return self.score_ids(rows, batch_size)
+
+    def rows(self, prompts: Sequence[str], answers: Sequence[str]) -> list[dict[str, Any]]:
+        """{"score"} of each answer, for a file."""
+        return [{"score": round(score, 4)} for score in self.score(prompts, answers)]
 
     def score_ids(self, rows: Sequence[Sequence[int]], batch_size: int = 64) -> list[float]:
         """The same for token ids [prompt + answer + end token]; the score is read at each row's last token."""
@@ -142,14 +148,24 @@ def one_pass(hf: Any) -> bool:
     return full and rotary and not getattr(config, "sliding_window", None) and config._attn_implementation in MASKED
 
 
-def adapter_folder(run_folder: Path) -> Path:
-    """Where the reward model's files lie. Raises ModelError when the folder holds none."""
+def adapter_folder(run_folder: Path, heads: tuple[str, ...] = (HEAD, STEP_HEAD)) -> Path:
+    """Where the files of a reward model with one of these heads lie. Raises ModelError when the folder holds none."""
     for folder in (run_folder / "adapter", run_folder):
-        if (folder / HEAD).is_file() and (folder / SCALE).is_file():
+        if (folder / SCALE).is_file() and any((folder / head).is_file() for head in heads):
             return folder
     raise ModelError(
-        f"{run_folder} holds no reward model: there is no {HEAD} in it. Train one first: python -m workbench train reward"
+        f"{run_folder} holds no reward model: there is no {' or '.join(heads)} in it. "
+        "Train one first: python -m workbench train reward"
     )
+
+
+def load(model: Model, run_folder: str | Path) -> RewardModel | ProcessRewardModel:
+    """The reward model or process reward of a run. Raises ModelError as either does."""
+    if not (adapter_folder(Path(run_folder)) / STEP_HEAD).is_file():
+        return RewardModel(model, run_folder)
+    from workbench.learn.process_reward import ProcessRewardModel
+
+    return ProcessRewardModel(model, run_folder)
 
 
 @dataclass(frozen=True)
@@ -229,27 +245,20 @@ def _row(line: int, found: Any) -> Row | Bad:
     return Row(line, found["prompt"], found[field])
 
 
-def score_file(rewards: RewardModel, path: Path) -> tuple[list[dict[str, Any]], list[Bad]]:
-    """Scored rows {"line", "prompt", "response", "score"} in the file's order, and the lines that could not be scored.
-
-    Raises ValueError for a file that cannot be read at all.
+def score_file(rewards: RewardModel | ProcessRewardModel, path: Path) -> tuple[list[dict[str, Any]], list[Bad]]:
+    """Scored rows {"line", "prompt", "response", "score"} in the file's order, with "steps" by a process reward, and
+    the lines that could not be scored. Raises ValueError for a file that cannot be read at all.
     """
     from workbench.generate import answer_ids
 
     rows, bad = read_rows(path)
-    fitting, ids = [], []
+    model, fitting = rewards.model, []
     for row in rows:
-        tokens = [*rewards.model.prompt_ids(row.prompt), *answer_ids(rewards.model, row.response)]
-        if len(tokens) > rewards.model.context:
-            bad.append(
-                Bad(row.line, f"{len(tokens)} tokens, and {rewards.model.name} reads only {rewards.model.context}")
-            )
+        n = len(model.prompt_ids(row.prompt)) + len(answer_ids(model, row.response))
+        if n > model.context:
+            bad.append(Bad(row.line, f"{n} tokens, and {model.name} reads only {model.context}"))
         else:
             fitting.append(row)
-            ids.append(tokens)
-    scores = rewards.score_ids(ids)
-    scored = [
-        {"line": row.line, "prompt": row.prompt, "response": row.response, "score": round(score, 4)}
-        for row, score in zip(fitting, scores, strict=True)
-    ]
+    found = rewards.rows([row.prompt for row in fitting], [row.response for row in fitting])
+    scored = [asdict(row) | figures for row, figures in zip(fitting, found, strict=True)]
     return scored, sorted(bad, key=lambda b: b.line)

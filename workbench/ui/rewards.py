@@ -16,6 +16,7 @@ from workbench.processes import read_json
 from workbench.ui.context import Context, Refused
 
 if TYPE_CHECKING:
+    from workbench.learn.process_reward import ProcessRewardModel
     from workbench.learn.score import RewardModel
 
 SIGNS = {"green": "✓ green", "amber": "! amber", "red": "✕ red", "untested": "? not tested", "unknown": "– unknown"}
@@ -37,10 +38,10 @@ GOLD = "gold: the sandbox's own true score"
 
 def here(context: Context) -> list[Run]:
     """Reward runs of this page's base whose model can be used now, newest first."""
-    return [r for r in _usable(context) if r.reward_model]
+    return [r for r in usable(context) if r.reward_model]
 
 
-def _usable(context: Context) -> list[Run]:
+def usable(context: Context) -> list[Run]:
     """Reward models and process rewards."""
     every = jobs.runs(context.settings.workspace)
     return [r for r in every if r.scorer and not r.active and r.config["model"] == context.settings.model]
@@ -116,7 +117,7 @@ def choice(context: Context, asked: str, despite: bool) -> dict[str, Any]:
     "error" belongs beside the field, "missing" means that there is no reward model yet; "red" names what only a
     deliberate click goes past.
     """
-    options = [{"value": f"run:{r.number}", "label": label(r)} for r in _usable(context)]
+    options = [{"value": f"run:{r.number}", "label": label(r)} for r in usable(context)]
     if context.settings.model == "sandbox":
         options.append({"value": "gold", "label": GOLD})
     made = {"options": options, "value": "", "says": "", "error": "", "missing": "", "red": "", "despite": despite}
@@ -146,7 +147,7 @@ def choice(context: Context, asked: str, despite: bool) -> dict[str, Any]:
 def _caution(context: Context, reward: str) -> str:
     """A process reward has read worked answers alone; what it makes of others nobody has tested."""
     named = {int(term.what) for term in reward_sources.parse(reward) if term.kind == "run"}
-    if not any(run.method == "process" and run.number in named for run in _usable(context)):
+    if not any(run.method == "process" and run.number in named for run in usable(context)):
         return ""
     return "A process reward knows answers like those whose steps were labelled, and no others."
 
@@ -168,21 +169,21 @@ def in_words(reward: str) -> str:
     return f"The sum of {' and '.join(said(t) for t in terms)}."
 
 
-def model(context: Context, number: Any) -> RewardModel:
-    """The reward model of that run on this page's base. Raises Refused, naming what is wrong."""
-    from workbench.learn.score import RewardModel
+def model(context: Context, number: Any) -> RewardModel | ProcessRewardModel:
+    """The reward model or process reward of that run on this page's base. Raises Refused, naming what is wrong."""
+    from workbench.learn.score import load
 
     run = next((r for r in jobs.runs(context.settings.workspace) if r.number == number), None)
-    if run is None or run.method != "reward":
+    if run is None or METHODS[run.method].answers:
         raise Refused(f"There is no reward model of run {number}. Choose another one.")
     if run.config["model"] != context.settings.model:
         base = context.settings.model
         raise Refused(
             f"Run {number} scores answers of {run.config['model']}; this page runs {base}. Choose another one."
         )
-    if run.active or run.reward_model is None:
+    if run.active or run.scorer is None:
         raise Refused(f"Run {number} has no finished reward model; it is {run.state}. Choose another one.")
     try:
-        return RewardModel(context.model(), run.folder)
+        return load(context.model(), run.folder)
     except models.ModelError as error:
         raise Refused(str(error)) from error

@@ -94,7 +94,7 @@ def actions(run: Run) -> list[dict[str, Any]]:
     if run.active:
         return [_action("stop", "Stop")]
     look = [_action("compare", "Compare", suggested=run.state == "done")] if run.adapter else []
-    if run.reward_model:
+    if run.scorer:
         look = [_action("score", "Score text", suggested=run.state == "done")]
     if run.state == "done":
         return look

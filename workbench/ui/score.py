@@ -1,20 +1,23 @@
-"""The Score tab: what a reward model thinks of any answer, token by token, and how easily it is fooled.
+"""The Score tab: what a reward thinks of any answer, token by token or step by step, and how easily it is fooled.
 
 Every function takes (context, payload) and returns plain JSON; static/score.js calls them.
 """
 
 from __future__ import annotations
 
+from math import exp
 from typing import TYPE_CHECKING, Any
 
 from workbench import jobs, models
-from workbench.learn import gate
+from workbench.jobs import Run
+from workbench.learn import data, gate
 from workbench.ui import measured, rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
 from workbench.ui.payload import words
 
 if TYPE_CHECKING:
+    from workbench.learn.process_reward import ProcessRewardModel
     from workbench.learn.score import RewardModel
 
 LONGEST = 20_000  # characters of a prompt or an answer
@@ -30,17 +33,33 @@ def tab(context: Context) -> None:
 
 
 def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    """The reward models of this page's base, a prompt to begin with, and what to say where there is no model."""
-    found = rewards.here(context)
-    made = [{"run": r.number, "label": rewards.label(r), "verdict": rewards.badge(r)} for r in found]
-    prompts = [] if not found else measured.prompts(context, 1, seed=1)
-    return {"models": made, "prompt": prompts[0] if prompts else "", "empty": _empty(context), "plotly": plotly_url()}
+    """The rewards of this page's base, each with a prompt to begin with, and what to say where there is none."""
+    made = [
+        {
+            "run": r.number,
+            "label": rewards.label(r),
+            "verdict": rewards.badge(r),
+            "steps": r.method == "process",
+            "prompt": _prompt(context, r),
+        }
+        for r in rewards.usable(context)
+    ]
+    return {"models": made, "empty": _empty(context), "plotly": plotly_url()}
+
+
+def _prompt(context: Context, run: Run) -> str:
+    """A held-out prompt; for a process reward one of those whose answers were labelled, since it knows no others."""
+    if run.method == "process":
+        found = [row["prompt"] for row in data.load(run.folder / "data")[1]]
+    else:
+        found = measured.prompts(context, 1, seed=1)
+    return found[0] if found else ""
 
 
 def _empty(context: Context) -> str:
     """What an empty tab says: nothing trained yet, or only for another base."""
     base = context.settings.model
-    other = [r for r in jobs.runs(context.settings.workspace) if r.reward_model and r.config["model"] != base]
+    other = [r for r in jobs.runs(context.settings.workspace) if r.scorer and r.config["model"] != base]
     if other:
         r = other[0]
         return (
@@ -52,17 +71,37 @@ def _empty(context: Context) -> str:
 def score(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The answer's score and, token by token, the score it would have if it ended there.
 
-    While the base is still loading only {"loading": words}.
+    By a process reward: the probability that the worst step is not wrong and some step is right; "tokens" are then the
+    steps, each with P(right) - P(wrong) as its score, what it is likeliest to be and all three in words. While the base is still loading only
+    {"loading": words}.
     """
     prompt, answer = _texts(payload)
     if waiting := _loading(context):
         return {"loading": waiting}
     model = rewards.model(context, payload.get("run"))
     _check_length(model, prompt, answer)
-    found = model.token_scores(prompt, answer)
-    whole = found[-1][1] if found else model.score([prompt], [answer])[0]
-    tokens = [{"text": text, "score": round(value, 3)} for text, value in found]
-    return {"score": round(whole, 3), "tokens": tokens}
+    from workbench.learn.score import RewardModel
+
+    (whole,) = _values(model, prompt, [answer])
+    if isinstance(model, RewardModel):
+        tokens = [{"text": text, "score": round(value, 3)} for text, value in model.token_scores(prompt, answer)]
+    else:
+        tokens = [_step(text, *of) for text, of in model.steps([prompt], [answer])[0] if text]
+    return {"score": whole, "tokens": tokens}
+
+
+def _step(text: str, wrong: float, neutral: float, right: float) -> dict[str, Any]:
+    share, judged = max((wrong, "✕ wrong"), (neutral, "– neutral"), (right, "✓ right"))
+    says = f"wrong {100 * wrong:.0f} %, neutral {100 * neutral:.0f} %, right {100 * right:.0f} %"
+    return {"text": text, "score": round(right - wrong, 3), "judged": f"{judged} {100 * share:.0f} %", "says": says}
+
+
+def _values(model: RewardModel | ProcessRewardModel, prompt: str, answers: list[str]) -> list[float]:
+    """Scores as the page shows them: a process reward's, which are log-probabilities, as probabilities."""
+    from workbench.learn.score import RewardModel
+
+    found = model.score([prompt] * len(answers), answers)
+    return [round(value if isinstance(model, RewardModel) else exp(value), 3) for value in found]
 
 
 def spoil(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
@@ -78,8 +117,8 @@ def spoil(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     spoiled = gate.spoil(answer)[WAYS[way]]
     model = rewards.model(context, payload.get("run"))
     _check_length(model, prompt, spoiled)
-    before, after = model.score([prompt] * 2, [answer, spoiled])
-    return {"answer": spoiled, "before": round(before, 3), "after": round(after, 3)}
+    before, after = _values(model, prompt, [answer, spoiled])
+    return {"answer": spoiled, "before": before, "after": after}
 
 
 def _texts(payload: dict[str, Any]) -> tuple[str, str]:
@@ -101,7 +140,7 @@ def _loading(context: Context) -> str:
     return f"Loading the model, {round(100 * models.progress()[1])} %"
 
 
-def _check_length(reward: RewardModel, prompt: str, answer: str) -> None:
+def _check_length(reward: RewardModel | ProcessRewardModel, prompt: str, answer: str) -> None:
     from workbench.generate import answer_ids
 
     model = reward.model

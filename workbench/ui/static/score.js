@@ -1,8 +1,8 @@
-// Score: what a reward model thinks of any answer, as it is written. One request is under way at a time; what has been
+// Score: what a reward model or a process reward thinks of any answer, as it is written. One request is under way at a time; what has been
 // typed meanwhile is asked for after it, so typing never waits and the last text is the one that is shown.
 const { el, fill, call, on, openTab, announce, emptyState, charts } = workbench;
 const root = element.querySelector(".wb-score");
-const TYPED = 150, AGAIN = 500, STRONG = 2; // STRONG: this many standard deviations are shown in full colour
+const TYPED = 150, AGAIN = 500, STRONG = 2, SMALL = 0.005; // STRONG: this many standard deviations are shown in full colour
 const number = charts.number;
 
 let offer = null; // reward models
@@ -20,9 +20,29 @@ const changes = el("ol", { class: "wb-changes", "aria-label": "What each press d
 const wrong = el("p", { class: "wb-bad", role: "alert" });
 const state = el("span", { class: "wb-state" });
 const figure = el("output", { class: "wb-score-figure", for: "wb-score-answer", "aria-label": "Score" }, "–");
-const tokens = el("p", { class: "wb-words wb-tokens", role: "group", "aria-label": "The answer, coloured by the score so far" });
+const tokens = el("p", { class: "wb-words wb-tokens", role: "group" });
 const plot = el("div", {});
-const legend = el("p", { class: "wb-quiet wb-token-legend" }, "Score so far:", key(-STRONG, `−${STRONG} or less`), key(0, "0, average"), key(STRONG, `+${STRONG} or more`));
+const legend = el("p", { class: "wb-quiet wb-token-legend" });
+const about = el("p", { class: "wb-small" });
+
+// What differs between the two kinds of reward: a reward model's score in standard deviations, token by token; a
+// process reward's as a probability, step by step.
+const TOKENS = {
+  label: "The answer, coloured by the score so far", strong: STRONG,
+  about: "0 is the average of the answers it learned from, 1 is a standard deviation above.",
+  empty: "This is the score of an empty answer. Write one: each part is coloured by the score it would have if it ended there.",
+  keys: () => ["Score so far:", key(-STRONG, `−${STRONG} or less`), key(0, "0, average"), key(STRONG, `+${STRONG} or more`)],
+  figure: (value) => signed(value), plain: (value) => number(value, 2), change: (from, to) => signed(to - from), part: token, draw,
+};
+const STEPS = {
+  label: "The answer, each step coloured by how it is judged", strong: 1,
+  about: "How probable it is that the worst step is not wrong and that some step is right. It knows answers like those whose steps were labelled, and no others.",
+  empty: "An empty answer has no steps. Write one: each step is judged wrong, neutral or right.",
+  keys: () => [], // each step says what it is
+  figure: (value) => percent(value), plain: (value) => percent(value), change: (from, to) => `${signed(Math.round(100 * to) - Math.round(100 * from), 0)} points`,
+  part: judged, draw: () => charts.remove(plot),
+};
+const kind = () => (offer?.models.find((each) => each.run === Number(pick.value))?.steps ? STEPS : TOKENS);
 
 const form = el("div", { class: "wb-score-grid" },
   el("section", { class: "wb-score-form", "aria-label": "What to score" },
@@ -32,17 +52,21 @@ const form = el("div", { class: "wb-score-grid" },
     buttons, changes),
   el("section", { class: "wb-card wb-score-result", "aria-label": "Score" },
     el("div", { class: "wb-spread" }, el("h2", {}, "Score"), state), figure,
-    el("p", { class: "wb-small" }, "0 is the average of the answers it learned from, 1 is a standard deviation above."), wrong, tokens, legend, plot));
+    about, wrong, tokens, legend, plot));
 
 function key(value, text) {
   return el("span", { class: "wb-token-key" }, token({ text: "a", score: value }), ` ${text}`);
 }
 
 // Above the average the reader sees a plain tint, below it a tint with a dotted line: colour is never alone.
-function token({ text, score }) {
-  const node = el("span", { class: `wb-token ${score < 0 ? "wb-token-down" : "wb-token-up"}`, title: number(score, 2) }, text);
-  node.style.setProperty("--share", Math.min(1, Math.abs(score) / STRONG).toFixed(2));
+function token({ text, score, says }) {
+  const node = el("span", { class: `wb-token ${score < 0 ? "wb-token-down" : "wb-token-up"}`, title: says ?? number(score, 2) }, text);
+  node.style.setProperty("--share", Math.min(1, Math.abs(score) / kind().strong).toFixed(2));
   return node;
+}
+
+function judged(step) {
+  return el("span", { class: "wb-judged" }, token({ ...step, text: step.text.trim() }), " ", el("span", { class: "wb-small" }, step.judged));
 }
 
 function typed() {
@@ -89,18 +113,24 @@ function sorry(text) {
 }
 
 function show(found) {
+  const as = kind();
   wrong.textContent = "";
-  figure.textContent = signed(found.score);
-  fill(tokens, found.tokens.length ? found.tokens.map(token) : el("span", { class: "wb-quiet" }, "This is the score of an empty answer. Write one: each part is coloured by the score it would have if it ended there."));
+  figure.textContent = as.figure(found.score);
+  fill(tokens, found.tokens.length ? found.tokens.map(as.part) : el("span", { class: "wb-quiet" }, as.empty));
   legend.hidden = found.tokens.length === 0;
-  if (found.tokens.length < 2) return charts.remove(plot);
-  const x = found.tokens.map((_, i) => i + 1);
-  charts.draw(plot, { key: `${pick.value} ${Math.ceil(x.length / 40)}`, title: "As the answer goes on", unit: "score", xTitle: "token", xMax: x.length,
-    sentence: "The score it would have if it ended at that token. A last jump means that the ending counts most.", references: [{ y: 0, label: "average" }],
-    series: [{ model: "reward", label: "", raw: false, x, y: found.tokens.map((each) => each.score) }] }).catch((error) => (wrong.textContent = error.message));
+  as.draw(found.tokens);
 }
 
-const signed = (value) => (value > 0.005 ? "+" : "") + number(value, 2);
+function draw(found) {
+  if (found.length < 2) return charts.remove(plot);
+  const x = found.map((_, i) => i + 1);
+  charts.draw(plot, { key: `${pick.value} ${Math.ceil(x.length / 40)}`, title: "As the answer goes on", unit: "score", xTitle: "token", xMax: x.length,
+    sentence: "The score it would have if it ended at that token. A last jump means that the ending counts most.", references: [{ y: 0, label: "average" }],
+    series: [{ model: "reward", label: "", raw: false, x, y: found.map((each) => each.score) }] }).catch((error) => (wrong.textContent = error.message));
+}
+
+const signed = (value, digits = 2) => (value > 0.5 * 10 ** -digits ? "+" : "") + number(value, digits);
+const percent = (value) => `${number(100 * value, 0)} %`;
 
 async function spoil(button, way, name) {
   const mine = asked();
@@ -122,12 +152,12 @@ async function spoil(button, way, name) {
 }
 
 function said(name, found) {
-  const change = found.after - found.before;
-  const what = Math.abs(change) < 0.005 ? "no change" : change > 0 ? "higher: a policy would learn to do this" : "lower, as it should be";
-  changes.prepend(el("li", {}, el("span", { class: "wb-change-name" }, name), el("span", {}, `${number(found.before, 2)} → ${number(found.after, 2)}`), el("span", { class: "wb-change-by" }, signed(change)),
-    el("span", { class: change > 0.005 ? "wb-warn" : "wb-quiet" }, `${change > 0.005 ? "! " : ""}${what}`)));
+  const change = found.after - found.before, as = kind(), by = as.change(found.before, found.after), up = change > SMALL;
+  const what = Math.abs(change) <= SMALL ? "no change" : up ? "higher: a policy would learn to do this" : "lower, as it should be";
+  changes.prepend(el("li", {}, el("span", { class: "wb-change-name" }, name), el("span", {}, `${as.plain(found.before)} → ${as.plain(found.after)}`), el("span", { class: "wb-change-by" }, by),
+    el("span", { class: up ? "wb-warn" : "wb-quiet" }, `${up ? "! " : ""}${what}`)));
   while (changes.children.length > 6) changes.lastChild.remove();
-  announce(`${name}: ${signed(change)}, ${what}.`);
+  announce(`${name}: ${by}, ${what}.`);
 }
 
 function takeBack() {
@@ -142,7 +172,11 @@ function takeBack() {
 
 function chooseModel() {
   const model = offer.models.find((each) => each.run === Number(pick.value));
-  const found = model.verdict;
+  const found = model.verdict, as = kind();
+  if (!prompt.value || offer.models.some((each) => each.prompt === prompt.value)) prompt.value = model.prompt; // nobody's own words
+  about.textContent = as.about;
+  tokens.setAttribute("aria-label", as.label);
+  fill(legend, as.keys());
   fill(badge, el("span", { class: `wb-tag wb-verdict-${found.level}` }, found.words), ` ${found.reason} `,
     el("button", { class: "wb-link", type: "button", onclick: () => openTab("train", { run: model.run }) }, "All checks"));
   before = [];
@@ -167,7 +201,6 @@ async function open({ run } = {}) {
     pick.dataset.known = known;
     fill(pick, offer.models.map((model) => el("option", { value: model.run }, model.label)));
   }
-  if (!prompt.value) prompt.value = offer.prompt;
   pick.value = offer.models.some((model) => model.run === kept) ? kept : offer.models[0].run;
   chooseModel();
   if (run && run !== Number(pick.value)) wrong.textContent = `Run ${run} has no reward model that scores answers here.`;
