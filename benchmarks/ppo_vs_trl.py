@@ -1,7 +1,8 @@
 """Our PPO against the last TRL that had one (1.12): episodes a second, peak memory, and the reward reached.
 
 The goal: on the bundled model at least 3.5 times TRL's episodes a second at no lower reward; on a randomly initialised
-Llama of 100 million parameters at least 1.5 times, with at most half of its peak memory above the bare process.
+Llama of 100 million parameters at least 1.5 times, with at most half of its peak memory above the bare process. With
+`--device cuda` one of a billion parameters joins them.
 
     python -m benchmarks.ppo_vs_trl [--json FILE] [--models sandbox llama-100m] [--device cpu] [--repeats 3]
 
@@ -42,7 +43,7 @@ KL = 0.05  # what a nat of distance costs, on both sides
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table."""
+    """One row of the table. `shape` is that of a Llama of random weights: hidden and inner width, layers, heads."""
 
     model: str
     updates: int
@@ -52,11 +53,13 @@ class Case:
     prompts: int
     new_tokens: int = 48
     epochs: int = 4
+    shape: tuple[int, int, int, int] | None = None
 
 
 CASES = {
     "sandbox": Case("sandbox", 40, 64, 64, 1e-3, 1024),
-    "llama-100m": Case("llama-100m", 3, 16, 8, 1e-4, 64),
+    "llama-100m": Case("llama-100m", 3, 16, 8, 1e-4, 64, shape=(768, 2048, 12, 12)),
+    "llama-1b": Case("llama-1b", 6, 64, 16, 1e-4, 256, shape=(2048, 5632, 22, 32)),  # for a GPU
 }
 
 
@@ -72,7 +75,7 @@ def main() -> int:
         return 0
     python = environment(Path(asked.environment))
     rows = []
-    for name in asked.models:
+    for name in asked.models or [name for name in CASES if name != "llama-1b" or asked.device == "cuda"]:
         folder = Path(asked.environment) / "cases" / name
         prepare(CASES[name], folder, asked.updates)
         rows.append(compare(CASES[name], folder, python, asked))
@@ -85,7 +88,7 @@ def main() -> int:
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     p.add_argument("--json")
-    p.add_argument("--models", nargs="+", choices=CASES, default=list(CASES))
+    p.add_argument("--models", nargs="+", choices=CASES, help="else all that suit the device")
     p.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     p.add_argument("--repeats", type=int, default=3)
     p.add_argument("--updates", type=int, help="instead of the case's own number")
@@ -122,7 +125,7 @@ def prepare(case: Case, folder: Path, updates: int | None) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     case = Case(**(asdict(case) | ({"updates": updates} if updates else {})))
-    base = settings.SANDBOX if case.model == "sandbox" else random_llama(folder / "base")
+    base = random_llama(folder / "base", case.shape) if case.shape else settings.SANDBOX
     texts = prompts(case)
     setup = asdict(case) | {"base": str(base)}
     (folder / "case.json").write_text(json.dumps(setup | {"prompts": texts}), "utf-8")
@@ -131,7 +134,8 @@ def prepare(case: Case, folder: Path, updates: int | None) -> None:
         return
     (run / "adapter").mkdir(parents=True, exist_ok=True)
     model = models.load(str(base))
-    head, mean, std = probe(model, texts) if case.model == "sandbox" else (torch.randn(768) / 768**0.5, 0.0, 1.0)
+    width = model.hf.config.hidden_size
+    head, mean, std = (torch.randn(width) / width**0.5, 0.0, 1.0) if case.shape else probe(model, texts)
     peft = get_peft_model(model.hf, LoraConfig(r=16, target_modules="all-linear", task_type="CAUSAL_LM"))
     peft.save_pretrained(run / "adapter")  # B is 0: the reward model's body is the base
     save_file({"score.weight": head[None]}, run / "adapter" / "score_head.safetensors")
@@ -139,8 +143,8 @@ def prepare(case: Case, folder: Path, updates: int | None) -> None:
     (run / "config.json").write_text(json.dumps({"number": 1, "method": "reward", "model": str(base)}))
 
 
-def random_llama(folder: Path) -> Path:
-    """A Llama of 100 million random weights with the bundled tokenizer."""
+def random_llama(folder: Path, shape: tuple[int, int, int, int]) -> Path:
+    """A Llama of random weights with the bundled tokenizer."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -149,12 +153,13 @@ def random_llama(folder: Path) -> Path:
     if not (folder / "config.json").is_file():
         words = models.tokenizer("sandbox")
         torch.manual_seed(0)
+        width, inner, layers, heads = shape
         config = LlamaConfig(
             vocab_size=20_000,
-            hidden_size=768,
-            intermediate_size=2048,
-            num_hidden_layers=12,
-            num_attention_heads=12,
+            hidden_size=width,
+            intermediate_size=inner,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
             tie_word_embeddings=True,
             eos_token_id=words.eos_token_id,
             pad_token_id=words.pad_token_id,
@@ -365,7 +370,7 @@ def gold(case: Case, folder: Path) -> float | None:
     from workbench.records import Sampling
     from workbench.sandbox import world
 
-    if case.model != "sandbox":
+    if case.shape:
         return None
     model = models.load(json.loads((folder.parent / "case.json").read_text())["base"])
     asked = [p.text for p in world.sample(HELD_OUT, "heldout", seed=0)]
