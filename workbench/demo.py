@@ -78,7 +78,7 @@ def main(settings: Settings, as_json: bool = False) -> int:
             sft = jobs.runs(settings.workspace)[0].number
             stages.append(dpo_stage(settings, store, model))
             stages.append(reward_stage(settings, store))
-            stages.append(ppo_stage(settings, store, "ppo", None))
+            stages.append(ppo_stage(settings, store, "ppo", None, steps=40))
             stages.append(ppo_stage(settings, store, "sft+ppo", sft, batch_size=128))
             vote_blind(settings, store, model)
     finally:

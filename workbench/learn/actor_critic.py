@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench import decoders, settings
@@ -21,6 +22,7 @@ from workbench.models import Model
 
 POLICY = "default"  # name of the trained adapter
 CHUNKS_PER_WORKER = 2  # a worker that has finished takes over from one that has not
+ALIKE = 8  # lengths are padded to a multiple of this on a CPU, where every new shape of a product has to be prepared
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,12 @@ class ActorCritic:
         whole = [torch.tensor(rows.prompts[i] + rows.answers[i]) for i in chosen]
         row = [k for k, i in enumerate(chosen) for _ in rows.answers[i]]
         place = [len(rows.prompts[i]) - 1 + t for i in chosen for t in range(len(rows.answers[i]))]
+        ids = nn.utils.rnn.pad_sequence(whole, batch_first=True)
+        if self.reason is None and device.type == "cpu":
+            ids = F.pad(ids, (0, -ids.shape[1] % ALIKE))
         return Chunk(
             chosen,
-            nn.utils.rnn.pad_sequence(whole, batch_first=True).to(device),
+            ids.to(device),
             torch.tensor([row, place], device=device),
             torch.tensor([token for i in chosen for token in rows.answers[i]], device=device),
             torch.tensor([len(w) - 1 for w in whole], device=device),

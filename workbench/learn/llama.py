@@ -33,7 +33,8 @@ class Projection:
     """Linear layers that read the same input, as one product.
 
     weight [out, in] holds the adapter already if `merged`. `downs` [rank, in] and `ups` [out_i, rank] are the adapter's
-    own trainable tensors, empty for a frozen model; `sizes` are the outputs of each linear.
+    own trainable tensors, empty for a frozen model; `down` [ranks, in] and `scaled` [out_i, rank] are all downs and
+    each up times the scale, in the weight's number format; `sizes` are the outputs of each linear.
     """
 
     weight: Tensor
@@ -42,6 +43,8 @@ class Projection:
     sizes: tuple[int, ...]
     downs: tuple[Tensor, ...]
     ups: tuple[Tensor, ...]
+    down: Tensor
+    scaled: tuple[Tensor, ...]
 
     def __call__(self, x: Tensor) -> Tensor:
         if not self.downs:
@@ -58,9 +61,9 @@ class _LowRank(torch.autograd.Function):
         ctx.save_for_backward(x)
         y = F.linear(x, p.weight)
         if not p.merged:
-            low = F.linear(x, torch.cat(p.downs).to(x.dtype)).split([len(a) for a in p.downs], -1)
-            for part, h, b in zip(y.split(p.sizes, -1), low, p.ups, strict=True):
-                part += F.linear(h, (b * p.scale).to(x.dtype))
+            low = F.linear(x, p.down).split([len(a) for a in p.downs], -1)
+            for part, h, up in zip(y.split(p.sizes, -1), low, p.scaled, strict=True):
+                part += F.linear(h, up)
         return y
 
     @staticmethod
@@ -68,12 +71,11 @@ class _LowRank(torch.autograd.Function):
         (x,), p = ctx.saved_tensors, ctx.p
         dy = grads[0].reshape(-1, grads[0].shape[-1])
         flat = x.reshape(-1, x.shape[-1])
-        down = torch.cat(p.downs).to(x.dtype)
         ranks = [len(a) for a in p.downs]
-        low = flat @ down.T
+        low = flat @ p.down.T
         du, d_ups = [], []
-        for part, h, b in zip(dy.split(p.sizes, -1), low.split(ranks, -1), p.ups, strict=True):
-            du.append(part @ (b * p.scale).to(x.dtype))
+        for part, h, b, up in zip(dy.split(p.sizes, -1), low.split(ranks, -1), p.ups, p.scaled, strict=True):
+            du.append(part @ up)
             d_ups.append((part.T @ h).to(b.dtype) * p.scale)
         du_all = torch.cat(du, -1) if len(du) > 1 else du[0]
         d_downs = (du_all.T @ flat).to(p.downs[0].dtype).split(ranks)
@@ -81,7 +83,7 @@ class _LowRank(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             dx = dy @ p.weight
             if not p.merged:
-                dx += du_all @ down
+                dx += du_all @ p.down
             dx = dx.view(x.shape)
         return dx, None, *d_downs, *d_ups
 
@@ -300,19 +302,20 @@ def _projection(linears: Sequence[Any], adapter: str | None, merge: bool, dtype:
     weights = [getattr(linear, "base_layer", linear).weight for linear in linears]
     sizes = tuple(len(w) for w in weights)
     adapted = [x for x in linears if adapter is not None and adapter in getattr(x, "lora_A", {})]
-    if not adapted:
-        return Projection(_joined(weights, dtype), False, 1.0, sizes, (), ())
-    if len(adapted) != len(linears):
+    if adapted and len(adapted) != len(linears):
         raise ValueError("an adapter must sit on all linear layers that read the same input, or on none of them")
-    downs = tuple(x.lora_A[adapter].weight for x in linears)
-    ups = tuple(x.lora_B[adapter].weight for x in linears)
-    scale = linears[0].scaling[adapter]
-    if merge:
+    downs = tuple(x.lora_A[adapter].weight for x in adapted)
+    ups = tuple(x.lora_B[adapter].weight for x in adapted)
+    scale = adapted[0].scaling[adapter] if adapted else 1.0
+    merged = merge and bool(adapted)
+    if merged:
         weights = [w.float() + (b.float() @ a.float()) * scale for w, a, b in zip(weights, downs, ups, strict=True)]
-    trained = downs[0].requires_grad
-    if not trained and merge:
-        downs = ups = ()
-    return Projection(_joined(weights, dtype), merge, scale, sizes, downs, ups)
+        if not downs[0].requires_grad:
+            downs = ups = ()
+    weight = _joined(weights, dtype)
+    down = torch.cat(downs).to(dtype) if downs else weight.new_empty(0)
+    scaled = tuple((b * scale).to(dtype) for b in ups)
+    return Projection(weight, merged, scale, sizes, downs, ups, down, scaled)
 
 
 def _joined(weights: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
