@@ -181,8 +181,8 @@ def reward_stage(settings: Settings, store: Store) -> Stage:
 
 
 def ppo_stage(settings: Settings, store: Store, name: str, start: int | None, **values: int) -> Stage:
-    """PPO on the newest reward model's score alone, from the base or from the model of run `start`, which has less far
-    to go and gains by more answers a round."""
+    """PPO on the newest reward model's score alone, from the base (few rounds, to stay within two minutes on a slow
+    machine) or from the model of run `start`, which has less far to go and gains by more answers a round."""
     began = time.monotonic()
     say(f"PPO learns from the reward model alone, from {'the base' if start is None else f'run {start}'}.")
     return stage_of(jobs.wait(settings.workspace, _launch(settings, store, "ppo", start, **values)), began, name)
