@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -135,6 +136,32 @@ def watch(page, url: str) -> Seen:
     page.on("console", lambda message: seen.errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: seen.errors.append(str(error)))
     return seen
+
+
+@pytest.fixture
+def held() -> Callable:
+    """with held(page, "plan"): the server's answers to that call wait until the block ends, as on a slow line."""
+
+    @contextmanager
+    def hold(page, name: str) -> Iterator[None]:
+        waiting, holding = [], True
+
+        def keep(route) -> None:
+            if holding and f'"wb_{name}"' in (route.request.post_data or ""):
+                waiting.append(route)
+            else:
+                route.continue_()
+
+        page.route("**/component_server/**", keep)
+        page.reload()
+        while not waiting:
+            page.wait_for_timeout(20)
+        yield
+        holding = False
+        for route in waiting:
+            route.continue_()
+
+    return hold
 
 
 @pytest.fixture

@@ -41,28 +41,14 @@ def test_writing_by_keyboard_saves_and_goes_on(app, page):
     assert page.locator(".wd-tick").count() == len(saved)
 
 
-def test_nothing_can_be_written_before_a_prompt_is_open(page):
-    held = []
-
-    def hold(route):
-        if "open_prompt" in (route.request.post_data or ""):
-            held.append(route)
-        else:
-            route.continue_()
-
-    page.route("**/component_server/**", hold)
-    page.reload()
-    page.wait_for_selector(FIELD)
-    assert not page.is_enabled(FIELD)
-    while not held:
-        page.wait_for_timeout(20)
-    for route in held:
-        route.continue_()
+def test_nothing_can_be_written_before_a_prompt_is_open(page, held):
+    with held(page, "open_prompt"):
+        page.wait_for_selector(FIELD)
+        assert not page.is_enabled(FIELD)
     page.fill(FIELD, "Not early.")  # waits until it can be written to
     status(page, "Draft saved")
     page.fill(FIELD, "")
     status(page, "")
-    page.unroute_all(behavior="wait")
 
 
 def test_a_draft_outlives_a_reload_and_another_prompt(page):

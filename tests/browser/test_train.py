@@ -9,6 +9,7 @@ import pytest
 
 from tests import reward_runs
 from tests.browser.app import App
+from tests.browser.conftest import OFFLINE
 from workbench import jobs, settings
 from workbench.learn.args import parse
 from workbench.processes import write_status
@@ -72,6 +73,21 @@ def test_an_empty_workspace_says_what_to_do_next(app, open_page):
     assert page.locator(".wb-start").is_disabled()
     page.get_by_role("button", name="Rank some").click()
     page.wait_for_selector("#wb-tab-rank-button[aria-selected=true]")
+
+
+def test_start_waits_for_the_plan_and_says_why_it_failed(looked_back, open_page, held):
+    page = train(open_page, looked_back)
+    with held(page, "plan"):
+        page.wait_for_selector(".wb-start")
+        assert page.locator(".wb-start").is_disabled()  # a click now would be lost
+    page.wait_for_selector(".wb-start:not([disabled])")
+    page.route("**/component_server/**", lambda r: r.abort() if '"wb_start"' in r.request.post_data else r.continue_())
+    page.seen.allowed += OFFLINE
+    with page.expect_response(lambda r: '"wb_plan"' in (r.request.post_data or "")):  # asked anew after the failure
+        page.locator(".wb-start").click()
+    page.wait_for_selector(".wb-problem >> text=No connection to the workbench")
+    page.wait_for_selector(".wb-start:not([disabled])")
+    assert "No connection" in page.locator(".wb-problem").inner_text()
 
 
 def test_looking_back_shows_each_run_and_nothing_of_a_models_words_runs(looked_back, open_page):

@@ -39,7 +39,7 @@ const rewardBox = el("div", { class: "wb-reward", hidden: true });
 const problem = el("div", { class: "wb-problem", "aria-live": "polite" });
 const despite = el("input", { type: "checkbox", onchange: () => choose({ despite_red: despite.checked }) });
 const redText = el("p", {}), red = el("div", { class: "wb-red", role: "group", "aria-label": "About this reward model", hidden: true }, redText, el("label", {}, despite, "Train on it all the same"));
-const start = el("button", { class: "wb-button wb-primary wb-start", type: "submit" }, "Start");
+const start = el("button", { class: "wb-button wb-primary wb-start", type: "submit", disabled: true }, "Start"); // until there is a plan
 const foot = el("div", { class: "wb-foot" }, red, problem, start); // stays in view below a long form
 const settingsButton = el("button", { class: "wb-link", type: "button", "aria-expanded": "false", onclick: () => unfold(settingsButton, settingsBox) }, "All settings");
 const commandButton = el("button", { class: "wb-link", type: "button", "aria-expanded": "false", onclick: () => unfold(commandButton, commandBox) }, "Show command");
@@ -254,17 +254,19 @@ async function replan() {
 const replanSoon = workbench.debounce(replan, 250);
 
 async function startRun() {
-  if (start.disabled || !plan) return;
+  if (start.disabled) return;
   start.disabled = true; // and the token: two clicks, or two requests of one click, are one run
+  let failed = null;
   try {
     const answer = await call(server, "start", { ...asked(), token: workbench.token() });
     select(answer.run);
     card.scrollIntoView({ block: "nearest" });
     workbench.refresh();
   } catch (error) {
-    sorry(problem, error);
+    failed = error;
   }
-  replan();
+  await replan();
+  if (failed) sorry(problem, failed); // the plan says what keeps Start from working, this what just did
 }
 
 // ---- the card of one run ----
