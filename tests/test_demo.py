@@ -57,6 +57,10 @@ def test_the_last_line_is_the_object_that_was_promised(small):
     styles = [v for k, v in base["parts"].items() if k.startswith("style_")]
     assert sum(styles) == pytest.approx(1.0, abs=0.01)
     assert 0 <= base["parts"]["claims_right"] <= 1
+    gold = {stage["name"]: stage["gold"] for stage in found["stages"]}
+    assert list(found["lead"]) == ["sft", "dpo", "ppo"]
+    for name, (value, low, high) in found["lead"].items():
+        assert value == pytest.approx(gold["sft+ppo"] - gold[name], abs=2e-4) and low <= value <= high
 
 
 def test_the_workspace_has_something_to_look_at_and_says_it_is_simulated(small):
@@ -120,4 +124,5 @@ def test_the_figures_that_the_readme_promises(tmp_path):
     assert dpo["gold"] - base["gold"] >= 0.12 and dpo["win_rate"] >= 0.70
     assert reward["accuracy"] >= 0.80 and reward["n"] >= 250
     assert ppo["gold"] - base["gold"] >= 0.15 and ppo["win_rate"] >= 0.70
+    assert found["lead"]["sft"][1] > 0 and found["lead"]["dpo"][1] > 0  # beyond chance, paired
     assert both["gold"] == max(stage["gold"] for stage in (base, sft, dpo, ppo, both))

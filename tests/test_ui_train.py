@@ -438,7 +438,15 @@ def test_side_by_side_shows_only_what_differs(filled):
         "seed": ("0", "4"),
         "learning rate": ("0.003", "0.001"),
     }
-    assert answer["rows"] == [[{"step": 0, "loss": 2.0}]] * 2
+    assert answer["rows"] == [[{"step": 0, "loss": 2.0}]] * 2 and answer["gold"] is None
+    for run, golds in ((first, (0.5, 0.25, 1.0)), (second, (0.75, 0.5, 0.0))):
+        said = [
+            {"prompt": f"Prompt {i}", "answer": "", "gold": gold, "style": "helpful"} for i, gold in enumerate(golds)
+        ]
+        said = said if run is first else [*said[:2], said[2] | {"prompt": "another"}]  # two prompts in common
+        (run.folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
+    told = "Gold of run 2 minus run 1 on the same held-out prompts: +0.250 (0.250 to 0.250, n 2), clear."
+    assert train.differences(filled, {"runs": [2, 1]})["gold"] == told
     for wrong in ([1], [1, 1], [1, 9], "12", None):
         with pytest.raises(Refused):
             train.differences(filled, {"runs": wrong})

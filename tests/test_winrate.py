@@ -63,10 +63,10 @@ def test_paired_difference_by_hand():
     # two pairs with differences 0 and 1: a bootstrap mean is 0, .5 or 1 with chances 1/4, 1/2, 1/4
     result = paired_difference([1, 1], [1, 2], seed=3)
     assert (result.value, result.low, result.high, result.n, result.seed) == (0.5, 0, 1, 2, 3)
-    assert not result.clear
+    assert not result.clear and result.words() == "+0.50 (0.00 to 1.00, n 2), within chance"
     same = paired_difference([1, 2, 3], [3, 4, 5])
     assert (same.value, same.low, same.high) == (2, 2, 2)
-    assert same.clear
+    assert same.clear and paired_difference([3, 4], [1, 2]).words(1) == "−2.0 (−2.0 to −2.0, n 2), clear"
 
 
 def test_pairing_cancels_what_makes_a_prompt_hard():

@@ -85,12 +85,13 @@ def main(settings: Settings, as_json: bool = False) -> int:
         standby.stop()
     total = time.monotonic() - began
     say(table(stages))
+    ahead = lead(settings, stages)
     say(
         f"\n{total:.0f} s in all. All raters here are simulated. See it: python app.py --workspace {settings.workspace}"
     )
     if as_json:
         rows = [{key: value for key, value in vars(stage).items() if value not in (None, {})} for stage in stages]
-        say(json.dumps({"stages": rows, "seconds_total": round(total, 1)}))
+        say(json.dumps({"stages": rows, "lead": ahead, "seconds_total": round(total, 1)}))
     return 0
 
 
@@ -272,6 +273,21 @@ def vote_blind(settings: Settings, store: Store, model: Model) -> None:
         vote = rater.choose(prompt.text, two[0].text, two[1].text)
         choice = vote if vote in ("tie", "bad") else two[vote == "right"].id
         store.add_verdict(prompt.id, [r.id for r in two], choice, rater.name, simulated=True)
+
+
+def lead(settings: Settings, stages: Sequence[Stage]) -> dict[str, list[float]]:
+    """Gold of the last stage minus that of each other trained one, on the same prompts, with its interval; told, too."""
+    from workbench.measure.between_runs import gold_between
+
+    *others, last = (run for run in reversed(jobs.runs(settings.workspace)) if run.answers())
+    *names, best = (stage.name for stage in stages[1:] if stage.gold is not None)
+    found = {}
+    for name, other in zip(names, others, strict=True):
+        gap = gold_between(other, last)
+        assert gap is not None
+        say(f"{best} minus {name}, gold on the same prompts: {gap.words(3)}")
+        found[name] = [round(value, 4) for value in (gap.value, gap.low, gap.high)]
+    return found
 
 
 def table(stages: Sequence[Stage]) -> str:

@@ -99,6 +99,10 @@ class Run:
         """Answers to the same few prompts as training went on: {"step", "prompt", "answer"} in order of steps."""
         return _without_repeats(_lines(self.folder / "samples.jsonl", 0)[0])
 
+    def answers(self) -> list[dict[str, Any]]:
+        """What the finished model answered to the held-out prompts: {"prompt", "answer", "gold", "style"}; may be []."""
+        return _lines(self.folder / "answers.jsonl", 0)[0]
+
     def log_tail(self, lines: int = 20) -> str:
         """The last lines of the job's log."""
         file = self.folder / "log.txt"

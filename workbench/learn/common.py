@@ -264,6 +264,8 @@ def _final(work: Work, prompts: list[str]) -> dict[str, Any]:
 
     found = evaluate(work.model, prompts, work.sampling, adapter=POLICY, should_stop=work.alive)
     golds = [a.gold for a in found.answers]
+    said = [{"prompt": a.prompt, "answer": a.text, "gold": a.gold, "style": a.style} for a in found.answers]
+    write_atomic(work.folder / "answers.jsonl", "".join(json.dumps(row) + "\n" for row in said))
     base = _base_golds(work, prompts)
     start, won = mean(base, UNIT), win_rate(base, golds)
     return {

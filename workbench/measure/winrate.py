@@ -50,6 +50,14 @@ class Difference:
         """Whether the interval leaves out "no difference"."""
         return self.low > 0 or self.high < 0
 
+    def words(self, digits: int = 2) -> str:
+        """ "+0.03 (0.01 to 0.05, n 300), clear" """
+        value, low, high = (
+            f"{each:{sign}.{digits}f}" for each, sign in ((self.value, "+"), (self.low, ""), (self.high, ""))
+        )
+        word = "clear" if self.clear else "within chance"
+        return f"{value} ({low} to {high}, n {self.n}), {word}".replace("-", "−")
+
 
 def rate(wins: int, ties: int, losses: int) -> Rate:
     """Wins and half of the ties among all, with Wilson's interval; (0, 1) around .5 when nothing was counted.

@@ -251,8 +251,7 @@ def _gold_words(voices: list[Voice], gold: list[list[float]]) -> str:
     if len(gold[0]) < 2:
         return ""
     gap = paired_difference(gold[0], gold[-1])
-    figures = f"{gap.value:+.2f} ({gap.low:.2f} to {gap.high:.2f}, n {gap.n})".replace("-", "−")
-    return f"{voices[-1].label} minus {_lower(voices[0])}: {figures}, {'clear' if gap.clear else 'within chance'}."
+    return f"{voices[-1].label} minus {_lower(voices[0])}: {gap.words()}."
 
 
 def _length_words(first: list[float], last: list[float]) -> str:

@@ -17,6 +17,7 @@ from workbench import jobs, settings
 from workbench.learn.args import METHODS, PRESETS, fields_of, parse
 from workbench.learn.data import MissingData
 from workbench.learn.progress import CURVES
+from workbench.measure.between_runs import gold_between
 from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
@@ -191,7 +192,12 @@ def differences(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         keys = {k for c in CURVES[run.method] for s in c.series for k in (s.key, c.n) if k}
         rows.append([page_row(r, keys) for r in run.metrics(0)[0]])
     found = [{"name": n, "a": tables[0].get(n, "–"), "b": tables[1].get(n, "–")} for n in names]
-    return {"runs": [brief(r) for r in pair], "rows": rows, "differences": [d for d in found if d["a"] != d["b"]]}
+    gap = gold_between(*pair)
+    gold = (
+        gap and f"Gold of run {pair[1].number} minus run {pair[0].number} on the same held-out prompts: {gap.words(3)}."
+    )
+    different = [d for d in found if d["a"] != d["b"]]
+    return {"runs": [brief(r) for r in pair], "rows": rows, "differences": different, "gold": gold}
 
 
 # Reading what the page sent

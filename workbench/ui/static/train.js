@@ -519,6 +519,7 @@ async function compareRuns() {
       ? el("table", { class: "wb-difference-table" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, ""), [a, b].map((run) => el("th", { scope: "col" }, square(run.colour), ` ${run.short}`)))),
           el("tbody", {}, answer.differences.map((d) => el("tr", {}, el("th", { scope: "row" }, d.name), el("td", {}, d.a), el("td", {}, d.b)))))
       : el("p", {}, "The same settings, data and results."),
+    answer.gold ? el("p", {}, answer.gold) : null,
     el("div", { class: "wb-charts" }, places));
   curves.forEach((curve, i) => charts.draw(places[i], chartOf(curve, both)));
 }
