@@ -1,12 +1,14 @@
 """Every test gets an empty home of its own and no network, so that none touches anybody's answers or leaves the machine."""
 
 import ipaddress
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores; before torch is imported
 HERE = {"localhost", "127.0.0.1", "::1", "0.0.0.0", ""}
 
 

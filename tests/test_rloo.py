@@ -147,7 +147,10 @@ def letters(text):
 
 
 def test_it_learns_what_is_rewarded(opened, monkeypatch):
-    work = opened("rloo", steps=30, batch_size=32, evaluate_every=30, kl_coefficient=0, max_new_tokens=12)
+    sizes = {"steps": 30, "batch_size": 32, "evaluate_every": 30, "max_new_tokens": 12}
+    work = opened(
+        "rloo", kl_coefficient=0, learning_rate=0.01, seed=1, **sizes
+    )  # from .4 to 1; .25 more at least, seeds 0-4
     monkeypatch.setattr(rloo, "build", lambda *_: lambda prompts, answers: [letters(a) for a in answers])
     rloo.train(work)
     rewards = [r["reward"] for r in rows_of(work) if "reward" in r]

@@ -20,11 +20,17 @@ def write_one(page) -> None:
     page.wait_for_function("document.querySelector('#wd-status').textContent.includes('✓ Saved')")
 
 
-def rank_ten(page) -> None:
+def open_rank(page) -> None:
+    """Rank with a pair that can be voted on."""
     page.get_by_role("tab", name="Rank").click()
     page.wait_for_selector(".wr-instead .wb-empty, .wr-prompt:not([hidden])")
     if page.locator(".wr-instead .wb-empty").count():
         page.get_by_role("button", name="Write answers").click()
+    page.wait_for_function(RANK_READY)
+
+
+def rank_ten(page) -> None:
+    open_rank(page)
     for key in ("1", "2", "ArrowLeft", "ArrowRight", "0", "b", "1", "2", "1", "2"):
         page.wait_for_function(RANK_READY)
         page.keyboard.press(key)
