@@ -515,11 +515,11 @@ async function compareRuns() {
   const places = curves.map((curve) => el("div", { "data-curve": curve.name }));
   fill(differences, el("div", { class: "wb-spread" }, el("h2", {}, `Run ${a.number} and run ${b.number}: what differs`),
     el("button", { class: "wb-button", type: "button", onclick: () => { picked = []; pick(0, false); } }, "Close")),
+    answer.gold ? el("p", {}, answer.gold) : null,
     answer.differences.length
       ? el("table", { class: "wb-difference-table" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, ""), [a, b].map((run) => el("th", { scope: "col" }, square(run.colour), ` ${run.short}`)))),
           el("tbody", {}, answer.differences.map((d) => el("tr", {}, el("th", { scope: "row" }, d.name), el("td", {}, d.a), el("td", {}, d.b)))))
       : el("p", {}, "The same settings, data and results."),
-    answer.gold ? el("p", {}, answer.gold) : null,
     el("div", { class: "wb-charts" }, places));
   curves.forEach((curve, i) => charts.draw(places[i], chartOf(curve, both)));
 }
