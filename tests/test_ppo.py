@@ -110,6 +110,13 @@ def test_models_that_are_no_llama_go_through_transformers_to_the_same_numbers(ba
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
+def test_every_worker_gets_a_chunk_and_none_is_smaller_than_it_needs_to_be(bases):
+    actor = fresh(bases["llama"])  # two workers
+    for n, sizes in ((1, [1]), (8, [4, 4]), (32, [16, 16]), (64, [16] * 4), (128, [32] * 4)):
+        rows = Rows([[5]] * n, [[6]] * n)
+        assert [len(chunk.rows) for chunk in actor.chunks(rows, range(n))] == sizes
+
+
 def test_log_prob_by_chunks_of_logits(monkeypatch):
     """Hidden [1, 0], outputs 1 and 0 over two words at temperature 1/2: logits 2 and 0."""
     hidden, head = torch.tensor([[1.0, 0.0]] * 3, requires_grad=True), torch.tensor([[1.0, 0.0], [0.0, 1.0]])

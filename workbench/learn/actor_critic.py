@@ -22,6 +22,7 @@ from workbench.models import Model
 
 POLICY = "default"  # name of the trained adapter
 CHUNKS_PER_WORKER = 2  # a worker that has finished takes over from one that has not
+LEAST_ROWS = 16  # in a chunk, if every worker gets one: eight take almost as long
 ALIKE = 8  # lengths are padded to a multiple of this on a CPU, where every new shape of a product has to be prepared
 
 
@@ -156,7 +157,8 @@ class ActorCritic:
         """The chosen rows in batches of like length, the longest first."""
         order = sorted(chosen, key=lambda i: -len(rows.prompts[i]) - len(rows.answers[i]))
         shares = self.workers * CHUNKS_PER_WORKER if self.workers > 1 else 1
-        size = max(1, min(self.rows_at_once, -(-len(order) // shares)))
+        least = min(LEAST_ROWS, -(-len(order) // self.workers))
+        size = max(1, min(self.rows_at_once, max(least, -(-len(order) // shares))))
         return [self._chunk(rows, tuple(order[k : k + size])) for k in range(0, len(order), size)]
 
     def _chunk(self, rows: Rows, chosen: tuple[int, ...]) -> Chunk:
