@@ -190,7 +190,8 @@ def probe(model: Any, texts: list[str]) -> tuple[Any, float, float]:
     states = []
     with torch.no_grad():
         for row in rows:
-            states.append(model.hf.model(input_ids=torch.tensor([row])).last_hidden_state[0, -1].float())
+            ids = torch.tensor([row], device=model.device)
+            states.append(model.hf.model(input_ids=ids).last_hidden_state[0, -1].float().cpu())
     x = torch.stack(states)
     centred = x - x.mean(0)
     head = torch.linalg.solve(centred.T @ centred + 10.0 * torch.eye(x.shape[1]), centred.T @ (gold - gold.mean()))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores; before torch is imported
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # values are compared to the last bits of a CPU; see test_gpu.py
 HERE = {"localhost", "127.0.0.1", "::1", "0.0.0.0", ""}
 
 

@@ -434,6 +434,22 @@ def test_a_run_shared_by_two_processes_is_one_run(place):
         assert two[0][key] == pytest.approx(one[0][key], rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("found", "visible", "rank", "expected"),
+    [(1, None, "0", None), (3, None, "1", "1"), (3, None, None, "0"), (2, "4,6", "1", "6"), (2, "4,6", "2", "4")],
+)
+def test_a_process_sees_one_gpu_of_several(monkeypatch, found, visible, rank, expected):
+    from workbench.learn import world
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: found)
+    for name, value in (("CUDA_VISIBLE_DEVICES", visible), ("LOCAL_RANK", rank)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    world.one_gpu()
+    assert world.os.environ.get("CUDA_VISIBLE_DEVICES") == expected
+
+
 def test_fewer_processes_than_asked_for_is_an_error(monkeypatch):
     from workbench.learn import world
 

@@ -1,9 +1,10 @@
-"""Three ways to run a batch token by token: a hand-written Llama in torch and in onnxruntime, and transformers' own.
+"""Ways to run a batch token by token: a hand-written Llama in torch and in onnxruntime, and transformers' own.
 
 On a small model transformers spends most of a step in Python: building masks, checking caches, hooks of the adapters.
 `LlamaDecoder` does the same arithmetic in about 25 tensor operations a layer and is used wherever it applies; on a CPU
-a small model whose rows all have one voice is run by `OnnxDecoder` (onnx_decoder.py), one call a step. Which of them
-runs, and why, is in `choose(...).reason`. All hold the same state and answer the same three calls:
+a small model whose rows all have one voice is run by `OnnxDecoder` (onnx_decoder.py), one call a step, and on a CUDA GPU
+such rows by `GraphDecoder`, which records a step once and replays it. Which of them runs, and why, is in
+`choose(...).reason`. All hold the same state and answer the same three calls:
 
     logits = decoder.start(ids, mask)      # [rows, prompt], 0 in mask = padding on the left -> [rows, vocabulary]
     logits = decoder.step(tokens)          # [rows] -> [rows, vocabulary]
@@ -44,16 +45,22 @@ def choose(model: Model, voices: list[Voice], room: int) -> OnnxDecoder | LlamaD
         rotation = cos[:, :half].contiguous(), sin[:, :half].contiguous()
         key, source = _read_by(model.hf, voices[0])
         return OnnxDecoder(model, key, source, lambda: _named(LlamaDecoder(model, voices[:1], room)), rotation)
-    return LlamaDecoder(model, voices, room)
+    recorded = records(model) and len(set(voices)) == 1
+    return (GraphDecoder if recorded else LlamaDecoder)(model, voices, room)
 
 
 def together(model: Model) -> Callable[[list[Voice]], bool]:
     """Says of rows with these voices whether they should run as one batch."""
     if why_not_llama(model) is not None:
         return TransformersDecoder.together
-    if why_not_onnx(model) is None:
-        return lambda voices: voices[0] == voices[-1]  # one after the other by onnxruntime is quicker than all at once
+    if why_not_onnx(model) is None or records(model):
+        return lambda voices: voices[0] == voices[-1]  # one after the other is quicker than all at once
     return lambda voices: True
+
+
+def records(model: Model) -> bool:
+    """Whether steps of this Llama are recorded where they can be: on a CPU nothing is gained."""
+    return model.device.type == "cuda"
 
 
 def why_not_llama(model: Model) -> str | None:
@@ -208,7 +215,7 @@ class LlamaDecoder:
         x = F.embedding(ids, self.embed)
         self.keys = x.new_empty(len(self.layers), rows, self.kv, self.room, self.width)
         self.values = torch.empty_like(self.keys)
-        self.length = 0
+        self.length = length
         # -inf would make rows of padding NaN, which a later product with 0 would spread
         least = torch.finfo(x.dtype).min
         self.bias = x.new_zeros(rows, self.kv, 1, self.room)  # added to the scores: padding is never looked at
@@ -219,25 +226,32 @@ class LlamaDecoder:
         return self._forward(x, positions, (self.bias[:, :1, :, :length] + causal).clamp(min=least))
 
     def step(self, tokens: Tensor) -> Tensor:
-        self.position = self.position + 1
-        return self._forward(F.embedding(tokens, self.embed)[:, None], self.position[:, None], None)
+        self.length += 1
+        return self._next(tokens)
 
     def keep(self, index: Tensor) -> None:
-        # only rows that change their place are copied, and of those only what is written
-        moved = (index != torch.arange(len(index), device=index.device)).nonzero()[:, 0]
-        if len(moved):
-            taken = index[moved]
-            for cache in (self.keys, self.values):
-                cache[:, moved, :, : self.length] = cache[:, taken, :, : self.length]
+        self._move(index)
         self.keys, self.values = self.keys[:, : len(index)], self.values[:, : len(index)]
         self.bias, self.position = self.bias[index], self.position[index]
         kept = set(index.tolist())
         self.groups = _slices([sum(row in kept for row in range(g.start, g.stop)) for g in self.groups])
 
+    def _move(self, index: Tensor) -> Tensor:
+        """Copy the caches of rows that change their place, of those only what is written; the places that changed."""
+        moved = (index != torch.arange(len(index), device=index.device)).nonzero()[:, 0]
+        if len(moved):
+            taken = index[moved]
+            for cache in (self.keys, self.values):
+                cache[:, moved, :, : self.length] = cache[:, taken, :, : self.length]
+        return moved
+
+    def _next(self, tokens: Tensor) -> Tensor:
+        self.position += 1
+        return self._forward(F.embedding(tokens, self.embed)[:, None], self.position[:, None], None)
+
     def _forward(self, x: Tensor, positions: Tensor, bias: Tensor | None) -> Tensor:
-        """x [rows, new, hidden] -> logits of the last place [rows, vocabulary]; the cache grows by `new` places."""
+        """x [rows, new, hidden] -> logits of the last place [rows, vocabulary]; the cache takes `new` places."""
         rows, new, _ = x.shape
-        start, self.length = self.length, self.length + new
         cos, sin = self.cos[positions][:, :, None], self.sin[positions][:, :, None]  # [rows, new, 1, width]
         turned = self.heads + self.kv  # queries and keys are turned by their position, values are not
         for i, (norm1, qkv, out, norm2, gate_up, down) in enumerate(self.layers):
@@ -245,13 +259,18 @@ class LlamaDecoder:
             qk = h[:, :, :turned]
             qk = qk * cos + qk.roll(self.width // 2, -1) * sin
             q, k, v = qk[:, :, : self.heads], qk[:, :, self.heads :], h[:, :, turned:]
-            self.keys[i, :, :, start : self.length] = k.transpose(1, 2)
-            self.values[i, :, :, start : self.length] = v.transpose(1, 2)
+            self._remember(i, k.transpose(1, 2), v.transpose(1, 2))
             a = self._attend_one(i, q) if bias is None else self._attend_many(q, k, v, bias)
             x = x + out(a, self.groups)
             gate, up = gate_up(self._rms(x, norm2), self.groups).chunk(2, -1)
             x = x + down(F.silu(gate) * up, self.groups)
         return F.linear(self._rms(x[:, -1], self.norm), self.head)
+
+    def _remember(self, layer: int, k: Tensor, v: Tensor) -> None:
+        """Put keys and values [rows, kv, new, width] behind those in the cache."""
+        start = self.length - k.shape[2]
+        self.keys[layer, :, :, start : self.length] = k
+        self.values[layer, :, :, start : self.length] = v
 
     def _attend_many(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
         """The prompt looks at itself: q [rows, new, heads, width] -> [rows, new, heads * width]."""
@@ -271,6 +290,70 @@ class LlamaDecoder:
 
     def _rms(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(x, (x.shape[-1],), weight, self.eps)
+
+
+class GraphDecoder(LlamaDecoder):
+    """LlamaDecoder for rows of one voice on a GPU: a step is recorded as a CUDA graph and replayed.
+
+    Some hundred small kernels otherwise wait for Python one by one. A recording has fixed shapes and addresses: a step
+    looks at every place of the cache, of which `bias` hides those not written yet, and rows that have ended run along.
+    """
+
+    def __init__(self, model: Model, voices: list[Voice], room: int) -> None:
+        super().__init__(model, voices, room)
+        self.reason += ", its steps recorded as a CUDA graph"
+
+    def start(self, ids: Tensor, mask: Tensor) -> Tensor:
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.stepping = self.warm = False
+        logits = super().start(ids, mask)
+        written = ids.shape[1]
+        self.bias[..., written:] = torch.finfo(self.bias.dtype).min
+        for cache in (self.keys, self.values):
+            cache[..., written:, :] = 0  # hidden or not, 0 times what is there must be 0
+        self.place = torch.tensor([written], device=ids.device)  # of the next token, for all rows
+        self.tokens = ids.new_zeros(len(ids))
+        self.length, self.stepping = self.room, True
+        return logits
+
+    def step(self, tokens: Tensor) -> Tensor:
+        self.tokens[: len(tokens)] = tokens
+        if self.graph is None and self.warm and tokens.is_cuda:
+            self._record()
+        if self.graph is not None:
+            self.graph.replay()
+        else:
+            self.logits, self.warm = self._next(self.tokens), True  # loads the kernels, which a recording must not
+        return self.logits[: len(tokens)]
+
+    def _record(self) -> None:
+        """What `torch.cuda.graph` does, without giving all cached memory back to the driver each time."""
+        graph, aside = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            graph.capture_begin(capture_error_mode="thread_local")  # other threads may use the GPU meanwhile
+            self.logits = self._next(self.tokens)
+            graph.capture_end()
+        torch.cuda.current_stream().wait_stream(aside)
+        self.graph = graph
+
+    def keep(self, index: Tensor) -> None:
+        moved = self._move(index)
+        for of_rows in (self.bias, self.position):
+            of_rows[moved] = of_rows[index[moved]]
+
+    def _next(self, tokens: Tensor) -> Tensor:
+        self.bias.index_fill_(3, self.place, 0.0)
+        logits = super()._next(tokens)
+        self.place += 1
+        return logits
+
+    def _remember(self, layer: int, k: Tensor, v: Tensor) -> None:
+        if self.stepping:
+            self.keys[layer].index_copy_(2, self.place, k)
+            self.values[layer].index_copy_(2, self.place, v)
+        else:
+            super()._remember(layer, k, v)
 
 
 def _rotation(hf: Any, room: int) -> tuple[Tensor, Tensor]:

@@ -80,7 +80,9 @@ def _wait_for_turn(workspace: Path, number: int) -> None:
 
 def _train(run: jobs.Run, report: Reporter) -> dict[str, Any]:
     from workbench.learn import common
+    from workbench.learn.world import one_gpu
 
+    one_gpu()
     method = common.method_module(run.method)
     work = common.Work.open(run, report)
     return method.train(work)

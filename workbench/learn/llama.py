@@ -24,7 +24,7 @@ from workbench.settings import Choice
 
 MERGE_BELOW = 32_000_000  # weights; above, a merged copy costs more memory than the thin products cost time
 EXACT_HEAD_BELOW = 8_000_000  # weights; a small output layer stays float32, since bfloat16 logits are off by 0.02
-LOGIT_CHUNK = 1_000_000  # logits that exist at once
+LOGIT_CHUNK, LOGIT_CHUNK_GPU = 1_000_000, 32_000_000  # logits that exist at once; a GPU wants few large products
 PLAIN_ATTENTION_BELOW = 160  # positions; below, two matrix products and a softmax beat the fused kernel on a CPU
 
 
@@ -153,7 +153,7 @@ class _LogProb(torch.autograd.Function):
         wanted = ctx.needs_input_grad[0]
         log_p, entropy = hidden.new_empty(len(hidden)), hidden.new_empty(len(hidden))
         slope = torch.empty_like(hidden) if wanted else None
-        size = max(1, LOGIT_CHUNK // len(head))
+        size = max(1, (LOGIT_CHUNK_GPU if hidden.is_cuda else LOGIT_CHUNK) // len(head))
         for k in range(0, len(hidden), size):
             part = slice(k, k + size)
             logits = F.linear(hidden[part].to(head.dtype), head).float().div_(temperature)

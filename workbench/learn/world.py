@@ -10,6 +10,17 @@ import torch.distributed as dist
 from torch import Tensor
 
 
+def one_gpu() -> None:
+    """Let this process see one GPU of several: Trainer would spread every batch over all, and so multiply it.
+
+    To be called before CUDA is used. Processes that torchrun started take the GPUs in turn.
+    """
+    n = torch.cuda.device_count()
+    if n > 1:
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(n)))
+        os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[int(os.environ.get("LOCAL_RANK", "0")) % n]
+
+
 class World:
     """This process's `rank` among `size`. With a size of 1 every call gives back what it got."""
 
@@ -17,7 +28,7 @@ class World:
         """Join the processes that torchrun started, if it did. Raises RuntimeError when fewer came than were asked for."""
         asked = int(os.environ.get("WORLD_SIZE", "1"))
         if asked > 1 and not dist.is_initialized():
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            dist.init_process_group("gloo")  # takes tensors of CPU and GPU alike, and several processes on one GPU
         here = dist.is_initialized() and asked > 1
         self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if here else (0, 1)
         # a launcher can start one process while several were asked for, and nothing would tell
