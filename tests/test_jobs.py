@@ -1,5 +1,6 @@
 """Jobs as real processes: killed, hung, stopped, queued, orphaned, resumed. Numbers are those of the list of faults."""
 
+import ctypes
 import json
 import os
 import signal
@@ -341,3 +342,18 @@ def test_a_run_folder_can_be_run_by_hand_once(place):
     assert again.returncode == 1 and "it is done" in again.stderr
     with pytest.raises(ValueError, match="Run 1 is finished"):
         jobs.resume(made, jobs.run(made.workspace, 1))
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="this C library has no malloc_trim")
+def test_freed_memory_goes_back_to_the_system():
+    import psutil
+    import torch
+
+    from workbench.learn.job import give_memory_back
+
+    # each too small for pages of its own; the last stays, so that what lies below it cannot go back by itself
+    kept = [torch.ones(16_000) for _ in range(3_000)]
+    del kept[:-1]
+    before = psutil.Process().memory_info().rss
+    give_memory_back()
+    assert before - psutil.Process().memory_info().rss > 100_000_000

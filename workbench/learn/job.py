@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
@@ -116,6 +117,13 @@ def peak_mb() -> float:
         return round(torch.cuda.max_memory_reserved() / 2**20, 1)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(most / (2**20 if sys.platform == "darwin" else 1024), 1)  # macOS counts bytes, Linux kilobytes
+
+
+def give_memory_back() -> None:
+    """Return freed memory to the system. glibc keeps it, in pieces too small for the next batch: see docs/log.md."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have no such call, nor the need
+    if trim is not None:
+        trim(0)
 
 
 def standby() -> int:

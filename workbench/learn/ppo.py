@@ -26,7 +26,7 @@ from workbench.learn import checkpoints, common, data, losses, roofline
 from workbench.learn.actor_critic import ActorCritic, Chunk, Rows, at_tokens, to_matrix
 from workbench.learn.args import PPOArgs
 from workbench.learn.common import POLICY, Work
-from workbench.learn.job import NOT_FINITE_IN_A_ROW, NotFinite
+from workbench.learn.job import NOT_FINITE_IN_A_ROW, NotFinite, give_memory_back
 from workbench.learn.llama import merges
 from workbench.learn.reward_sources import Reward, build
 from workbench.learn.world import World
@@ -36,6 +36,7 @@ from workbench.records import Sampling
 # the few answers of one round (see docs/log.md).
 BIAS_RATE, HEAD_RATE = 10.0, 0.1
 SAME = 1e-9  # rewards closer than this are one and the same
+TRIM_EVERY = 10  # steps
 HORIZON = 10_000  # episodes over which the adaptive KL coefficient reacts (Ziegler et al. 2019)
 
 
@@ -341,6 +342,8 @@ def train(work: Work) -> dict[str, Any]:
             actor.claim()
         if first and (last or stopping or step % a.checkpoint_every == 0):
             save_checkpoint(ppo, work, step)
+        if step % TRIM_EVERY == 0:
+            give_memory_back()
         if stopping:
             break
     result = common.finish(work) if first else {}
