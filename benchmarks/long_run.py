@@ -1,6 +1,6 @@
 """Claim: 1,000 PPO iterations at batch 32 take under 12 minutes, the job's memory stays flat, and the page is as quick
-at the end as at first. It holds on an AMD (760, 790 and 791 MB at steps 70, 531 and 979); on an Intel with AMX it took
-13 minutes and memory grew (625, 711 and 867 MB; see docs/log.md).
+at the end as at first. It holds on two cores of an Intel with AMX: 10.6 minutes, 730, 750 and 750 MB at steps 68, 520
+and 973; on an AMD 6.3 to 8.4 minutes.
 
 Starts a PPO run on the bundled model (reward: gold) and the real page over the same workspace, with its Train tab open
 in a real Chromium. Early in the run and again near its end it notes the job's memory, the longest gaps between two

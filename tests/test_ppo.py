@@ -110,6 +110,25 @@ def test_models_that_are_no_llama_go_through_transformers_to_the_same_numbers(ba
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
+def test_padding_fills_what_is_packed_up_to_a_round_number(monkeypatch):
+    monkeypatch.setattr(llama, "PACK", 4)
+    mask = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0]])
+    assert llama.packed(mask).tolist() == [0, 1, 2, 4]
+    assert llama.packed(torch.tensor([[1, 1, 1], [1, 1, 0]])).tolist() == [0, 1, 2, 3, 4, 5], "there is no more padding"
+    assert llama.packed(torch.ones(2, 2)).tolist() == [0, 1, 2, 3]
+
+
+def test_only_packed_places_are_computed_and_as_if_all_were(bases, monkeypatch):
+    monkeypatch.setattr(llama, "PACK", 1)
+    actor = fresh(bases["grouped"])
+    chunk = actor.chunks(some_rows(actor.model), range(8))[0]
+    whole, some = (actor.engine(POLICY).hidden(chunk.ids, where) for where in (None, chunk.where))
+    real = torch.zeros(chunk.ids.numel(), dtype=torch.bool).index_fill(0, chunk.where, True).view(chunk.ids.shape)
+    assert 0 < int(real.sum()) < real.numel()
+    torch.testing.assert_close(some[real], whole[real], atol=1e-5, rtol=1e-5)
+    assert not some[~real].any()
+
+
 def test_every_worker_gets_a_chunk_and_none_is_smaller_than_it_needs_to_be(bases):
     actor = fresh(bases["llama"])  # two workers
     for n, sizes in ((1, [1]), (8, [4, 4]), (32, [16, 16]), (64, [16] * 4), (128, [32] * 4)):
@@ -163,9 +182,31 @@ def test_the_ratio_of_the_first_pass_is_exactly_one(bases):
     iterate(actor, steps=2, minibatches=2)
     plain = llama.Llama.hidden
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(llama.Llama, "hidden", lambda self, ids: plain(self, ids) * (1 + 1e-3 * torch.rand(())))
+        patch.setattr(
+            llama.Llama, "hidden", lambda self, ids, where=None: plain(self, ids) * (1 + 1e-3 * torch.rand(()))
+        )
         with pytest.raises(RuntimeError, match="differs from itself"):
             iterate(actor)
+
+
+def test_the_first_pass_goes_on_from_the_scoring_pass_where_the_batch_fits(bases, monkeypatch):
+    plain, passes = ActorCritic.policy_and_value, []
+    monkeypatch.setattr(ActorCritic, "policy_and_value", lambda self, chunk: passes.append(1) or plain(self, chunk))
+    score, found = ppo.PPO.score, []
+
+    def repeated(self, batch):
+        score(self, batch)
+        batch.forward = {}
+
+    for change in (score, repeated):
+        monkeypatch.setattr(ppo.PPO, "score", change)
+        passes.clear()
+        state, told = iterate(fresh(bases["llama"]), steps=2, epochs=3)
+        times = {k: v for k, v in told[-1].items() if not k.startswith("seconds_")}
+        found.append((len(passes), times, weights_of(state.actor)))
+    (kept, a, one), (anew, b, two) = found
+    assert (kept, anew) == (2 * 2 * 3, 2 * 2 * 4), "two rounds of two chunks, scored and passed over three times"
+    assert a == b and all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_only_the_adapter_and_the_value_head_change(bases):

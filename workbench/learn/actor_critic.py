@@ -1,4 +1,4 @@
-"""Policy, reference, reward and value on one frozen base: adapters and heads on it, run in small batches of like length.
+"""Policy, reference, reward and value on one frozen base: adapters and heads on it, run in small batches.
 
 The policy is the adapter that is trained; the reference is the base, or a frozen adapter; the value is a linear head
 on the policy's own last hidden state (an adapter of its own brought nothing, docs/log.md). `Rows` are answers with
@@ -50,11 +50,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Rows that run together. `at` [2, N] are (row, position) of the N places that foresaw an answer's token, in order
-    of rows; `wanted` [N] those tokens; `last` the position of each row's last token."""
+    """Rows that run together, `ids` [rows, T]; `where` says which places are no padding. `at` [2, N] are (row, position)
+    of the N places that foresaw an answer's token, in order of rows; `wanted` [N] those tokens; `last` the position of
+    each row's last token."""
 
     rows: tuple[int, ...]
     ids: Tensor
+    where: Tensor
     at: Tensor
     wanted: Tensor
     last: Tensor
@@ -67,8 +69,8 @@ class ThroughTransformers:
         self.model, self.adapter = model, adapter
         self.head = model.hf.get_output_embeddings().weight
 
-    def hidden(self, ids: Tensor) -> Tensor:
-        """Token ids [B, T], padded on the right -> what the output layer reads [B, T, H], float32."""
+    def hidden(self, ids: Tensor, where: Tensor | None = None) -> Tensor:
+        """Token ids [B, T], padded on the right -> what the output layer reads [B, T, H], float32; padding runs along."""
         output = self.model.hf.get_output_embeddings()
         call = {"input_ids": ids, "use_cache": False, "logits_to_keep": 1}
         with decoders.last_hidden(self.model.hf) as caught:
@@ -154,12 +156,18 @@ class ActorCritic:
         self.engines.pop(POLICY, None)
 
     def chunks(self, rows: Rows, chosen: Sequence[int]) -> list[Chunk]:
-        """The chosen rows in batches of like length, the longest first."""
+        """The chosen rows in batches that run at once.
+
+        A Llama skips padding, so each batch gets long and short rows alike and takes as long as the others; elsewhere
+        rows of like length stand together.
+        """
         order = sorted(chosen, key=lambda i: -len(rows.prompts[i]) - len(rows.answers[i]))
-        shares = self.workers * CHUNKS_PER_WORKER if self.workers > 1 else 1
+        wanted = self.workers * CHUNKS_PER_WORKER if self.workers > 1 else 1
         least = min(LEAST_ROWS, -(-len(order) // self.workers))
-        size = max(1, min(self.rows_at_once, max(least, -(-len(order) // shares))))
-        return [self._chunk(rows, tuple(order[k : k + size])) for k in range(0, len(order), size)]
+        size = max(1, min(self.rows_at_once, max(least, -(-len(order) // wanted))))
+        n = -(-len(order) // size)
+        shares = [order[k::n] if self.reason is None else order[k * size : (k + 1) * size] for k in range(n)]
+        return [self._chunk(rows, tuple(some)) for some in shares]
 
     def _chunk(self, rows: Rows, chosen: tuple[int, ...]) -> Chunk:
         device = self.model.device
@@ -169,9 +177,11 @@ class ActorCritic:
         ids = nn.utils.rnn.pad_sequence(whole, batch_first=True)
         if self.reason is None and device.type == "cpu":
             ids = F.pad(ids, (0, -ids.shape[1] % ALIKE))
+        real = torch.arange(ids.shape[1])[None] < torch.tensor([len(w) for w in whole])[:, None]
         return Chunk(
             chosen,
             ids.to(device),
+            llama.packed(real).to(device),
             torch.tensor([row, place], device=device),
             torch.tensor([token for i in chosen for token in rows.answers[i]], device=device),
             torch.tensor([len(w) - 1 for w in whole], device=device),
@@ -194,7 +204,7 @@ class ActorCritic:
     def policy_and_value(self, chunk: Chunk) -> tuple[Tensor, Tensor, Tensor]:
         """log-probabilities, entropies and values, each [N], at the chunk's answer tokens."""
         own = self.engine(POLICY)
-        hidden = own.hidden(chunk.ids)[chunk.at[0], chunk.at[1]]
+        hidden = own.hidden(chunk.ids, chunk.where)[chunk.at[0], chunk.at[1]]
         log_p, entropy = llama.log_prob(hidden, own.head, chunk.wanted, self.temperature)
         return log_p, entropy, self.head(hidden)[:, 0]
 
@@ -202,7 +212,7 @@ class ActorCritic:
     def reference_log_prob(self, chunk: Chunk) -> Tensor:
         """The reference's log-probabilities [N], at the same temperature."""
         own = self.engine(self.reference)
-        hidden = own.hidden(chunk.ids)[chunk.at[0], chunk.at[1]]
+        hidden = own.hidden(chunk.ids, chunk.where)[chunk.at[0], chunk.at[1]]
         return llama.log_prob(hidden, own.head, chunk.wanted, self.temperature)[0]
 
     @torch.no_grad()
@@ -210,7 +220,9 @@ class ActorCritic:
         """The adapter's last hidden state at each row's last token [rows, H]: what a reward model's head reads."""
         chunks = self.chunks(rows, range(len(rows)))
         self.engine(adapter)
-        found = self.map(lambda c: self.engine(adapter).hidden(c.ids)[torch.arange(len(c.rows)), c.last], chunks)
+        found = self.map(
+            lambda c: self.engine(adapter).hidden(c.ids, c.where)[torch.arange(len(c.rows)), c.last], chunks
+        )
         out = found[0].new_empty(len(rows), found[0].shape[-1])
         for chunk, part in zip(chunks, found, strict=True):
             out[list(chunk.rows)] = part

@@ -5,8 +5,8 @@ layer forward and backward. Here a small model's adapter is merged into a copy o
 thin products are left to the backward pass, and logits exist one chunk at a time. Checked against transformers and
 PEFT in the tests; `why_not` says which models it does not fit.
 
-Shapes: B rows, T positions (padding on the right, so that causality alone hides it), H hidden, V vocabulary, N the
-answer tokens of a batch one after the other.
+Shapes: B rows, T positions (padding on the right, so that causality alone hides it), H hidden, V vocabulary, N tokens
+one after the other.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from workbench.settings import Choice
 MERGE_BELOW = 32_000_000  # weights; above, a merged copy costs more memory than the thin products cost time
 EXACT_HEAD_BELOW = 8_000_000  # weights; a small output layer stays float32, since bfloat16 logits are off by 0.02
 LOGIT_CHUNK, LOGIT_CHUNK_GPU = 1_000_000, 32_000_000  # logits that exist at once; a GPU wants few large products
+PACK = 128  # tokens; a CPU has to prepare every new shape of a product
 PLAIN_ATTENTION_BELOW = 160  # positions; below, two matrix products and a softmax beat the fused kernel on a CPU
 
 
@@ -33,18 +34,17 @@ class Projection:
     """Linear layers that read the same input, as one product.
 
     weight [out, in] holds the adapter already if `merged`. `downs` [rank, in] and `ups` [out_i, rank] are the adapter's
-    own trainable tensors, empty for a frozen model; `down` [ranks, in] and `scaled` [out_i, rank] are all downs and
-    each up times the scale, in the weight's number format; `sizes` are the outputs of each linear.
+    own trainable tensors, empty for a frozen model; `down` [ranks, in] are all downs and `up` [out, ranks] all ups times
+    the scale, each in its linear's rows and its rank's columns, both in the weight's number format.
     """
 
     weight: Tensor
     merged: bool
     scale: float
-    sizes: tuple[int, ...]
     downs: tuple[Tensor, ...]
     ups: tuple[Tensor, ...]
     down: Tensor
-    scaled: tuple[Tensor, ...]
+    up: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
         if not self.downs:
@@ -61,9 +61,7 @@ class _LowRank(torch.autograd.Function):
         ctx.save_for_backward(x)
         y = F.linear(x, p.weight)
         if not p.merged:
-            low = F.linear(x, p.down).split([len(a) for a in p.downs], -1)
-            for part, h, up in zip(y.split(p.sizes, -1), low, p.scaled, strict=True):
-                part += F.linear(h, up)
+            y += F.linear(F.linear(x, p.down), p.up)
         return y
 
     @staticmethod
@@ -72,18 +70,16 @@ class _LowRank(torch.autograd.Function):
         dy = grads[0].reshape(-1, grads[0].shape[-1])
         flat = x.reshape(-1, x.shape[-1])
         ranks = [len(a) for a in p.downs]
-        low = flat @ p.down.T
-        du, d_ups = [], []
-        for part, h, b, up in zip(dy.split(p.sizes, -1), low.split(ranks, -1), p.ups, p.scaled, strict=True):
-            du.append(part @ up)
-            d_ups.append((part.T @ h).to(b.dtype) * p.scale)
-        du_all = torch.cat(du, -1) if len(du) > 1 else du[0]
-        d_downs = (du_all.T @ flat).to(p.downs[0].dtype).split(ranks)
+        du = dy @ p.up
+        d_downs = (du.T @ flat).to(p.downs[0].dtype).split(ranks)
+        # one product for all linears, though only each one's own block of it is wanted: it is thin anyway
+        d_up = (dy.T @ (flat @ p.down.T)).to(p.ups[0].dtype).mul_(p.scale)
+        d_ups = [rows.split(ranks, 1)[k] for k, rows in enumerate(d_up.split([len(b) for b in p.ups]))]
         dx = None
         if ctx.needs_input_grad[0]:
             dx = dy @ p.weight
             if not p.merged:
-                dx += du_all @ p.down
+                dx += du @ p.down
             dx = dx.view(x.shape)
         return dx, None, *d_downs, *d_ups
 
@@ -121,24 +117,63 @@ class _Gate(torch.autograd.Function):
         out = torch.empty_like(both)
         d_gate, d_up = out.chunk(2, -1)
         s = gate.sigmoid()
-        torch.mul(grads[0], gate * s, out=d_up)
-        # silu' = s (1 + g (1 - s))
-        torch.mul(grads[0] * up, s.addcmul(s * gate, 1 - s), out=d_gate)
+        silu = gate * s
+        torch.mul(grads[0], silu, out=d_up)
+        # silu' = s (1 + g (1 - s)) = s + silu (1 - s)
+        torch.mul(grads[0] * up, s.addcmul(silu, 1 - s), out=d_gate)
         return (out,)
 
 
 class _Turn(torch.autograd.Function):
-    """Rotary positions (Su et al. 2021) on x [B, T, heads, width]; its backward turns the other way."""
+    """Rotary positions (Su et al. 2021) on the first `n` heads of x [N, heads, width]; its backward turns them back."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, n: int) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+        ctx.n = n
+        return _turned(x, cos, sin, n, 1.0)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         cos, sin = ctx.saved_tensors
-        return torch.addcmul(grads[0] * cos, grads[0].roll(grads[0].shape[-1] // 2, -1), sin, value=-1), None, None
+        return _turned(grads[0], cos, sin, ctx.n, -1.0), None, None, None
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor, n: int, way: float) -> Tensor:
+    out = torch.empty_like(x)
+    turning = x[:, :n]
+    torch.addcmul(turning * cos, turning.roll(x.shape[-1] // 2, -1), sin, value=way, out=out[:, :n])
+    out[:, n:] = x[:, n:]
+    return out
+
+
+class _Spread(torch.autograd.Function):
+    """x [N, ...] to places `where` [N] among `places`, 0 at the others."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, where: Tensor, places: int) -> Tensor:
+        ctx.save_for_backward(where)
+        return x.new_zeros(places, *x.shape[1:]).index_copy_(0, where, x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (where,) = ctx.saved_tensors
+        return grads[0].index_select(0, where), None, None
+
+
+class _Pick(torch.autograd.Function):
+    """What stands at places `where` [N], each of them named once, of x [places, ...]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, where: Tensor) -> Tensor:
+        ctx.save_for_backward(where)
+        ctx.places = len(x)
+        return x.index_select(0, where)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (where,) = ctx.saved_tensors
+        return grads[0].new_zeros(ctx.places, *grads[0].shape[1:]).index_copy_(0, where, grads[0]), None
 
 
 class _LogProb(torch.autograd.Function):
@@ -177,6 +212,13 @@ class _LogProb(torch.autograd.Function):
 def log_prob(hidden: Tensor, head: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Log-probability of each target under the output layer `head` [V, H], and the distribution's entropy; nats."""
     return _LogProb.apply(hidden, head, targets, temperature)
+
+
+def packed(mask: Tensor) -> Tensor:
+    """Places [N], counted through a mask [B, T], of what is not padding; some padding fills N up to a multiple of PACK."""
+    flat = mask.reshape(-1).bool()
+    spare = (~flat).nonzero()[: -int(flat.sum()) % PACK, 0]
+    return flat.index_fill(0, spare, True).nonzero()[:, 0]
 
 
 def number_format(device: str) -> Choice:
@@ -271,23 +313,35 @@ class Llama:
         norms = (layer.input_layernorm.weight, layer.post_attention_layernorm.weight)
         return norms[0].to(self.dtype), qkv, out, norms[1].to(self.dtype), gate_up, down
 
-    def hidden(self, ids: Tensor) -> Tensor:
-        """Token ids [B, T], padded on the right -> the final norm's output [B, T, H], float32."""
+    def hidden(self, ids: Tensor, where: Tensor | None = None) -> Tensor:
+        """Token ids [B, T], padded on the right -> the final norm's output [B, T, H], float32.
+
+        With `where`, as from `packed`, only those places are computed, and the others are 0: all but attention, which
+        needs the matrix, runs on the tokens one after the other.
+        """
         rows, length = ids.shape
-        x = F.embedding(ids, self.embed).float()
-        cos, sin = (t[0, :, None].to(self.dtype) for t in self.rotary(x, torch.arange(length, device=x.device)[None]))
+        flat = ids.reshape(-1)
+        place = torch.arange(length, device=ids.device).repeat(rows)
+        if where is not None:
+            flat, place = flat[where], place[where]
+        x = F.embedding(flat, self.embed).float()
+        cos, sin = (t[0, :, None].to(self.dtype) for t in self.rotary(x, place[None]))
         half = self.width // 2
         sin = torch.cat([-sin[..., :half], sin[..., half:]], -1)
         both = self.heads + self.kv
         future = torch.full((length, length), float("-inf"), dtype=self.dtype, device=x.device).triu(1)
         for norm1, qkv, out, norm2, gate_up, down in self.layers:
-            h = qkv(_Norm.apply(x, norm1, self.eps)).view(rows, length, both + self.kv, self.width)
-            qk, v = h.split([both, self.kv], 2)
-            q, k = _Turn.apply(qk, cos, sin).split([self.heads, self.kv], 2)
+            h = qkv(_Norm.apply(x, norm1, self.eps)).view(-1, both + self.kv, self.width)
+            h = _Turn.apply(h, cos, sin, both)
+            if where is not None:
+                h = _Spread.apply(h, where, rows * length)
+            q, k, v = h.view(rows, length, both + self.kv, self.width).split([self.heads, self.kv, self.kv], 2)
             a = self._attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), future)
-            x = x + out(a.transpose(1, 2).reshape(rows, length, -1))
+            a = a.transpose(1, 2).reshape(rows * length, -1)
+            x = x + out(a if where is None else _Pick.apply(a, where))
             x = x + down(_Gate.apply(gate_up(_Norm.apply(x, norm2, self.eps))))
-        return _Norm.apply(x, self.norm, self.eps)
+        x = _Norm.apply(x, self.norm, self.eps)
+        return (x if where is None else _Spread.apply(x, where, rows * length)).view(rows, length, -1)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, future: Tensor) -> Tensor:
         if q.device.type == "cpu" and q.shape[2] < PLAIN_ATTENTION_BELOW:
@@ -300,22 +354,21 @@ class Llama:
 
 def _projection(linears: Sequence[Any], adapter: str | None, merge: bool, dtype: torch.dtype) -> Projection:
     weights = [getattr(linear, "base_layer", linear).weight for linear in linears]
-    sizes = tuple(len(w) for w in weights)
     adapted = [x for x in linears if adapter is not None and adapter in getattr(x, "lora_A", {})]
-    if adapted and len(adapted) != len(linears):
+    if not adapted:
+        weight = _joined(weights, dtype)
+        return Projection(weight, False, 1.0, (), (), weight[:0], weight[:0])
+    if len(adapted) != len(linears):
         raise ValueError("an adapter must sit on all linear layers that read the same input, or on none of them")
     downs = tuple(x.lora_A[adapter].weight for x in adapted)
     ups = tuple(x.lora_B[adapter].weight for x in adapted)
-    scale = adapted[0].scaling[adapter] if adapted else 1.0
-    merged = merge and bool(adapted)
-    if merged:
-        weights = [w.float() + (b.float() @ a.float()) * scale for w, a, b in zip(weights, downs, ups, strict=True)]
-        if not downs[0].requires_grad:
-            downs = ups = ()
-    weight = _joined(weights, dtype)
-    down = torch.cat(downs).to(dtype) if downs else weight.new_empty(0)
-    scaled = tuple((b * scale).to(dtype) for b in ups)
-    return Projection(weight, merged, scale, sizes, downs, ups, down, scaled)
+    scale = adapted[0].scaling[adapter]
+    down, up = torch.cat(downs), torch.block_diag(*ups) * scale
+    base = _joined(weights, up.dtype if merge else dtype)
+    weight = torch.addmm(base, up, down).to(dtype) if merge else base
+    if merge and not downs[0].requires_grad:
+        downs = ups = ()
+    return Projection(weight, merge, scale, downs, ups, down.to(dtype), up.to(dtype))
 
 
 def _joined(weights: Sequence[Tensor], dtype: torch.dtype) -> Tensor:

@@ -56,6 +56,8 @@ class Batch:
     values: Tensor = field(default_factory=lambda: torch.empty(0))
     advantages: Tensor = field(default_factory=lambda: torch.empty(0))
     returns: Tensor = field(default_factory=lambda: torch.empty(0))
+    # by a chunk's rows: log-probabilities, entropies and values, with their graph, for the first pass to go on from
+    forward: dict[tuple[int, ...], tuple[Tensor, ...]] = field(default_factory=dict)
 
     @property
     def chunks(self) -> list[Chunk]:
@@ -115,23 +117,28 @@ class PPO:
 
     # Reward
 
-    @torch.no_grad()
     def score(self, batch: Batch) -> None:
         """Rewards, and under the policy before its update: log-probabilities, the reference's too, and values.
 
         The rollout's own log-probabilities are not used: they come from a decoder that reads one token at a time and
-        differ in the last bits, and the ratio of the first pass must be exactly 1.
+        differ in the last bits, and the ratio of the first pass must be exactly 1. Where the whole batch may be in
+        memory at once, the first pass goes on from this forward pass instead of repeating it.
         """
         actor, rows = self.actor, batch.rows
         if not len(batch.scores):
             batch.scores = torch.tensor(self.reward(batch.prompts, batch.texts), dtype=torch.float32)
 
+        def fits() -> bool:  # until memory has shown that it does not
+            return len(batch.groups) == 1 and len(rows) <= actor.rows_at_once
+
         def both(chunk: Chunk) -> tuple[Tensor, ...]:
-            log_p, _, values = actor.policy_and_value(chunk)
-            return log_p, actor.reference_log_prob(chunk), values
+            with torch.set_grad_enabled(fits()):  # here, since it holds for a thread
+                own = actor.policy_and_value(chunk)
+            return *own, actor.reference_log_prob(chunk)
 
         parts = self._in_memory(batch, both)
-        columns = [to_matrix(rows, batch.chunks, [part[k] for part in parts]) for k in range(3)]
+        batch.forward = {c.rows: p[:3] for c, p in zip(batch.chunks, parts, strict=True)} if fits() else {}
+        columns = [to_matrix(rows, batch.chunks, [part[k] for part in parts]) for k in (0, 3, 2)]
         batch.log_p, batch.log_reference, batch.values = columns
 
     def _in_memory(self, batch: Batch, work: Any) -> list[Any]:
@@ -228,7 +235,7 @@ class PPO:
                 return self._gradients(batch, batch.groups[number])
             except (RuntimeError, MemoryError) as error:
                 self._halve(batch, error)
-                self.score(batch)  # in the new chunks, so that the policy is compared with itself bit by bit
+            self.score(batch)  # in the new chunks, so that the policy is compared with itself bit by bit
 
     def _gradients(self, batch: Batch, group: list[Chunk]) -> tuple[dict[str, float], float]:
         a, rows, actor = self.a, batch.rows, self.actor
@@ -236,9 +243,10 @@ class PPO:
         actor.check_trainable()
         (counted,) = self.world.sum([torch.tensor(float(sum(len(chunk.wanted) for chunk in group)))])
         total = float(counted)
+        forward, batch.forward = batch.forward, {}  # it holds for the weights as they are now
 
         def one(chunk: Chunk) -> tuple[tuple[Tensor, ...], Tensor, float]:
-            log_p, entropy, values = actor.policy_and_value(chunk)
+            log_p, entropy, values = forward.pop(chunk.rows, None) or actor.policy_and_value(chunk)
             old, old_values, advantages, returns = (
                 at_tokens(rows, chunk, matrix)[None]
                 for matrix in (batch.log_p, batch.values, batch.advantages, batch.returns)

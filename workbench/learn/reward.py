@@ -205,7 +205,7 @@ def last_states(work: Work, model: Any, input_ids: Tensor, attention_mask: Tenso
     hf, learns = work.model.hf, work.peft.training
     if llama.why_not(hf) is None and llama.merges(hf) and not (learns and work.args.lora_dropout):
         dtype = llama.number_format(hf.device.type).value if learns else None
-        return llama.Llama(hf, POLICY, dtype).hidden(input_ids)
+        return llama.Llama(hf, POLICY, dtype).hidden(input_ids, llama.packed(attention_mask))
     with last_hidden(hf) as caught:  # the language model's own head computes one token only, and nothing uses it
         model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=1)
     return caught[0].float()
