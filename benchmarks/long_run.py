@@ -12,6 +12,7 @@ frames that the page draws while its curves grow, and how long the page takes to
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import statistics
@@ -65,9 +66,10 @@ def opened(browser: Any, url: str) -> tuple[Any, float]:
 def most_memory(pid: int) -> float:
     """The most MB the process holds within some rounds: more in the middle of one, less after memory was given back."""
     process, seen = psutil.Process(pid), []
-    for _ in range(10 * RSS_SECONDS):
-        seen.append(process.memory_info().rss / 2**20)
-        time.sleep(0.1)
+    with contextlib.suppress(psutil.NoSuchProcess):  # a short run may end meanwhile
+        for _ in range(10 * RSS_SECONDS):
+            seen.append(process.memory_info().rss / 2**20)
+            time.sleep(0.1)
     return max(seen)
 
 

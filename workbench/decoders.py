@@ -54,12 +54,13 @@ def together(model: Model) -> Callable[[list[Voice]], bool]:
     if why_not_llama(model) is not None:
         return TransformersDecoder.together
     if why_not_onnx(model) is None or records(model):
-        return lambda voices: voices[0] == voices[-1]  # one after the other is quicker than all at once
+        # one after the other by onnxruntime is quicker than all at once, and a recorded step has one voice
+        return lambda voices: voices[0] == voices[-1]
     return lambda voices: True
 
 
 def records(model: Model) -> bool:
-    """Whether steps of this Llama are recorded where they can be: on a CPU nothing is gained."""
+    """Whether steps of this Llama are recorded when its rows have one voice: CUDA graphs need a CUDA GPU."""
     return model.device.type == "cuda"
 
 
@@ -237,7 +238,7 @@ class LlamaDecoder:
         self.groups = _slices([sum(row in kept for row in range(g.start, g.stop)) for g in self.groups])
 
     def _move(self, index: Tensor) -> Tensor:
-        """Copy the caches of rows that change their place, of those only what is written; the places that changed."""
+        """Copy the caches of rows that change their place, as far as steps look at them; the places that changed."""
         moved = (index != torch.arange(len(index), device=index.device)).nonzero()[:, 0]
         if len(moved):
             taken = index[moved]
