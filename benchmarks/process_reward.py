@@ -36,14 +36,15 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from workbench import jobs, models, settings
+from workbench import models, settings
 from workbench.collect.simulated import RATER
-from workbench.generate import generate
-from workbench.learn import job
-from workbench.learn.args import parse
-from workbench.learn.process_reward import ProcessRewardModel, answer_score
+from workbench.jobs import prepare, worker
+from workbench.jobs.runs import find_run
+from workbench.learn.catalogue import parse
+from workbench.learn.rewards.process_reward_model import ProcessRewardModel, answer_score
 from workbench.measure.best_of_n import expected_best, expected_majority
 from workbench.measure.winrate import mean, paired_difference
+from workbench.models.generate import generate
 from workbench.records import Sampling, StepLabels, split_of
 from workbench.sandbox import topics
 from workbench.sandbox.steps import concluded, is_right, label_steps, split_steps
@@ -119,10 +120,10 @@ class Trained:
     def reward(self, steps: int, seed: int, learning_rate: float) -> tuple[ProcessRewardModel, float]:
         """One training, and the seconds it took."""
         values = {"steps": steps, "seed": seed, "learning_rate": learning_rate, "final_prompts": 0}
-        run = jobs.prepare(self.settings, self.store, "process", parse("process", values))
+        run = prepare.prepare_run(self.settings, self.store, "prm", parse("prm", values))
         with (run.folder / "log.txt").open("a") as log, redirect_stdout(log), redirect_stderr(log):
-            code = job.main(run.folder)
-        found = jobs.run(self.settings.workspace, run.number)
+            code = worker.main(run.folder)
+        found = find_run(self.settings.workspace, run.number)
         if code:
             raise RuntimeError(f"{found.status.get('message')} See {run.folder / 'log.txt'}")
         return ProcessRewardModel(models.load("sandbox"), run.folder), found.result["train_seconds"]

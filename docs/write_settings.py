@@ -7,7 +7,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from workbench.learn.args import METHODS, PRESETS, fields_of  # noqa: E402
+from workbench.learn.catalogue import METHODS, PRESETS, fields_of  # noqa: E402
 
 
 def limits(f: dict[str, Any]) -> str:

@@ -5,8 +5,8 @@ import pytest
 
 from tests import tiny_model
 from workbench import models
-from workbench.generate import generate
 from workbench.measure.evaluate import Answer, best_of_n, evaluate, summarise, win_rate
+from workbench.models.generate import generate
 from workbench.records import Sampling
 
 PROMPTS = ["hello", "who are you?", "x", "why?"]

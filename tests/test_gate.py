@@ -7,8 +7,8 @@ import random
 import pytest
 
 from workbench.intervals import wilson
-from workbench.learn import gate
-from workbench.learn.gate import Pair
+from workbench.learn.rewards import gate
+from workbench.learn.rewards.gate import Pair
 
 
 def vote(prompt, better, worse, rater="me"):

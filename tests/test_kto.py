@@ -5,11 +5,12 @@ import torch
 
 from tests import small_runs
 from tests.small_runs import workspace
-from workbench import jobs
-from workbench.learn import data, kto
-from workbench.learn.args import parse
+from workbench.jobs.runs import read_run
+from workbench.learn import data
+from workbench.learn.catalogue import parse
+from workbench.learn.curves import CURVES
 from workbench.learn.data import MissingData
-from workbench.learn.progress import CURVES
+from workbench.learn.methods import kto
 from workbench.records import Response
 
 
@@ -27,7 +28,7 @@ def opened(place):
 
 
 def rows_of(work):
-    return jobs.read(work.folder).metrics()[0]
+    return read_run(work.folder).metrics()[0]
 
 
 @pytest.mark.parametrize(

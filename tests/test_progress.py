@@ -2,8 +2,8 @@
 
 import pytest
 
-from workbench.learn.args import METHODS
-from workbench.learn.progress import CURVES
+from workbench.learn.catalogue import METHODS
+from workbench.learn.curves import CURVES
 
 
 def test_every_method_has_its_curves():

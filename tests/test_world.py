@@ -4,8 +4,9 @@ import random
 
 import pytest
 
+from workbench.pretrain import corpus
 from workbench.records import split_of
-from workbench.sandbox import answers, corpus, facts, gold, topics, world
+from workbench.sandbox import answers, facts, gold, topics, world
 from workbench.sandbox.sums import sum_steps
 
 

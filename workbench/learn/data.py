@@ -12,7 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.learn.args import METHODS
+from workbench.learn.catalogue import METHODS
 from workbench.learn.fields import AnswerArgs, TrainArgs
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def first_batch(tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArg
         if method == "reward":
             ranked = sorted((place + 1, item.pop(f"answer {k}")) for k, place in enumerate(rows[i]["places"]))
             item["completion"] = "\n".join(f"{place}. {text}" for place, text in ranked)
-        if method == "process":
+        if method == "prm":
             judged = zip(rows[i]["labels"], rows[i]["steps"], strict=True)
             item["completion"] = "\n".join(f"[{STEP_WORDS[label]}] {text.strip()}" for label, text in judged)
         batch.append(item)
@@ -216,7 +216,7 @@ def first_batch(tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArg
 def _texts(method: str, row: Row) -> list[tuple[str, str]]:
     if method == "reward":
         return [(f"answer {k}", text) for k, text in enumerate(row["answers"])]
-    if method == "process":
+    if method == "prm":
         return [("completion", "".join(row["steps"]))]
     if method == "kto":
         return [("chosen" if row["label"] else "rejected", row["completion"])]

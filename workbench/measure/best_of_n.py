@@ -6,6 +6,7 @@ that a curve is smooth and every n uses all samples. Importing this module impor
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -84,7 +85,7 @@ def best_of_n(
     Its distance from where it samples is at most log n - (n - 1) / n nats (learn.losses.best_of_n_kl).
     Raises ValueError for n below 1.
     """
-    from workbench.generate import generate
+    from workbench.models.generate import generate
 
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
@@ -108,7 +109,7 @@ def gain(found: Sequence[Best], gold: Callable[[list[str], list[str]], list[floa
     A single sample is worth the mean of all n. `gold(prompts, answers)` scores the answers where there is gold. Raises
     ValueError without prompts.
     """
-    from workbench.learn.losses import best_of_n_kl
+    from workbench.measure.best_of_n import best_of_n_kl
 
     if not found:
         raise ValueError("there are no prompts to measure on")
@@ -203,7 +204,7 @@ def on_word_problems(
     """Right answers of the bundled model to held-out word problems, as plain JSON: the best of n by `reward` and by a
     majority vote for each of "ns", and of "one" answer; each figure [share, low, high] over "n" problems. "difference"
     is reward minus majority at the largest n, paired by problem."""
-    from workbench.generate import generate
+    from workbench.models.generate import generate
     from workbench.sandbox.steps import concluded, is_right
     from workbench.sandbox.world import prompts
 
@@ -237,3 +238,10 @@ def share(values: Sequence[float]) -> list[float]:
     found = mean(values, UNIT)
     low, high = wilson(sum(values), len(values)) if set(values) in ({0.0}, {1.0}) else (found.low, found.high)
     return [round(v, 4) for v in (found.value, low, high)]
+
+
+def best_of_n_kl(n: int) -> float:
+    """KL in nats of best-of-n sampling from its base: log n - (n - 1) / n (Stiennon et al. 2020, appendix G.3)."""
+    if n < 1:
+        raise ValueError(f"n must be at least 1, not {n}")
+    return math.log(n) - (n - 1) / n

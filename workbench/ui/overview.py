@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from workbench import jobs
-from workbench.learn.args import METHODS
+from workbench.jobs.runs import list_runs
+from workbench.learn.catalogue import METHODS
 from workbench.ui.context import Context
 
 WRITE_GOAL = 30  # answers after which the page suggests a first SFT run
@@ -17,7 +17,7 @@ VOTE_GOAL = 10  # blind votes from which on Compare shows a win rate
 def overview(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Everything above the tabs in one small answer, for the page's light poll."""
     counts = context.store.counts()
-    runs = jobs.runs(context.settings.workspace)
+    runs = list_runs(context.settings.workspace)
     active = [run for run in reversed(runs) if run.active]
     job = next((run for run in active if run.state != "waiting"), active[0] if active else None)
     finished = [run for run in runs if run.state == "done"]

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from workbench import jobs, models
-from workbench.jobs import Run
-from workbench.learn import reward_sources, trust
-from workbench.learn.args import METHODS
+from workbench import models
+from workbench.jobs.runs import Run, list_runs
+from workbench.learn.catalogue import METHODS
 from workbench.learn.data import MissingData
-from workbench.learn.reward_sources import Term
-from workbench.learn.trust import Verdict
+from workbench.learn.rewards import sources, verdict
+from workbench.learn.rewards.sources import Term
+from workbench.learn.rewards.verdict import Verdict
 from workbench.processes import read_json
 from workbench.ui.context import Context, Refused
 
 if TYPE_CHECKING:
-    from workbench.learn.process_reward import ProcessRewardModel
-    from workbench.learn.score import RewardModel
+    from workbench.learn.rewards.process_reward_model import ProcessRewardModel
+    from workbench.learn.rewards.reward_model import RewardModel
 
 SIGNS = {"green": "✓ green", "amber": "! amber", "red": "✕ red", "untested": "? not tested", "unknown": "– unknown"}
 CHECKS = {
@@ -43,7 +43,7 @@ def here(context: Context) -> list[Run]:
 
 def usable(context: Context) -> list[Run]:
     """Reward models and process rewards."""
-    every = jobs.runs(context.settings.workspace)
+    every = list_runs(context.settings.workspace)
     return [r for r in every if r.scorer and not r.active and r.config["model"] == context.settings.model]
 
 
@@ -51,7 +51,7 @@ def badge(run: Run) -> dict[str, str] | None:
     """A reward run's verdict as sign and word, in one sentence; None for other runs and before there is a model."""
     if run.scorer is None or run.active:
         return None
-    found = trust.verdict(run.folder)
+    found = verdict.verdict(run.folder)
     unit = METHODS[run.method].unit
     by = f" {found.simulated:,} of its {unit} are by simulated raters." if found.simulated else ""
     return {"level": found.level, "words": SIGNS[found.level], "reason": _one_sentence(found) + by}
@@ -69,10 +69,10 @@ def _one_sentence(found: Verdict) -> str:
 def gate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Every check of a reward run's gate: sign and level, name, what was found, what would help."""
     number = payload.get("run")
-    run = next((r for r in jobs.runs(context.settings.workspace) if r.number == number), None)
+    run = next((r for r in list_runs(context.settings.workspace) if r.number == number), None)
     if run is None or METHODS[run.method].answers:
         raise Refused(f"There is no reward model of run {number}.")
-    found, told = trust.verdict(run.folder), read_json(run.folder / "gate.json")
+    found, told = verdict.verdict(run.folder), read_json(run.folder / "gate.json")
     rows = [
         {
             "check": CHECKS.get(f["check"], f["check"]),
@@ -94,8 +94,8 @@ def rate(found: Verdict) -> str:
 
 def label(run: Run) -> str:
     """ "run 3, reward model, green, 88 % (84 to 91)", and whether simulated raters taught it."""
-    found = trust.verdict(run.folder)
-    word = "not tested" if found.level == trust.UNTESTED else found.level
+    found = verdict.verdict(run.folder)
+    word = "not tested" if found.level == verdict.UNTESTED else found.level
     return ", ".join(
         filter(
             None,
@@ -123,14 +123,14 @@ def choice(context: Context, asked: str, despite: bool) -> dict[str, Any]:
     made = {"options": options, "value": "", "says": "", "error": "", "missing": "", "red": "", "despite": despite}
     try:
         # what is being typed is not run yet: a file is looked into when Start is pressed
-        if asked == reward_sources.NEWEST or not any(t.kind == "file" for t in reward_sources.parse(asked)):
-            chosen, reason = reward_sources.settle(asked, context.settings)
+        if asked == sources.NEWEST or not any(t.kind == "file" for t in sources.parse(asked)):
+            chosen, reason = sources.settle(asked, context.settings)
         else:
             chosen, reason = asked, "The file is code of yours; it is read when the run starts."
-        bad = [v for v in trust.verdicts(chosen, context.settings.workspace) if not v.trusted]
+        bad = [v for v in verdict.verdicts(chosen, context.settings.workspace) if not v.trusted]
     except MissingData as error:
         return made | {"missing": str(error)}
-    except reward_sources.RewardError as error:
+    except sources.RewardError as error:
         text = str(error).removeprefix(f"--set reward={asked}: ")
         return made | {"error": text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")}
     made |= {
@@ -146,8 +146,8 @@ def choice(context: Context, asked: str, despite: bool) -> dict[str, Any]:
 
 def _caution(context: Context, reward: str) -> str:
     """A process reward has read worked answers alone; what it makes of others nobody has tested."""
-    named = {int(term.what) for term in reward_sources.parse(reward) if term.kind == "run"}
-    if not any(run.method == "process" and run.number in named for run in usable(context)):
+    named = {int(term.what) for term in sources.parse(reward) if term.kind == "run"}
+    if not any(run.method == "prm" and run.number in named for run in usable(context)):
         return ""
     return "A process reward knows answers like those whose steps were labelled, and no others."
 
@@ -158,7 +158,7 @@ def _sentence(text: str) -> str:
 
 def in_words(reward: str) -> str:
     """A sum spelt out, "" for a single source, whose name says enough. Raises RewardError."""
-    terms = reward_sources.parse(reward)
+    terms = sources.parse(reward)
     if len(terms) == 1 and terms[0].weight == 1:
         return "No real task has such a score; it cannot be fooled." if terms[0].kind == "gold" else ""
 
@@ -171,9 +171,9 @@ def in_words(reward: str) -> str:
 
 def model(context: Context, number: Any) -> RewardModel | ProcessRewardModel:
     """The reward model or process reward of that run on this page's base. Raises Refused, naming what is wrong."""
-    from workbench.learn.score import load
+    from workbench.learn.rewards.scoring import load
 
-    run = next((r for r in jobs.runs(context.settings.workspace) if r.number == number), None)
+    run = next((r for r in list_runs(context.settings.workspace) if r.number == number), None)
     if run is None or METHODS[run.method].answers:
         raise Refused(f"There is no reward model of run {number}. Choose another one.")
     if run.config["model"] != context.settings.model:

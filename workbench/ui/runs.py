@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any
 
-from workbench.jobs import Run
-from workbench.learn.args import METHODS
+from workbench.jobs.runs import Run
+from workbench.learn.catalogue import METHODS
 from workbench.ui import rewards
 
 

@@ -13,11 +13,13 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from workbench import jobs, settings
-from workbench.learn.args import METHODS, PRESETS, fields_of, parse
+from workbench import settings
+from workbench.jobs import control, prepare
+from workbench.jobs.gold_between import gold_between
+from workbench.jobs.runs import Run, find_run, list_runs
+from workbench.learn.catalogue import METHODS, PRESETS, fields_of, parse
+from workbench.learn.curves import CURVES
 from workbench.learn.data import MissingData
-from workbench.learn.progress import CURVES
-from workbench.measure.between_runs import gold_between
 from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
@@ -61,12 +63,12 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             raise Refused(text) from error
         errors[field] = text
         args = parse(method, {}, preset)
-    every = jobs.runs(here.workspace)
-    counts = {name: jobs.counts(context.store, name, here.model) for name in METHODS}
+    every = list_runs(here.workspace)
+    counts = {name: prepare.counts(context.store, name, here.model) for name in METHODS}
     starts: list[dict[str, Any]] = [{"run": None, "label": "the base model"}]
     starts += [{"run": r.number, "label": named(r)} for r in every if r.adapter and r.config["model"] == here.model]
     start_from = _start_from(payload, {s["run"] for s in starts})
-    needs = jobs.estimate(here, method, args)
+    needs = prepare.estimate_run(here, method, args)
     raised = getattr(args, "reward", None)  # of methods that raise one
     despite = payload.get("despite_red") is True
     reward = rewards.choice(context, raised, despite) if raised is not None else None
@@ -88,7 +90,7 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         "reward": reward,
         "ready": not problem and not errors and not (reward and reward["red"] and not despite),
         "start": f"Start after run {active[0].number}" if active else "Start",
-        "command": jobs.command(here, method, args, start_from, *flags),
+        "command": prepare.command(here, method, args, start_from, *flags),
         "has_batch": counts[method]["train"] > 0 and not errors,
         "unit": m.unit,
     }
@@ -98,7 +100,7 @@ def batch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The first batch as the text that the model will see, read back from its token ids."""
     method, preset, values = _chosen(payload)
     try:
-        found = jobs.first_batch(context.settings, context.store, method, parse(method, values, preset))
+        found = prepare.first_batch(context.settings, context.store, method, parse(method, values, preset))
     except (ValueError, OSError) as error:  # no data, a wrong setting, a model that is not here: each says so itself
         raise Refused(_by_field(str(error), values)[1]) from error
     return {"batch": found}
@@ -117,7 +119,7 @@ def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         try:
             args = parse(method, values, preset)
             parent, despite = _number(payload.get("start_from")), payload.get("despite_red") is True
-            found = jobs.launch(context.settings, context.store, method, args, parent, despite_red=despite)
+            found = control.launch(context.settings, context.store, method, args, parent, despite_red=despite)
         except MissingData as error:
             raise Refused(str(error)) from error
         except (ValueError, MemoryError, FileNotFoundError) as error:
@@ -134,9 +136,9 @@ def act(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     action = payload.get("action")
     try:
         if action == "resume":
-            return {"run": jobs.resume(here, found).number}
+            return {"run": control.resume(here, found).number}
         if action in ("stop", "save"):
-            return {"run": jobs.stop(here, found, save=action == "save").number}
+            return {"run": control.stop(here, found, save=action == "save").number}
     except (ValueError, OSError) as error:
         raise Refused(str(error)) from error
     raise Refused(f"There is no action {action!r} for a run.")
@@ -148,7 +150,7 @@ def watch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     `run` is the one to show, None for the newest live one, else the newest; `seen` is what the page shows now: when
     that differs everything is sent from the beginning, and "from" is 0.
     """
-    every = jobs.runs(context.settings.workspace)
+    every = list_runs(context.settings.workspace)
     wanted = _number(payload.get("run"))
     found = next((r for r in every if r.number == wanted), None) if wanted is not None else None
     if wanted is not None and found is None:
@@ -224,12 +226,12 @@ def _cursor(value: Any) -> int:
     return value if isinstance(value, int) and value >= 0 else 0
 
 
-def _run(context: Context, value: Any) -> jobs.Run:
+def _run(context: Context, value: Any) -> Run:
     number = _number(value)
     if number is None:
         raise Refused("No run was named.")
     try:
-        return jobs.run(context.settings.workspace, number)
+        return find_run(context.settings.workspace, number)
     except ValueError as error:
         raise Refused(f"There is no run {number}.") from error
 

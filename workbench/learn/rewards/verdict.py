@@ -1,0 +1,93 @@
+"""Which reward models may be optimised: what the gate said of each that a reward names, and going past a red verdict.
+
+PPO on a reward model that measures the wrong thing finds just that, so a red or an untested one needs a deliberate
+click, which is written into the run's config. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from workbench.learn.catalogue import TrainArgs
+from workbench.learn.rewards.sources import RewardError, parse, settle
+from workbench.processes import read_json
+from workbench.settings import Settings
+
+RED, UNTESTED = "red", "untested"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate said of a run's reward model. `level` is green, amber, red, or untested without a gate.json.
+
+    `reason` is one or more sentences, `helps` what would help; `accuracy` has "value", "low", "high" and "n";
+    `simulated` is how many of the comparisons behind it are by simulated raters.
+    """
+
+    run: int
+    level: str
+    reason: str
+    helps: str
+    accuracy: dict[str, Any]
+    simulated: int = 0
+
+    @property
+    def trusted(self) -> bool:
+        return self.level not in (RED, UNTESTED)
+
+    @property
+    def words(self) -> str:
+        """ "run 3 is red: It agrees with ..." """
+        name = "is not tested" if self.level == UNTESTED else f"is {self.level}"
+        return f"run {self.run} {name}: {self.reason}"
+
+
+class Distrusted(RewardError):
+    """A reward names a model whose verdict is red or missing, and nobody said to take it all the same."""
+
+    def __init__(self, verdicts: Sequence[Verdict]) -> None:
+        helps = " ".join(dict.fromkeys(v.helps for v in verdicts if v.helps))
+        super().__init__(
+            f"The reward model of {' And '.join(v.words for v in verdicts)} What would help: {helps} "
+            "To train on it all the same: --despite-red on the command line, or the box in the page's form."
+        )
+
+
+def verdict(folder: Path) -> Verdict:
+    """The verdict on the reward model of a run folder."""
+    gate, number = read_json(folder / "gate.json"), int(folder.name[:4])
+    if gate.get("verdict") not in ("green", "amber", RED):
+        reason = "It never came to its test on held-out comparisons."
+        return Verdict(number, UNTESTED, reason, "Train it to its end, or take another one.", {})
+    simulated = gate.get("simulated") or 0
+    return Verdict(number, gate["verdict"], gate["reason"], gate["helps"], gate.get("accuracy") or {}, simulated)
+
+
+def verdicts(reward: str, workspace: Path) -> list[Verdict]:
+    """The verdicts on the reward models that a reward's name names, in its order; those that are not there are left
+    out. Raises RewardError for a name that makes no sense."""
+    numbers = dict.fromkeys(int(term.what) for term in parse(reward) if term.kind == "run")
+    folders = (next((workspace / "runs").glob(f"{n:04d}-*"), None) for n in numbers)
+    return [verdict(folder) for folder in folders if folder is not None]
+
+
+def hold(reward: str, workspace: Path, despite: bool) -> list[str]:
+    """What the person went past, in words, for the run's config. Raises Distrusted unless `despite`."""
+    bad = [v for v in verdicts(reward, workspace) if not v.trusted]
+    if bad and not despite:
+        raise Distrusted(bad)
+    return [v.words for v in bad]
+
+
+def settled(args: TrainArgs, settings: Settings, despite: bool) -> tuple[TrainArgs, dict[str, str], list[str]]:
+    """(`args` with its reward chosen, the reason by setting, what the person went past); a method without a reward is
+    left alone. Raises what `settle` and `hold` raise."""
+    asked = getattr(args, "reward", None)
+    if asked is None:
+        return args, {}, []
+    chosen, reason = settle(asked, settings)
+    change: dict[str, Any] = {"reward": chosen}
+    return replace(args, **change), {"reward": reason} if reason else {}, hold(chosen, settings.workspace, despite)
