@@ -433,10 +433,10 @@ def one_of_two(rank, folder, base, port):
 
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
-    from workbench.learn.engine.distributed import World
+    from workbench.learn.engine.distributed import ProcessGroup
 
     actor = fresh(base)
-    state = ppo.PPO(actor, lengths, ARGS, World())
+    state = ppo.PPO(actor, lengths, ARGS, ProcessGroup())
     told = [state.iterate(PROMPTS, step) for step in (1, 2)]
     torch.save([{k: v for k, v in t.items() if isinstance(v, float)} for t in told], folder / f"told-{rank}.pt")
     torch.save([w.detach() for w in actor.trainable.values()], folder / f"weights-{rank}.pt")
@@ -504,4 +504,4 @@ def test_fewer_processes_than_asked_for_is_an_error(monkeypatch):
     monkeypatch.setattr(distributed.dist, "get_rank", lambda: 0)
     monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 1)
     with pytest.raises(RuntimeError, match="2 processes were asked for, and 1 came"):
-        distributed.World()
+        distributed.ProcessGroup()

@@ -212,7 +212,7 @@ def test_a_process_reward_is_offered_and_tested_as_reward_models_are(filled):
     reward = plan_of(filled)["reward"]
     assert reward["options"][0] == {
         "value": "run:1",
-        "label": "run 1, process reward, green, 88 % (84 to 91), simulated raters",
+        "label": "run 1, process reward model, green, 88 % (84 to 91), simulated raters",
     }
     assert reward["value"] == "run:1" and "there is no reward model" in reward["says"]
     assert "answers like those whose steps were labelled" in reward["says"] and plan_of(filled)["ready"]
@@ -257,12 +257,12 @@ def test_a_distrusted_model_needs_the_click_which_is_kept(filled, not_started, l
     reward_runs.folder(filled.settings.workspace, 1, level)
     plan = plan_of(filled)
     assert plan["reward"]["red"].startswith("Run 1 is ") and "What would help: " in plan["reward"]["red"]
-    assert not plan["ready"] and plan["problem"] is None and "--despite-red" not in plan["command"]
+    assert not plan["ready"] and plan["problem"] is None and "--allow-failed-gate" not in plan["command"]
     with pytest.raises(Refused, match="run 1 is"):
         train.start(filled, asked(method="ppo", token="12345678"))
-    plan = plan_of(filled, despite_red=True)
-    assert plan["ready"] and "--despite-red" in plan["command"]
-    run = train.start(filled, asked(method="ppo", token="another click", despite_red=True))["run"]
+    plan = plan_of(filled, allow_failed_gate=True)
+    assert plan["ready"] and "--allow-failed-gate" in plan["command"]
+    run = train.start(filled, asked(method="ppo", token="another click", allow_failed_gate=True))["run"]
     shown = runs.brief(find_run(filled.settings.workspace, run))
     assert shown["notices"][0].startswith("Started all the same although run 1 is ")
 

@@ -193,7 +193,7 @@ def ppo_stage(settings: Settings, store: Store, name: str, start: int | None, **
 def _launch(settings: Settings, store: Store, method: str, start: int | None = None, **values: int) -> int:
     values |= {"seed": SEED} if method == "reward" else {"seed": SEED, "final_prompts": EVALUATED}
     # the demo shows what any reward model brings, and its table says the verdict
-    return control.launch(settings, store, method, parse(method, values), start, despite_red=True).number
+    return control.launch(settings, store, method, parse(method, values), start, allow_failed_gate=True).number
 
 
 def choose(settings: Settings, store: Store, model: Model, split: str, n: int) -> list[Comparison]:

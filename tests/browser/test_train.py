@@ -213,7 +213,7 @@ def test_a_red_reward_model_is_shown_and_needs_a_click_that_is_sent(tmp_path, op
         page.get_by_label("Train on it all the same").check()
         page.wait_for_selector(".wb-start:not([disabled])")
         page.get_by_role("button", name="Show command").click()
-        page.wait_for_selector("code:has-text('--despite-red')")
+        page.wait_for_selector("code:has-text('--allow-failed-gate')")
         pick.select_option("other")  # another reward is another question
         page.get_by_label("Another reward").fill("run:2 + 0.5*run:1")
         page.wait_for_selector("text=The sum of run 2 and 0.5 × run 1.")

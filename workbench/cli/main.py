@@ -129,7 +129,12 @@ def _train_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--preset", default="normal", help="quick, normal or thorough (normal)")
     p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
     p.add_argument("--from", dest="start_from", type=int, metavar="RUN", help="start from this run's model")
-    p.add_argument("--despite-red", action="store_true", help="take a reward model whose test says red, or is missing")
+    p.add_argument(
+        "--allow-failed-gate",
+        "--despite-red",  # its old name
+        action="store_true",
+        help="take a reward model whose test says red, or is missing",
+    )
     p.add_argument("--detach", action="store_true", help="return at once; the job goes on by itself")
     p.add_argument("--processes", type=int, default=1, metavar="N", help="share every batch by torchrun (ppo only)")
     p.add_argument("--settings", action="store_true", help="list the method's settings instead")
@@ -157,7 +162,7 @@ def train(args: Args) -> int:
     catalogue.check_processes(method, chosen, args.processes)
     begin = control.launch if args.processes == 1 else prepare.prepare_run
     with store_of(args) as store:
-        run = begin(made, store, method, chosen, args.start_from, despite_red=args.despite_red)
+        run = begin(made, store, method, chosen, args.start_from, allow_failed_gate=args.allow_failed_gate)
     print(f"{run.title} in {run.folder}", flush=True)
     if args.processes > 1:
         return processes.torchrun(run.folder, args.processes)

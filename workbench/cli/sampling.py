@@ -55,7 +55,12 @@ def best_of_n(args: Args) -> int:
 def rejection_options(p: argparse.ArgumentParser) -> None:
     best_options(p)
     p.add_argument("--keep", type=float, default=1.0, help="share of the prompts where choosing gained most (1)")
-    p.add_argument("--despite-red", action="store_true", help="take a reward model whose test says red, or is missing")
+    p.add_argument(
+        "--allow-failed-gate",
+        "--despite-red",  # its old name
+        action="store_true",
+        help="take a reward model whose test says red, or is missing",
+    )
 
 
 def rejection(args: Args) -> int:
@@ -65,7 +70,7 @@ def rejection(args: Args) -> int:
 
     made = settings_of(args)
     named, _ = sources.settle(args.reward, made)
-    verdict.hold(named, made.workspace, args.despite_red)
+    verdict.hold(named, made.workspace, args.allow_failed_gate)
     with store_of(args) as store:
         prompts = prompts_of(made, "train", args.prompts, args.seed)
         kept = collect(store, prompts=prompts, keep=args.keep, by=named, **_sampler(args, made))

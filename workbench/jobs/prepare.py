@@ -77,18 +77,18 @@ def prepare_run(
     method: str,
     args: TrainArgs,
     start_from: int | None = None,
-    despite_red: bool = False,
+    allow_failed_gate: bool = False,
 ) -> Run:
     """Freeze data and settings into a new run folder, complete before it is seen under its name.
 
     Raises MissingData when there is nothing to learn from, ValueError for a start that is no finished run of this
     model, MemoryError with the estimate when the run would not fit, FileNotFoundError for a model that is not here, and
-    trust.Distrusted for a reward model whose verdict is red or missing, unless `despite_red`.
+    trust.Distrusted for a reward model whose verdict is red or missing, unless `allow_failed_gate`.
     """
     preset = preset_of(method, args)
     train, heldout = data.rows(store, method, settings.model)
     given, (args, reasons) = args, resolve(method, args, _model_size(settings.model))
-    args, why, despite = verdict.settled(args, settings, despite_red)
+    args, why, despite = verdict.settled(args, settings, allow_failed_gate)
     reasons |= why
     _check_parent(settings, start_from)
     needs = estimate(settings.model, method, args, ())
@@ -117,7 +117,7 @@ def prepare_run(
             "reasons": reasons,
             "data": split | {"simulated": simulated, "unit": METHODS[method].unit, "hash": digest},
             "seed": args.seed,
-            "command": command(settings, method, given, start_from, *(["--despite-red"] if despite else [])),
+            "command": command(settings, method, given, start_from, *(["--allow-failed-gate"] if despite else [])),
             "despite": despite,
             "versions": {name: _version(name) for name in ("torch", "transformers", "peft", "trl")},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -11,7 +11,7 @@ from workbench.learn.catalogue import METHODS
 from workbench.learn.data import MissingData
 from workbench.learn.rewards import sources, verdict
 from workbench.learn.rewards.sources import Term
-from workbench.learn.rewards.verdict import Verdict
+from workbench.learn.rewards.verdict import GateResult
 from workbench.processes import read_json
 from workbench.ui.context import Context, Refused
 
@@ -57,7 +57,7 @@ def badge(run: Run) -> dict[str, str] | None:
     return {"level": found.level, "words": SIGNS[found.level], "reason": _one_sentence(found) + by}
 
 
-def _one_sentence(found: Verdict) -> str:
+def _one_sentence(found: GateResult) -> str:
     """The reason; of several reasons the first, and how many more there are."""
     gate_says = found.reason.split(". ")
     if len(gate_says) == 1:
@@ -86,7 +86,7 @@ def gate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"level": found.level, "words": SIGNS[found.level], "helps": found.helps, "rows": rows}
 
 
-def rate(found: Verdict) -> str:
+def rate(found: GateResult) -> str:
     """ "88 % (84 to 91)", "" where it was not tested."""
     a = found.accuracy
     return "" if a.get("value") is None else f"{100 * a['value']:.0f} % ({100 * a['low']:.0f} to {100 * a['high']:.0f})"

@@ -70,13 +70,13 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     start_from = _start_from(payload, {s["run"] for s in starts})
     needs = prepare.estimate_run(here, method, args)
     raised = getattr(args, "reward", None)  # of methods that raise one
-    despite = payload.get("despite_red") is True
+    despite = payload.get("allow_failed_gate") is True
     reward = rewards.choice(context, raised, despite) if raised is not None else None
     if reward and reward["error"]:
         errors["reward"] = reward["error"]
     problem, missing = _problem(counts[method], method, errors, needs, reward)
     active = [r for r in every if r.active]
-    flags = ["--despite-red"] if reward and reward["red"] and despite else []
+    flags = ["--allow-failed-gate"] if reward and reward["red"] and despite else []
     return {
         "lines": {name: METHODS[name].line.format(n=c["n"]).replace("the 0 ", "the ") for name, c in counts.items()},
         "length": f"{args.steps} steps, {_time_here(needs)}",
@@ -118,8 +118,8 @@ def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             return {"run": _started[click]}
         try:
             args = parse(method, values, preset)
-            parent, despite = _number(payload.get("start_from")), payload.get("despite_red") is True
-            found = control.launch(context.settings, context.store, method, args, parent, despite_red=despite)
+            parent, despite = _number(payload.get("start_from")), payload.get("allow_failed_gate") is True
+            found = control.launch(context.settings, context.store, method, args, parent, allow_failed_gate=despite)
         except MissingData as error:
             raise Refused(str(error)) from error
         except (ValueError, MemoryError, FileNotFoundError) as error:

@@ -21,7 +21,7 @@ def one_gpu() -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[int(os.environ.get("LOCAL_RANK", "0")) % n]
 
 
-class World:
+class ProcessGroup:
     """This process's `rank` among `size`. With a size of 1 every call gives back what it got."""
 
     def __init__(self) -> None:

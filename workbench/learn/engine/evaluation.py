@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workbench.learn.engine.work import Work
 
 
-def look(work: Work, step: int, method_metrics: Callable[[Work, int], dict[str, Any]]) -> None:
+def evaluate(work: Work, step: int, method_metrics: Callable[[Work, int], dict[str, Any]]) -> None:
     """Write what the model does on held-out examples now: the method's own figures, sampled answers, KL and gold."""
     work.peft.eval()  # rows with different adapters run only so; the trainer turns it back at its next step
     values = method_metrics(work, step)
@@ -90,10 +90,10 @@ def ratio_ci(sums: Sequence[float], counts: Sequence[int]) -> tuple[float, float
 
 def answer_logprobs(work: Work, rows: Sequence[data.Row], key: str, adapter: str | None) -> list[list[float]]:
     """Log-probabilities of the answers `rows[i][key]`, cut to max_tokens as in training; one list per answer."""
-    words = work.model.tokenizer
+    tokenizer = work.model.tokenizer
     prompts = [r["prompt"] for r in rows]
-    room = [work.args.max_tokens - len(data.prompt_ids(words, p)) for p in prompts]
-    ids = [data.answer_ids(words, r[key])[: max(1, n)] for r, n in zip(rows, room, strict=True)]
+    room = [work.args.max_tokens - len(data.prompt_ids(tokenizer, p)) for p in prompts]
+    ids = [data.answer_ids(tokenizer, r[key])[: max(1, n)] for r, n in zip(rows, room, strict=True)]
     size = work.args.micro_batch or work.args.batch_size
     return generate.logprobs(work.model, prompts, ids, adapter=adapter, batch_size=max(size, 16))
 
@@ -117,10 +117,10 @@ def finish(work: Work) -> dict[str, Any]:
 
 def _final(work: Work, prompts: list[str]) -> dict[str, Any]:
     """The result on the sandbox: gold with its parts and styles, and the base's on the same prompts, paired."""
-    from workbench.measure.evaluate import evaluate
+    from workbench.measure import evaluate as gold_evaluation
     from workbench.measure.winrate import mean, win_rate
 
-    found = evaluate(work.model, prompts, work.sampling, adapter=POLICY, should_stop=work.alive)
+    found = gold_evaluation.evaluate(work.model, prompts, work.sampling, adapter=POLICY, should_stop=work.alive)
     golds = [a.gold for a in found.answers]
     said = [{"prompt": a.prompt, "answer": a.text, "gold": a.gold, "style": a.style} for a in found.answers]
     write_atomic(work.folder / "answers.jsonl", "".join(json.dumps(row) + "\n" for row in said))
@@ -138,7 +138,7 @@ def _final(work: Work, prompts: list[str]) -> dict[str, Any]:
 
 def _base_golds(work: Work, prompts: list[str]) -> list[float]:
     """Gold of the base's answers to the final prompts; kept in the workspace, since it is the same for every run."""
-    from workbench.measure.evaluate import evaluate
+    from workbench.measure import evaluate as gold_evaluation
 
     weights = sorted(settings.SANDBOX.glob("*.safetensors"))
     asked = json.dumps(
@@ -147,7 +147,7 @@ def _base_golds(work: Work, prompts: list[str]) -> list[float]:
     file = work.folder.parent / f".base-{blake2b(asked.encode(), digest_size=8).hexdigest()}.json"
     if file.is_file():
         return json.loads(file.read_text("utf-8"))
-    found = evaluate(work.model, prompts, work.sampling, should_stop=work.alive)
+    found = gold_evaluation.evaluate(work.model, prompts, work.sampling, should_stop=work.alive)
     golds = [a.gold for a in found.answers]
     write_atomic(file, json.dumps(golds))
     return golds

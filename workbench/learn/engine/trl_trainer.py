@@ -173,7 +173,7 @@ class Teller(TrainerCallback):
         report.status(now=last, step=step, steps=steps, eta_s=round(per_step * (steps - step), 1))
         began = time.monotonic()
         if last or stopping or step % a.evaluate_every == 0:
-            evaluation.look(work, step, self.method_metrics)
+            evaluation.evaluate(work, step, self.method_metrics)
         if last or stopping or step % a.checkpoint_every == 0:
             self.trainer._save_checkpoint(None, None)
         if stopping:

@@ -30,7 +30,7 @@ def train(work: Work) -> dict[str, Any]:
     a = work.args
     heldout = HeldOut()
     if work.resume_from is None:
-        evaluation.look(work, 0, heldout.accuracy)
+        evaluation.evaluate(work, 0, heldout.accuracy)
     config = DPOConfig(
         **trl_trainer.trainer_settings(work),
         beta=a.beta,
@@ -47,15 +47,15 @@ def train(work: Work) -> dict[str, Any]:
 
 def rows(work: Work) -> Dataset:
     """Every pair in the order of training: `prompt_ids`, `chosen_ids`, `rejected_ids`, cut to max_tokens."""
-    words, a = work.model.tokenizer, work.args
+    tokenizer, a = work.model.tokenizer, work.args
     made = []
     for row in work.train:
-        start = data.prompt_ids(words, row["prompt"])[: a.max_tokens - 1]
+        start = data.prompt_ids(tokenizer, row["prompt"])[: a.max_tokens - 1]
         made.append(
             {
                 "prompt_ids": start,
-                "chosen_ids": data.answer_ids(words, row["chosen"]),
-                "rejected_ids": data.answer_ids(words, row["rejected"]),
+                "chosen_ids": data.answer_ids(tokenizer, row["chosen"]),
+                "rejected_ids": data.answer_ids(tokenizer, row["rejected"]),
             }
         )
     return Dataset.from_list(made).select(data.order(work.train, a.steps * a.batch_size, a.seed))

@@ -28,7 +28,7 @@ def train(work: Work) -> dict[str, Any]:
     """Train `work.peft` on the judged answers of `work.train`; return the run's result."""
     a, heldout = work.args, HeldOut()
     if work.resume_from is None:
-        evaluation.look(work, 0, heldout.accuracy)
+        evaluation.evaluate(work, 0, heldout.accuracy)
     examples = rows(work)
     good, bad = weights(examples["label"], a.desirable_weight, a.undesirable_weight)
     if good != bad:
@@ -51,7 +51,7 @@ def train(work: Work) -> dict[str, Any]:
 def rows(work: Work) -> Dataset:
     """Every example in the order of training: `prompt_ids`, `completion_ids`, `label` (whether it is good), and
     `KL_completion_ids`, an answer to another prompt of the same batch."""
-    words, a = work.model.tokenizer, work.args
+    tokenizer, a = work.model.tokenizer, work.args
     order = data.order(work.train, a.steps * a.batch_size, a.seed)
     made = []
     for k in range(0, len(order), a.micro_batch):
@@ -59,9 +59,9 @@ def rows(work: Work) -> Dataset:
         for row, other in zip(batch, elsewhere([r["prompt"] for r in batch]), strict=True):
             made.append(
                 {
-                    "prompt_ids": data.prompt_ids(words, row["prompt"])[: a.max_tokens - 1],
-                    "completion_ids": data.answer_ids(words, row["completion"]),
-                    "KL_completion_ids": data.answer_ids(words, batch[other]["completion"]),
+                    "prompt_ids": data.prompt_ids(tokenizer, row["prompt"])[: a.max_tokens - 1],
+                    "completion_ids": data.answer_ids(tokenizer, row["completion"]),
+                    "KL_completion_ids": data.answer_ids(tokenizer, batch[other]["completion"]),
                     "label": row["label"],
                 }
             )

@@ -47,7 +47,7 @@ class Trainer(dpo.Trainer):
 def train(work: Work) -> dict[str, Any]:
     """Train `work.peft` on the pairs of `work.train`; return the run's result."""
     if work.resume_from is None:
-        evaluation.look(work, 0, told_apart)
+        evaluation.evaluate(work, 0, told_apart)
     config = DPOConfig(**trl_trainer.trainer_settings(work), disable_dropout=work.args.lora_dropout == 0)
     if work.start:
         work.peft.delete_adapter(START)  # trl makes its own frozen copy of the same name and values

@@ -26,7 +26,7 @@ from workbench.learn.catalogue import PPOArgs
 from workbench.learn.engine import adapter, checkpoints, evaluation, losses, roofline
 from workbench.learn.engine.actor_critic import ActorCritic, Chunk, Rows, at_tokens, to_matrix
 from workbench.learn.engine.adapter import POLICY
-from workbench.learn.engine.distributed import World
+from workbench.learn.engine.distributed import ProcessGroup
 from workbench.learn.engine.reporter import NOT_FINITE_IN_A_ROW, NotFinite
 from workbench.learn.engine.work import Work
 from workbench.learn.rewards.sources import Reward, build
@@ -70,9 +70,9 @@ class Batch:
 class PPO:
     """The state of a run: models, optimizer, KL coefficient. `iterate` is one step of it."""
 
-    def __init__(self, actor: ActorCritic, reward: Reward, a: PPOArgs, world: World | None = None) -> None:
-        """`a` as from `resolve`; `reward` gives one number per answer, higher is better; `world` shares the batch."""
-        self.actor, self.reward, self.a, self.world = actor, reward, a, world or World()
+    def __init__(self, actor: ActorCritic, reward: Reward, a: PPOArgs, group: ProcessGroup | None = None) -> None:
+        """`a` as from `resolve`; `reward` gives one number per answer, higher is better; `group` shares the batch."""
+        self.actor, self.reward, self.a, self.group = actor, reward, a, group or ProcessGroup()
         adapters = [w for name, w in actor.trainable.items() if not name.startswith("value_head.")]
         groups = [{"params": adapters, "times": 1.0}, {"params": [actor.head.weight], "times": HEAD_RATE}]
         groups.append({"params": [actor.head.bias], "times": BIAS_RATE})
@@ -106,7 +106,7 @@ class PPO:
         """One answer to each prompt, sampled from the policy as it stands."""
         a, model = self.a, self.actor.model
         sampling = Sampling(temperature=a.temperature, max_new_tokens=a.max_new_tokens, seed=a.seed)
-        mine = self.world.share(len(prompts))
+        mine = self.group.share(len(prompts))
         seeds = [(a.seed << 44) + (step << 20) + row for row in mine]
         prompts = [prompts[row] for row in mine]
         found = generate.generate(model, prompts, sampling, adapters=[POLICY] * len(prompts), seeds=seeds)
@@ -164,7 +164,7 @@ class PPO:
 
     def estimate(self, batch: Batch) -> dict[str, float]:
         """Per-token rewards, advantages and returns; what is told of the rollout, of all processes' answers."""
-        a, every = self.a, self.world.rows
+        a, every = self.a, self.group.rows
         scores, ended, mask = every(batch.scores), every(batch.ended.float()), every(batch.mask)
         log_p, log_reference, values = every(batch.log_p), every(batch.log_reference), every(batch.values)
         if not scores.isfinite().all():
@@ -189,7 +189,7 @@ class PPO:
         advantages, returns = losses.advantages(rewards, values, mask, a.gamma, a.lam)
         if whiten:
             advantages = losses.whiten(advantages, mask)
-        mine, width = self.world.share(len(scores)), batch.mask.shape[1]
+        mine, width = self.group.share(len(scores)), batch.mask.shape[1]
         own = slice(mine.start, mine.stop)
         batch.advantages, batch.returns = advantages[own, :width], returns[own, :width]
         return told | {
@@ -244,7 +244,7 @@ class PPO:
         a, rows, actor = self.a, batch.rows, self.actor
         weights = list(actor.trainable.values())
         actor.check_trainable()
-        (counted,) = self.world.sum([torch.tensor(float(sum(len(chunk.wanted) for chunk in group)))])
+        (counted,) = self.group.sum([torch.tensor(float(sum(len(chunk.wanted) for chunk in group)))])
         total = float(counted)
         forward, batch.forward = batch.forward, {}  # it holds for the weights as they are now
 
@@ -265,7 +265,7 @@ class PPO:
 
         parts = actor.map(one, group)
         summed = [torch.stack([part[0][k] for part in parts]).sum(0) for k in range(len(weights))]
-        *gradients, means = self.world.sum([*summed, torch.stack([part[1] for part in parts]).sum(0)])
+        *gradients, means = self.group.sum([*summed, torch.stack([part[1] for part in parts]).sum(0)])
         for weight, gradient in zip(weights, gradients, strict=True):
             weight.grad = gradient
         sums = means.tolist()
@@ -309,20 +309,20 @@ def prompts_of(rows: Sequence[data.Row], a: PPOArgs) -> list[list[str]]:
 
 def train(work: Work) -> dict[str, Any]:
     """Train `work.peft` on the prompts of `work.train`; return the run's result."""
-    a, report, world = work.args, work.report, World()
-    first = world.rank == 0  # it alone looks at held-out prompts and writes
+    a, report, group = work.args, work.report, ProcessGroup()
+    first = group.rank == 0  # it alone looks at held-out prompts and writes
     if merges(work.model.hf) and work.model.device.type == "cpu":
         torch.set_num_threads(1)  # a small model's products are not worth sharing; the update shares whole chunks
     actor = ActorCritic(work.model, work.start, a.temperature, a.micro_batch)
     reward = build(a.reward, work.folder.parent, work.model, actor)
     actor.claim()
-    ppo = PPO(actor, reward, a, world)
+    ppo = PPO(actor, reward, a, group)
     work.frozen = adapter.frozen_hash(work.peft)  # with the reward model's adapter
     machine = roofline.probe(work.model.device, actor.dtype, actor.workers)
     if work.resume_from is not None:
         load_checkpoint(ppo, work.resume_from)
     elif first:
-        evaluation.look(work, 0, nothing_more)
+        evaluation.evaluate(work, 0, nothing_more)
     report.status(state="running", step=work.first_step, steps=a.steps, message="")
     prompts, rejected, began = prompts_of(work.train, a), 0, time.monotonic()
     for step in range(work.first_step + 1, a.steps + 1):
@@ -345,11 +345,11 @@ def train(work: Work) -> dict[str, Any]:
         report.alive()
         work.trained_for += time.monotonic() - started
         per_step = (time.monotonic() - began) / (step - work.first_step)
-        (asked,) = world.sum([torch.tensor(float(first and report.wants_stop()))])
+        (asked,) = group.sum([torch.tensor(float(first and report.wants_stop()))])
         last, stopping = step == a.steps, bool(asked)
         report.status(now=last, step=step, steps=a.steps, eta_s=round(per_step * (a.steps - step), 1))
         if first and (last or stopping or step % a.evaluate_every == 0):
-            evaluation.look(work, step, nothing_more)
+            evaluation.evaluate(work, step, nothing_more)
             actor.claim()
         if first and (last or stopping or step % a.checkpoint_every == 0):
             save_checkpoint(ppo, work, step)
@@ -358,7 +358,7 @@ def train(work: Work) -> dict[str, Any]:
         if stopping:
             break
     result = evaluation.finish(work) if first else {}
-    world.leave()
+    group.leave()
     return result
 
 

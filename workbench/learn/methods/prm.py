@@ -51,7 +51,7 @@ def train(work: Work) -> dict[str, Any]:
     cut = split(work)
     work.beside = lambda folder: save_head(head, folder, cut)
     if work.resume_from is None:
-        evaluation.look(work, 0, held_out)
+        evaluation.evaluate(work, 0, held_out)
     config = RewardConfig(**trl_trainer.trainer_settings(work), disable_dropout=a.lora_dropout == 0)
     trainer = Trainer(
         model=work.peft,

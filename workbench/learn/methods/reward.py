@@ -51,7 +51,7 @@ def train(work: Work) -> dict[str, Any]:
     some = random.Random(0).sample(answers, min(SCALE_ANSWERS, len(answers)))
     work.beside = lambda folder: save_head(head, folder, scale_of(scores_of(work, some)))
     if work.resume_from is None:
-        evaluation.look(work, 0, held_out)
+        evaluation.evaluate(work, 0, held_out)
     # trl turns dropout off otherwise
     config = RewardConfig(**trl_trainer.trainer_settings(work), disable_dropout=a.lora_dropout == 0)
     trainer = Trainer(
@@ -98,8 +98,10 @@ def flat(rankings: Sequence[data.Row]) -> tuple[list[str], list[str]]:
 
 def score_texts(work: Work, prompts: Sequence[str], answers: Sequence[str]) -> list[float]:
     """Raw scores, whose differences are log-odds."""
-    words, limit = work.model.tokenizer, work.args.max_tokens
-    ids = [fit(prompt_ids(words, p), answer_ids(words, a), limit) for p, a in zip(prompts, answers, strict=True)]
+    tokenizer, limit = work.model.tokenizer, work.args.max_tokens
+    ids = [
+        fit(prompt_ids(tokenizer, p), answer_ids(tokenizer, a), limit) for p, a in zip(prompts, answers, strict=True)
+    ]
     found = scores_of(work, ids)
     work.report.alive()
     return found

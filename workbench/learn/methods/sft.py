@@ -20,7 +20,7 @@ class Trainer(trl_trainer.Tracked, SFTTrainer):
 def train(work: Work) -> dict[str, Any]:
     """Train `work.peft` on `work.train`; return the run's result."""
     if work.resume_from is None:
-        evaluation.look(work, 0, heldout_loss)
+        evaluation.evaluate(work, 0, heldout_loss)
     config = SFTConfig(
         **trl_trainer.trainer_settings(work),
         completion_only_loss=True,
@@ -32,10 +32,10 @@ def train(work: Work) -> dict[str, Any]:
 
 def rows(work: Work) -> Dataset:
     """Every example in the order of training: `input_ids`, and `labels` that leave out (-100) the prompt."""
-    words, limit, a = work.model.tokenizer, work.args.max_tokens, work.args
+    tokenizer, limit, a = work.model.tokenizer, work.args.max_tokens, work.args
     made = []
     for row in work.train:
-        start, end = data.prompt_ids(words, row["prompt"]), data.answer_ids(words, row["completion"])
+        start, end = data.prompt_ids(tokenizer, row["prompt"]), data.answer_ids(tokenizer, row["completion"])
         made.append({"input_ids": (start + end)[:limit], "labels": ([-100] * len(start) + end)[:limit]})
     return Dataset.from_list(made).select(data.order(work.train, a.steps * a.batch_size, a.seed))
 

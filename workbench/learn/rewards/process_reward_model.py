@@ -29,15 +29,15 @@ def encode(model: Model, prompt: str, steps: Sequence[str]) -> tuple[list[int], 
 
     A step is read at its last token, the last step at the end token, where it is seen that the answer stops.
     """
-    start, words = model.prompt_ids(prompt), model.tokenizer
-    found = words("".join(steps), add_special_tokens=False, return_offsets_mapping=True)
+    start, tokenizer = model.prompt_ids(prompt), model.tokenizer
+    found = tokenizer("".join(steps), add_special_tokens=False, return_offsets_mapping=True)
     begins = [begin for begin, _ in found["offset_mapping"]]
     places, end = [], 0
     for step in steps[:-1]:
         end += len(step)
         inside = sum(begin < end for begin in begins)
         places.append(len(start) + max(inside - 1, 0))
-    ids = [*start, *found["input_ids"], words.eos_token_id]
+    ids = [*start, *found["input_ids"], tokenizer.eos_token_id]
     return ids, [*places, len(ids) - 1]
 
 

@@ -67,14 +67,14 @@ class RewardModel:
 
         The texts joined are the answer; the last score is the whole answer's.
         """
-        start, words = self.model.prompt_ids(prompt), self.model.tokenizer
-        ids = words(answer, add_special_tokens=False)["input_ids"]
-        self._check([[*start, *ids, words.eos_token_id]])
+        start, tokenizer = self.model.prompt_ids(prompt), self.model.tokenizer
+        ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
+        self._check([[*start, *ids, tokenizer.eos_token_id]])
         if one_pass(self.model.hf):
             scores = self._ends(start, ids) if ids else []
         else:
-            scores = self.score_ids([[*start, *ids[: i + 1], words.eos_token_id] for i in range(len(ids))])
-        texts = ["", *(words.decode(ids[: i + 1]).rstrip("\ufffd") for i in range(len(ids)))]
+            scores = self.score_ids([[*start, *ids[: i + 1], tokenizer.eos_token_id] for i in range(len(ids))])
+        texts = ["", *(tokenizer.decode(ids[: i + 1]).rstrip("\ufffd") for i in range(len(ids)))]
         texts[-1] = answer if ids else ""
         return [(now[len(before) :], s) for before, now, s in zip(texts, texts[1:], scores, strict=False)]
 

@@ -20,7 +20,7 @@ RED, UNTESTED = "red", "untested"
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateResult:
     """What the gate said of a run's reward model. `level` is green, amber, red, or untested without a gate.json.
 
     `reason` is one or more sentences, `helps` what would help; `accuracy` has "value", "low", "high" and "n";
@@ -48,25 +48,25 @@ class Verdict:
 class Distrusted(RewardError):
     """A reward names a model whose verdict is red or missing, and nobody said to take it all the same."""
 
-    def __init__(self, verdicts: Sequence[Verdict]) -> None:
+    def __init__(self, verdicts: Sequence[GateResult]) -> None:
         helps = " ".join(dict.fromkeys(v.helps for v in verdicts if v.helps))
         super().__init__(
             f"The reward model of {' And '.join(v.words for v in verdicts)} What would help: {helps} "
-            "To train on it all the same: --despite-red on the command line, or the box in the page's form."
+            "To train on it all the same: --allow-failed-gate on the command line, or the box in the page's form."
         )
 
 
-def verdict(folder: Path) -> Verdict:
+def verdict(folder: Path) -> GateResult:
     """The verdict on the reward model of a run folder."""
     gate, number = read_json(folder / "gate.json"), int(folder.name[:4])
     if gate.get("verdict") not in ("green", "amber", RED):
         reason = "It never came to its test on held-out comparisons."
-        return Verdict(number, UNTESTED, reason, "Train it to its end, or take another one.", {})
+        return GateResult(number, UNTESTED, reason, "Train it to its end, or take another one.", {})
     simulated = gate.get("simulated") or 0
-    return Verdict(number, gate["verdict"], gate["reason"], gate["helps"], gate.get("accuracy") or {}, simulated)
+    return GateResult(number, gate["verdict"], gate["reason"], gate["helps"], gate.get("accuracy") or {}, simulated)
 
 
-def verdicts(reward: str, workspace: Path) -> list[Verdict]:
+def verdicts(reward: str, workspace: Path) -> list[GateResult]:
     """The verdicts on the reward models that a reward's name names, in its order; those that are not there are left
     out. Raises RewardError for a name that makes no sense."""
     numbers = dict.fromkeys(int(term.what) for term in parse(reward) if term.kind == "run")
@@ -74,15 +74,17 @@ def verdicts(reward: str, workspace: Path) -> list[Verdict]:
     return [verdict(folder) for folder in folders if folder is not None]
 
 
-def hold(reward: str, workspace: Path, despite: bool) -> list[str]:
-    """What the person went past, in words, for the run's config. Raises Distrusted unless `despite`."""
+def hold(reward: str, workspace: Path, allow_failed_gate: bool) -> list[str]:
+    """What the person went past, in words, for the run's config. Raises Distrusted unless `allow_failed_gate`."""
     bad = [v for v in verdicts(reward, workspace) if not v.trusted]
-    if bad and not despite:
+    if bad and not allow_failed_gate:
         raise Distrusted(bad)
     return [v.words for v in bad]
 
 
-def settled(args: TrainArgs, settings: Settings, despite: bool) -> tuple[TrainArgs, dict[str, str], list[str]]:
+def settled(
+    args: TrainArgs, settings: Settings, allow_failed_gate: bool
+) -> tuple[TrainArgs, dict[str, str], list[str]]:
     """(`args` with its reward chosen, the reason by setting, what the person went past); a method without a reward is
     left alone. Raises what `settle` and `hold` raise."""
     asked = getattr(args, "reward", None)
@@ -90,4 +92,8 @@ def settled(args: TrainArgs, settings: Settings, despite: bool) -> tuple[TrainAr
         return args, {}, []
     chosen, reason = settle(asked, settings)
     change: dict[str, Any] = {"reward": chosen}
-    return replace(args, **change), {"reward": reason} if reason else {}, hold(chosen, settings.workspace, despite)
+    return (
+        replace(args, **change),
+        {"reward": reason} if reason else {},
+        hold(chosen, settings.workspace, allow_failed_gate),
+    )

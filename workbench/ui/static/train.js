@@ -15,7 +15,7 @@ let rows = [], samples = [], rowsNext = 0, samplesNext = 0, renew = true; // ren
 let picked = []; // up to two runs to hold side by side
 let prompt = null; // the prompt whose answers are shown
 let timer = 0, asking = false, again = false, failures = 0;
-const choice = { method: null, preset: "normal", start_from: null, settings: {}, despite_red: false, ...local.get("train", {}) };
+const choice = { method: null, preset: "normal", start_from: null, settings: {}, allow_failed_gate: false, ...local.get("train", {}) };
 const before = new Map(); // run -> state seen last, to say when one ends
 
 const square = (colour) => {
@@ -37,7 +37,7 @@ const batch = el("details", { class: "wb-fold" }, el("summary", {}, "The first b
 batch.addEventListener("toggle", () => batch.open && showBatch());
 const rewardBox = el("div", { class: "wb-reward", hidden: true });
 const problem = el("div", { class: "wb-problem", "aria-live": "polite" });
-const despite = el("input", { type: "checkbox", onchange: () => choose({ despite_red: despite.checked }) });
+const despite = el("input", { type: "checkbox", onchange: () => choose({ allow_failed_gate: despite.checked }) });
 const redText = el("p", {}), red = el("div", { class: "wb-red", role: "group", "aria-label": "About this reward model", hidden: true }, redText, el("label", {}, despite, "Train on it all the same"));
 const start = el("button", { class: "wb-button wb-primary wb-start", type: "submit", disabled: true }, "Start"); // until there is a plan
 const foot = el("div", { class: "wb-foot" }, red, problem, start); // stays in view below a long form
@@ -62,7 +62,7 @@ function unfold(button, box) {
 
 function showMethods() {
   fill(methodsBox, form.methods.map((method) => {
-    const radio = el("input", { type: "radio", name: "wb-method", value: method.name, onchange: () => choose({ method: method.name, settings: {}, start_from: null, despite_red: false }) });
+    const radio = el("input", { type: "radio", name: "wb-method", value: method.name, onchange: () => choose({ method: method.name, settings: {}, start_from: null, allow_failed_gate: false }) });
     radio.checked = method.name === choice.method;
     return el("label", { class: "wb-method" }, radio,
       el("span", {}, el("span", { class: "wb-method-name" }, method.label, square(method.colour)),
@@ -142,7 +142,7 @@ function typeReward() {
 function setReward(text, typing = false) {
   if (text) choice.settings.reward = text;
   else delete choice.settings.reward;
-  choice.despite_red = false;
+  choice.allow_failed_gate = false;
   if (typing) replanSoon();
   else replan();
 }
@@ -162,7 +162,7 @@ function showReward() {
   rewardText.setAttribute("aria-invalid", String(!!reward.error));
   red.hidden = !reward.red;
   redText.textContent = reward.red;
-  despite.checked = choice.despite_red;
+  despite.checked = choice.allow_failed_gate;
 }
 
 const plainNumber = (n) => (Math.abs(n) >= 10000 ? n.toLocaleString("en") : String(n)).replace("-", "−");
@@ -237,7 +237,7 @@ async function showBatch() {
   }
 }
 
-const asked = () => ({ method: choice.method, preset: choice.preset, start_from: choice.start_from, settings: choice.settings, despite_red: choice.despite_red });
+const asked = () => ({ method: choice.method, preset: choice.preset, start_from: choice.start_from, settings: choice.settings, allow_failed_gate: choice.allow_failed_gate });
 
 let planning = 0;
 async function replan() {
@@ -611,7 +611,7 @@ function opened({ method, run }) {
   if (!form) return;
   if (run) select(run);
   if (method && methodOf(method)) {
-    choose({ method, settings: {}, start_from: null, despite_red: false });
+    choose({ method, settings: {}, start_from: null, allow_failed_gate: false });
     showMethods();
   }
   tick();
