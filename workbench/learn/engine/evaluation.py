@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from workbench import settings
-from workbench.intervals import UNIT, Z95, mean_ci
+from workbench.intervals import UNIT, mean_ci
 from workbench.learn import data
 from workbench.learn.engine.adapter import POLICY, frozen_hash, save_adapter
 from workbench.models import generate
@@ -74,18 +74,6 @@ def gold(prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Any]:
 
 def named(key: str, value: float, low: float, high: float, n: int) -> dict[str, Any]:
     return {key: value, f"{key}_low": low, f"{key}_high": high, f"{key}_n": n}
-
-
-def ratio_ci(sums: Sequence[float], counts: Sequence[int]) -> tuple[float, float, float]:
-    """sum(sums) / sum(counts) with its 95 % interval over examples (Cochran 1977, 6.4): a loss per token, say."""
-    ratio = sum(sums) / sum(counts)
-    n = len(sums)
-    if n == 1:
-        return ratio, float("-inf"), float("inf")
-    mean = sum(counts) / n
-    spread = sum((s - ratio * c) ** 2 for s, c in zip(sums, counts, strict=True)) / (n - 1)
-    half = Z95 * math.sqrt(spread / n) / mean
-    return ratio, ratio - half, ratio + half
 
 
 def answer_logprobs(work: Work, rows: Sequence[data.Row], key: str, adapter: str | None) -> list[list[float]]:

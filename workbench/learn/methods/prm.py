@@ -230,7 +230,8 @@ def _share(
     groups: dict[str, list[bool]] = {}
     for row, said in found:
         groups.setdefault(row["prompt"], []).extend(met(row, said))
-    return clustered([sum(some) for some in groups.values()], [len(some) for some in groups.values()])
+    share, low, high, n = clustered([sum(some) for some in groups.values()], [len(some) for some in groups.values()])
+    return share, low, high, round(n)
 
 
 # Is it good enough?
