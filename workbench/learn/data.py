@@ -131,7 +131,8 @@ def prompts(
 ) -> dict[str, list[str]]:
     """The held-out prompts a run answers: "live" at every look, "final" at its end, "samples" for the page.
 
-    The sandbox brings its own, the same for every run, so that runs can be compared. Other models answer the held-out
+    The sandbox brings its own, the same for every run, so that runs can be compared; settings may be chosen by the live
+    ones, never by the final ones. Other models answer the held-out
     prompts of the workspace; only without any are training prompts shown as samples. A model that only scores answers
     none.
     """
@@ -140,10 +141,8 @@ def prompts(
     if model == "sandbox":
         from workbench.sandbox import world
 
-        def drawn(n: int) -> list[str]:
-            return [p.text for p in world.sample(n, "heldout", seed=0)]
-
-        return {"samples": _of_each_kind(), "live": drawn(args.live_prompts), "final": drawn(args.final_prompts)}
+        live, final = world.tuning(args.live_prompts), world.reporting(args.final_prompts)
+        return {"samples": _of_each_kind(), "live": [p.text for p in live], "final": [p.text for p in final]}
     texts = list(dict.fromkeys([p.text for p in store.prompts("heldout")] + [r["prompt"] for r in heldout]))
     random.Random(0).shuffle(texts)
     samples = (texts or list(dict.fromkeys(r["prompt"] for r in train)))[:SAMPLES]
