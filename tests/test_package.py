@@ -7,11 +7,12 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import Distribution
+from importlib.metadata import Distribution, requires
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import workbench
 
@@ -42,6 +43,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(installed: P
     assert {name for name in packed if ".dist-info/" not in name} == source
 
 
+@pytest.mark.slow
 def test_the_installed_package_needs_no_checkout(installed: Path, tmp_path: Path):
     code = """
 import sys
@@ -69,11 +71,38 @@ def test_the_command_is_the_module_by_another_name(installed: Path):
     assert Distribution.at(info).version == workbench.__version__
 
 
+def pins(file: str) -> dict[str, Requirement]:
+    """Normalised name -> requirement, of a requirements file."""
+    lines = [line.partition("#")[0].strip() for line in (ROOT / file).read_text("utf-8").splitlines()]
+    return {canonicalize_name(r.name): r for r in map(Requirement, filter(None, lines))}
+
+
 def test_ranges_of_the_package_admit_the_pins_that_spaces_read():
-    lines = [line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines()]
-    pins = {r.name: r.specifier for r in map(Requirement, filter(None, lines))}
-    ranges = {r.name: r.specifier for r in map(Requirement, PROJECT["dependencies"])}
-    assert ranges.keys() == pins.keys()
-    for name, specifier in pins.items():
-        exact = [s.version for s in specifier if s.operator == "=="] or re.findall(r"<=([\d.]+)", str(specifier))
-        assert ranges[name].contains(exact[0]), f"{name}: pyproject.toml does not admit {specifier}"
+    pinned = pins("requirements.txt")
+    ranges = {canonicalize_name(r.name): r for r in map(Requirement, PROJECT["dependencies"])}
+    assert ranges.keys() == pinned.keys()
+    for name, pin in pinned.items():
+        exact = [s.version for s in pin.specifier if s.operator in ("==", "<=")]
+        assert ranges[name].specifier.contains(exact[0]), f"{name}: pyproject.toml does not admit {pin.specifier}"
+
+
+def test_the_lock_has_one_version_of_everything_below_the_pins():
+    locked = pins("requirements.lock")
+    for name, pin in pins("requirements.txt").items():
+        (exact,) = locked[name].specifier
+        assert pin.specifier.contains(exact.version), f"{name}: run `just lock`"
+    seen: set[str] = set()
+    below = list(pins("requirements.txt"))
+    while below:
+        name = below.pop()
+        if name not in seen:
+            seen.add(name)
+            needs = [Requirement(text) for text in requires(name) or ()]
+            below += [canonicalize_name(r.name) for r in needs if not r.marker or r.marker.evaluate({"extra": ""})]
+    assert seen <= locked.keys(), f"run `just lock`: {seen - locked.keys()}"
+
+
+@pytest.mark.parametrize("file", ["requirements.lock", "package-lock.json"])
+def test_a_lock_names_no_registry_and_no_folder(file: str):
+    text = (ROOT / file).read_text("utf-8")
+    assert not re.search(r"https?://(?!github\.com/sponsors|opencollective\.com)|file:|resolved|index-url|find-links", text)

@@ -4,12 +4,12 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.small_runs import alive, until
 from workbench import processes
 from workbench.learn import checkpoints
 
@@ -79,6 +79,18 @@ def family(tmp_path: Path):
             psutil.Process(pid).kill()
 
 
+def alive(pid: int) -> bool:
+    return processes.identity(pid) is not None
+
+
+def gone(pid: int) -> bool:
+    """Whether that process ends within ten seconds."""
+    end = time.monotonic() + 10
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.01)
+    return not alive(pid)
+
+
 def born(process: subprocess.Popen) -> str:
     found = processes.identity(process.pid)
     assert found
@@ -90,7 +102,7 @@ def test_ending_a_process_ends_what_it_started_too(family, words):
     parent, child = family(*words)
     processes.end_process(parent.pid, born(parent), patience=0.3)
     assert not alive(parent.pid)
-    until(lambda: not alive(child), 10)
+    assert gone(child)
 
 
 @pytest.mark.parametrize("words", [(), ("deaf",)], ids=["that listens", "that ignores a gentle end"])
@@ -98,7 +110,7 @@ def test_on_windows_a_process_is_ended_with_its_tree(family, words, windows):
     parent, child = family(*words)
     processes.end_process(parent.pid, born(parent), patience=0.3)
     assert not alive(parent.pid)
-    until(lambda: not alive(child), 10)
+    assert gone(child)
 
 
 def test_on_windows_a_later_process_with_the_same_pid_is_left_alone(family, windows):
@@ -199,6 +211,7 @@ def test_a_checkpoint_is_flushed_through_handles_that_windows_accepts(tmp_path, 
     assert checkpoints.damage(tmp_path / "step-3") is None
 
 
+@pytest.mark.slow
 @pytest.mark.xfail(
     not (Path(processes.__file__).parent / "memory.py").exists(), reason="learn/job.py needs `resource`", strict=True
 )

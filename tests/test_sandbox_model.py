@@ -115,6 +115,7 @@ def test_a_weighted_loss_by_hand():
     assert loss.item() == pytest.approx(torch.log(torch.tensor(64.0)).item(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_pretraining_learns_and_is_the_same_for_the_same_seed():
     from workbench.sandbox.pretrain import Recipe, Shape, pretrain
     from workbench.sandbox.tokenizer import train_tokenizer
