@@ -114,6 +114,7 @@ def test_a_share_that_is_always_met_is_not_certain():
     assert best.share([1.0, 0.0, 1.0, 1.0]) == [round(v, 4) for v in (found.value, found.low, found.high)]
 
 
+@pytest.mark.slow
 def test_a_reward_that_knows_the_right_answer_beats_a_vote_on_word_problems():
     model = models.load("sandbox")
 

@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m workbench", description="Align a language model and see it happen.")
+    prog = "alignment-workbench" if Path(sys.argv[0]).stem == "alignment-workbench" else "python -m workbench"
+    top = argparse.ArgumentParser(prog=prog, description="Align a language model and see it happen.")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, (function, options, line) in COMMANDS.items():
         sub = commands.add_parser(name, help=line, description=line)

@@ -521,7 +521,7 @@ async function compareRuns() {
           el("tbody", {}, answer.differences.map((d) => el("tr", {}, el("th", { scope: "row" }, d.name), el("td", {}, d.a), el("td", {}, d.b)))))
       : el("p", {}, "The same settings, data and results."),
     el("div", { class: "wb-charts" }, places));
-  curves.forEach((curve, i) => charts.draw(places[i], chartOf(curve, both)));
+  curves.forEach((curve, i) => { charts.draw(places[i], chartOf(curve, both)); });
 }
 
 // ---- what is new ----
@@ -575,7 +575,10 @@ function take(answer) {
 
 async function tick() {
   clearTimeout(timer);
-  if (asking) return void (again = true); // asked for while an answer is under way: ask once more after it
+  if (asking) { // asked for while an answer is under way: ask once more after it
+    again = true;
+    return;
+  }
   asking = true;
   again = false;
   const run = wanted, after = rowsNext;
