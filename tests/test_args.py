@@ -5,7 +5,8 @@ import json
 import pytest
 
 from workbench.learn import catalogue
-from workbench.learn.catalogue import SFTArgs, check, fields_of, parse, resolve
+from workbench.learn.catalogue import check, fields_of, parse, resolve
+from workbench.learn.catalogue.sft import SFTArgs
 
 
 def test_defaults_are_those_that_move_a_lora_on_the_sandbox():

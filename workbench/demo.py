@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from workbench.jobs import control
 from workbench.jobs.runs import Run, list_runs
-from workbench.learn.catalogue import parse
+from workbench.learn.catalogue import METHODS, parse
 from workbench.processes import standby
 from workbench.records import Comparison, Demonstration, Response, Sampling
 from workbench.sandbox import world
@@ -191,7 +191,7 @@ def ppo_stage(settings: Settings, store: Store, name: str, start: int | None, **
 
 
 def _launch(settings: Settings, store: Store, method: str, start: int | None = None, **values: int) -> int:
-    values |= {"seed": SEED} if method == "reward" else {"seed": SEED, "final_prompts": EVALUATED}
+    values |= {"seed": SEED} if not METHODS[method].answers else {"seed": SEED, "final_prompts": EVALUATED}
     # the demo shows what any reward model brings, and its table says the verdict
     return control.launch(settings, store, method, parse(method, values), start, allow_failed_gate=True).number
 

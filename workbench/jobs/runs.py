@@ -58,7 +58,7 @@ class Run:
     @property
     def reward_model(self) -> Path | None:
         """The folder of the trained reward model, None until one is saved and for other methods."""
-        return self._saved if self.method == "reward" else None
+        return self._saved if METHODS[self.method].scores == "answers" else None
 
     @property
     def scorer(self) -> Path | None:

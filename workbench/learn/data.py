@@ -7,29 +7,18 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.learn.catalogue import METHODS
-from workbench.learn.fields import AnswerArgs, TrainArgs
+from workbench.learn.catalogue import METHODS, AnswerArgs, TrainArgs
+from workbench.learn.catalogue.facts import Row
 
 if TYPE_CHECKING:
     from workbench.store import Store
 
-Row = dict[str, Any]
-STEP_WORDS = {-1: "wrong", 0: "neutral", 1: "right"}
 SAMPLES = 4  # prompts whose answers are shown as training goes on
-WORLD_PROMPTS = 2000  # of the sandbox's own, for a method that learns from prompts alone
-TEXTS: dict[str, tuple[str, ...]] = {
-    "sft": ("completion",),
-    "dpo": ("chosen", "rejected"),
-    "orpo": ("chosen", "rejected"),
-    "ppo": (),
-    "rloo": (),
-    "grpo": (),
-}
 
 
 class MissingData(ValueError):
@@ -46,45 +35,18 @@ def rows(store: Store, method: str, model: str = "") -> tuple[list[Row], list[Ro
     To a method that learns from prompts alone the model "sandbox" brings many of its own.
     """
     m = METHODS[method]
-    if m.needs == "prompts":
-        read = _prompt_rows(model)
-    elif m.needs == "demonstrations":
-        from workbench.collect.demonstrations import sft_rows as read
-    elif m.needs == "steps":
-        from workbench.collect.steps import step_rows as read
-    elif method == "reward":
-        from workbench.collect.comparisons import ranking_rows as read
-    elif method == "kto":
-        from workbench.collect.comparisons import thumb_rows as read
-    else:
-        from workbench.collect.comparisons import preference_rows as read
-    found = read(store)
-    train = [r for r in found if r["split"] == "train"]
+    judged = m.read(store, model)
+    train = [r for r in judged if r["split"] == "train"]
+    if not judged:
+        raise MissingData(m.missing, m.source.tab)
     if not train:
-        where = "Demonstrate" if m.needs == "demonstrations" else "Rank"
-        if not found:
-            raise MissingData(m.missing, where)
         raise MissingData(
-            f"All {len(found)} {m.unit} are for prompts that are held out for testing. Some more are needed.", where
+            f"All {len(judged)} {m.unit} are for prompts that are held out for testing. Some more are needed.",
+            m.source.tab,
         )
-    if method == "kto" and len({r["label"] for r in train}) == 1:
-        kind, other = ("good", "bad") if train[0]["label"] else ("bad", "good")
-        raise MissingData(
-            f"KTO needs answers of both kinds; all {len(train)} are {kind}. Judge some as {other}.", "Rank"
-        )
-    return train, [r for r in found if r["split"] == "heldout"]
-
-
-def _prompt_rows(model: str) -> Callable[[Store], list[Row]]:
-    def read(store: Store) -> list[Row]:
-        texts = {p.text: p.split for p in store.prompts()}
-        if model == "sandbox":
-            from workbench.sandbox import world
-
-            texts |= {p.text: "train" for p in world.sample(WORLD_PROMPTS, "train", seed=0)}
-        return [{"id": i, "prompt": text, "split": split} for i, (text, split) in enumerate(texts.items())]
-
-    return read
+    if shortage := m.shortage(train):
+        raise MissingData(shortage, m.source.tab)
+    return train, [r for r in judged if r["split"] == "heldout"]
 
 
 def counts(store: Store, method: str, model: str = "") -> dict[str, Any]:
@@ -190,37 +152,21 @@ def first_batch(tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArg
     """The first batch as the model will see it, decoded again from its token ids.
 
     Each item has "prompt" and, by method, "completion" or "chosen" and "rejected" (these are learned from, the prompt
-    is only read), "tokens" (of its longest text) and "cut" (whether max_tokens shortens it). A ranking is one
-    "completion" that lists its answers, each after its place, labelled steps stand each after its label; a single answer judged good is "chosen", a bad one
-    "rejected".
+    is only read), "tokens" (of its longest text) and "cut" (whether max_tokens shortens it).
     """
     batch = []
     for i in order(rows, args.batch_size, args.seed):
         start = prompt_ids(tokenizer, rows[i]["prompt"])
         item: dict[str, Any] = {"prompt": tokenizer.decode(start), "tokens": len(start), "cut": False}
-        for key, text in _texts(method, rows[i]):
+        texts = {}
+        for key, text in METHODS[method].texts(rows[i]).items():
             ids = answer_ids(tokenizer, text)
             item["tokens"] = max(item["tokens"], len(start) + len(ids))
             item["cut"] |= len(start) + len(ids) > args.max_tokens
-            item[key] = tokenizer.decode(ids[: max(0, args.max_tokens - len(start))])
-        if method == "reward":
-            ranked = sorted((place + 1, item.pop(f"answer {k}")) for k, place in enumerate(rows[i]["places"]))
-            item["completion"] = "\n".join(f"{place}. {text}" for place, text in ranked)
-        if method == "prm":
-            judged = zip(rows[i]["labels"], rows[i]["steps"], strict=True)
-            item["completion"] = "\n".join(f"[{STEP_WORDS[label]}] {text.strip()}" for label, text in judged)
+            texts[key] = tokenizer.decode(ids[: max(0, args.max_tokens - len(start))])
+        item |= METHODS[method].show(rows[i], texts)
         batch.append(item)
     return batch
-
-
-def _texts(method: str, row: Row) -> list[tuple[str, str]]:
-    if method == "reward":
-        return [(f"answer {k}", text) for k, text in enumerate(row["answers"])]
-    if method == "prm":
-        return [("completion", "".join(row["steps"]))]
-    if method == "kto":
-        return [("chosen" if row["label"] else "rejected", row["completion"])]
-    return [(key, row[key]) for key in TEXTS[method]]
 
 
 def as_text(batch: Sequence[dict[str, Any]]) -> str:

@@ -7,11 +7,13 @@ from typing import Any
 
 from workbench.jobs.runs import list_runs
 from workbench.learn.catalogue import METHODS
+from workbench.learn.catalogue.facts import DEMONSTRATIONS
 from workbench.ui.context import Context
 
 WRITE_GOAL = 30  # answers after which the page suggests a first SFT run
 RANK_GOAL = 100  # pairs after which the page suggests DPO
 VOTE_GOAL = 10  # blind votes from which on Compare shows a win rate
+FIRST, THEN = "sft", "dpo"  # the methods that the page suggests: on written answers, then on choices
 
 
 def overview(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
@@ -49,14 +51,14 @@ def steps(counts: dict[str, int], finished: list[Any], job: Any) -> list[dict[st
         ("write", "Write", "demonstrate", {}, amount(counts, "demonstrations", "answer", WRITE_GOAL)),
         ("rank", "Rank", "rank", {}, amount(counts, "comparisons", "pair", RANK_GOAL)),
         ("reward", "Reward", "train", {"method": "reward"}, f"run {scorers[0].number}" if scorers else "not trained"),
-        ("align", "Align", "train", {"method": "dpo"}, plural(len(aligned), "run") if aligned else "not started"),
+        ("align", "Align", "train", {"method": THEN}, plural(len(aligned), "run") if aligned else "not started"),
         ("compare", "Compare", "compare", {}, amount(counts, "verdicts", "vote", 0) if votes else "nothing yet"),
     ]
     done = {
         "write": counts["demonstrations"] >= WRITE_GOAL or (counts["demonstrations"] > 0 and counts["comparisons"] > 0),
         "rank": counts["comparisons"] >= RANK_GOAL,
         "reward": bool(scorers),
-        "align": any(run.method != "sft" for run in aligned),
+        "align": any(METHODS[run.method].source is not DEMONSTRATIONS for run in aligned),
         "compare": votes >= VOTE_GOAL,
     }
     nearest = next_step(counts, finished, job)["at"]
@@ -69,7 +71,6 @@ def steps(counts: dict[str, int], finished: list[Any], job: Any) -> list[dict[st
             "state": "next" if name == nearest else "done" if done[name] and name not in busy else "open",
         }
         for name, label, tab, options, text in rows
-        if name != "reward" or "reward" in METHODS
     ]
 
 
@@ -103,14 +104,23 @@ def next_step(counts: dict[str, int], finished: list[Any], job: Any) -> dict[str
         return say("write", "Next: ", "write the answers you wish it gave", "", "demonstrate")
     if written < WRITE_GOAL and not ranked:
         rest = plural(WRITE_GOAL - written, "more answer")
-        return say("write", f"Next: {rest}, then ", "train SFT", " on them", "train", method="sft")
+        return say("write", f"Next: {rest}, then ", f"train {METHODS[FIRST].label}", " on them", "train", method=FIRST)
     if written >= WRITE_GOAL and not methods:
-        return say("align", "Next: ", "train SFT", f" on the {plural(written, 'answer')}", "train", method="sft")
+        return say(
+            "align",
+            "Next: ",
+            f"train {METHODS[FIRST].label}",
+            f" on the {plural(written, 'answer')}",
+            "train",
+            method=FIRST,
+        )
     if ranked < RANK_GOAL:
         rest = plural(RANK_GOAL - ranked, "more pair")
-        return say("rank", f"Next: rank {rest}, then ", "train DPO", "", "train", method="dpo")
-    if "dpo" not in methods:
-        return say("align", "Next: ", "train DPO", f" on the {plural(ranked, 'pair')}", "train", method="dpo")
+        return say("rank", f"Next: rank {rest}, then ", f"train {METHODS[THEN].label}", "", "train", method=THEN)
+    if THEN not in methods:
+        return say(
+            "align", "Next: ", f"train {METHODS[THEN].label}", f" on the {plural(ranked, 'pair')}", "train", method=THEN
+        )
     if votes < VOTE_GOAL:
         newest = next(run for run in finished if METHODS[run.method].answers)
         return say("compare", "Next: ", "compare", f" base and run {newest.number} blind", "compare")

@@ -145,11 +145,10 @@ def choice(context: Context, asked: str, despite: bool) -> dict[str, Any]:
 
 
 def _caution(context: Context, reward: str) -> str:
-    """A process reward has read worked answers alone; what it makes of others nobody has tested."""
+    """What is to be known of the kinds of reward that are named."""
     named = {int(term.what) for term in sources.parse(reward) if term.kind == "run"}
-    if not any(run.method == "prm" and run.number in named for run in usable(context)):
-        return ""
-    return "A process reward knows answers like those whose steps were labelled, and no others."
+    cautions = [METHODS[run.method].caution for run in usable(context) if run.number in named]
+    return " ".join(dict.fromkeys(filter(None, cautions)))
 
 
 def _sentence(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from workbench import models
 from workbench.jobs.runs import Run, list_runs
 from workbench.learn import data
+from workbench.learn.catalogue import METHODS
 from workbench.learn.rewards import gate
 from workbench.ui import measured, rewards
 from workbench.ui.charts import plotly_url
@@ -40,7 +41,7 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             "run": r.number,
             "label": rewards.label(r),
             "verdict": rewards.badge(r),
-            "steps": r.method == "prm",
+            "steps": METHODS[r.method].scores == "steps",
             "prompt": _prompt(context, r),
         }
         for r in rewards.usable(context)
@@ -50,7 +51,7 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 def _prompt(context: Context, run: Run) -> str:
     """A held-out prompt; for a process reward one of those whose answers were labelled, since it knows no others."""
-    if run.method == "prm":
+    if METHODS[run.method].scores == "steps":
         found = [row["prompt"] for row in data.load(run.folder / "data")[1]]
     else:
         found = measured.prompts(context, 1, seed=1)

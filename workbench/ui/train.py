@@ -18,7 +18,7 @@ from workbench.jobs import control, prepare
 from workbench.jobs.gold_between import gold_between
 from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn.catalogue import METHODS, PRESETS, fields_of, parse
-from workbench.learn.curves import CURVES
+from workbench.learn.catalogue.facts import STEPS
 from workbench.learn.data import MissingData
 from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
@@ -46,7 +46,7 @@ def form(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         for m in METHODS.values()
     ]
     known = context.settings.model == "sandbox"  # only its answers have a gold score
-    curves = {name: [asdict(c) for c in found if known or not c.sandbox] for name, found in CURVES.items()}
+    curves = {m.name: [asdict(c) for c in m.curves if known or not c.sandbox] for m in METHODS.values()}
     return {"methods": methods, "presets": list(PRESETS), "curves": curves, "plotly": plotly_url()}
 
 
@@ -85,7 +85,7 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         "memory": {"text": needs.memory, "fits": needs.fits},
         "problem": problem,
         "missing": missing,
-        "simulate": m.needs == "steps" and not counts[method]["n"] and here.model == "sandbox",
+        "simulate": m.source is STEPS and not counts[method]["n"] and here.model == "sandbox",
         "errors": errors,
         "reward": reward,
         "ready": not problem and not errors and not (reward and reward["red"] and not despite),
@@ -168,7 +168,7 @@ def watch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     same = payload.get("seen") == found.number
     after, samples_seen = (_cursor(payload.get(k)) if same else 0 for k in ("after", "samples"))
     rows, end = found.metrics(after)
-    keys = {k for c in CURVES[found.method] for s in c.series for k in (s.key, s.low, s.high, c.n) if k}
+    keys = {k for c in METHODS[found.method].curves for s in c.series for k in (s.key, s.low, s.high, c.n) if k}
     samples = found.samples()
     answer |= {"shown": brief(found), "rows": [page_row(r, keys) for r in rows], "from": after, "next": end}
     if len(samples) != samples_seen:
@@ -191,7 +191,7 @@ def differences(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     names = list(dict.fromkeys([*tables[0], *tables[1]]))
     rows = []
     for run in pair:
-        keys = {k for c in CURVES[run.method] for s in c.series for k in (s.key, c.n) if k}
+        keys = {k for c in METHODS[run.method].curves for s in c.series for k in (s.key, c.n) if k}
         rows.append([page_row(r, keys) for r in run.metrics(0)[0]])
     found = [{"name": n, "a": tables[0].get(n, "–"), "b": tables[1].get(n, "–")} for n in names]
     gap = gold_between(*pair)
@@ -276,11 +276,9 @@ def _problem(
 ) -> tuple[str | None, dict[str, Any] | None]:
     """What keeps Start from working, in words, and the tab that helps."""
     m = METHODS[method]
-    where: dict[str, Any] = {"tab": "rank", "label": "Rank some"}
-    if m.needs == "demonstrations":
-        where = {"tab": "demonstrate", "label": "Write some"}
-    elif m.needs == "steps":
-        where = {"tab": "rank", "options": {"mode": "steps"}, "label": "Label some"}
+    where: dict[str, Any] = {"tab": m.source.tab.lower(), "label": m.source.link}
+    if m.source.options:
+        where["options"] = dict(m.source.options)
     if not counts["n"]:
         return m.missing, where
     if not counts["train"]:

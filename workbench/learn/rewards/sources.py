@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.learn.catalogue import METHODS
 from workbench.learn.data import MissingData
 from workbench.learn.rewards.files import SCALE
 from workbench.learn.rewards.reward_model import RewardModel
@@ -73,15 +74,17 @@ def settle(text: str, settings: Settings) -> tuple[str, str]:
         check(text, settings)
         return text, ""
     runs = settings.workspace / "runs"
-    for kind, words in (
-        ("reward", "reward model"),
-        ("prm", "process reward model, and there is no reward model"),
-        ("process", "process reward model"),
-    ):
-        for folder in sorted(runs.glob(f"[0-9]*-{kind}"), reverse=True):
+    kinds = [m for m in METHODS.values() if m.scores]  # an answer's reward before one of its steps
+    for i, m in enumerate(kinds):
+        folders = [folder for name in (m.name, *m.old_names) for folder in runs.glob(f"[0-9]*-{name}")]
+        for folder in sorted(folders, reverse=True):
             config = read_json(folder / "config.json")
             if (folder / "adapter" / SCALE).is_file() and config.get("model") == settings.model:
-                return f"run:{int(config['number'])}", f"run {config['number']} is the newest {words}"
+                without = "".join(f", and there is no {other.label.lower()}" for other in kinds[:i])
+                return (
+                    f"run:{int(config['number'])}",
+                    f"run {config['number']} is the newest {m.label.lower()}{without}",
+                )
     raise MissingData("A reward model has to say what a good answer is. There is none yet: train one first.", "Rank")
 
 
