@@ -29,8 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {' '.join(_in_flags(error, args).split())}", file=sys.stderr)
         return 1
+
+
+def _in_flags(error: Exception, args: Args) -> str:
+    """What went wrong; a wrong setting as it was typed: `--set beta=often: ...`, of commands without --set `--reward ...`."""
+    from workbench.learn.catalogue import SettingError
+
+    if not isinstance(error, SettingError):
+        return str(error)
+    return f"--set {error}" if hasattr(args, "set") else f"--{error.field} {error.value}: {error.why}"
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import models
 from workbench.jobs.runs import Run, list_runs
-from workbench.learn.catalogue import METHODS
+from workbench.learn.catalogue import METHODS, SettingError
 from workbench.learn.data import MissingData
 from workbench.learn.rewards import sources, verdict
 from workbench.learn.rewards.sources import Term
@@ -131,11 +131,10 @@ def choice(context: Context, asked: str, despite: bool) -> dict[str, Any]:
     except MissingData as error:
         return made | {"missing": str(error)}
     except sources.RewardError as error:
-        text = str(error).removeprefix(f"--set reward={asked}: ")
-        return made | {"error": text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")}
+        return made | {"error": sentence(error.why if isinstance(error, SettingError) else str(error))}
     made |= {
         "value": chosen,
-        "says": " ".join(filter(None, [_sentence(reason) or in_words(chosen), _caution(context, chosen)])),
+        "says": " ".join(filter(None, [sentence(reason) or in_words(chosen), _caution(context, chosen)])),
     }
     if bad:
         helps = " ".join(dict.fromkeys(v.helps for v in bad if v.helps))
@@ -151,8 +150,9 @@ def _caution(context: Context, reward: str) -> str:
     return " ".join(dict.fromkeys(filter(None, cautions)))
 
 
-def _sentence(text: str) -> str:
-    return text and text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
+def sentence(text: str) -> str:
+    """The text with a capital and a full stop; "" stays so."""
+    return text and text[0].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
 
 
 def in_words(reward: str) -> str:

@@ -6,7 +6,6 @@ in here: `jobs` starts a process that outlives this one, and `watch` reads what 
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import OrderedDict
 from dataclasses import asdict
@@ -17,9 +16,8 @@ from workbench import settings
 from workbench.jobs import control, prepare
 from workbench.jobs.gold_between import gold_between
 from workbench.jobs.runs import Run, find_run, list_runs
-from workbench.learn.catalogue import METHODS, PRESETS, fields_of, parse
+from workbench.learn.catalogue import METHODS, PRESETS, SettingError, fields_of, parse
 from workbench.learn.catalogue.facts import STEPS
-from workbench.learn.data import MissingData
 from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
@@ -57,11 +55,10 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     errors: dict[str, str] = {}
     try:
         args = parse(method, values, preset)
-    except ValueError as error:
-        field, text = _by_field(str(error), values)
-        if field not in m.args.__dataclass_fields__:
-            raise Refused(text) from error
-        errors[field] = text
+    except SettingError as error:
+        if error.field not in m.args.__dataclass_fields__:
+            raise _refusal(error) from error
+        errors[error.field] = rewards.sentence(error.why)
         args = parse(method, {}, preset)
     every = list_runs(here.workspace)
     counts = {name: prepare.counts(context.store, name, here.model) for name in METHODS}
@@ -102,7 +99,7 @@ def batch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     try:
         found = prepare.first_batch(context.settings, context.store, method, parse(method, values, preset))
     except (ValueError, OSError) as error:  # no data, a wrong setting, a model that is not here: each says so itself
-        raise Refused(_by_field(str(error), values)[1]) from error
+        raise _refusal(error) from error
     return {"batch": found}
 
 
@@ -120,10 +117,8 @@ def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             args = parse(method, values, preset)
             parent, despite = _number(payload.get("start_from")), payload.get("allow_failed_gate") is True
             found = control.launch(context.settings, context.store, method, args, parent, allow_failed_gate=despite)
-        except MissingData as error:
-            raise Refused(str(error)) from error
         except (ValueError, MemoryError, FileNotFoundError) as error:
-            raise Refused(_by_field(str(error), values)[1]) from error
+            raise _refusal(error) from error
         _started[click] = found.number
         while len(_started) > 1000:
             _started.popitem(last=False)
@@ -243,14 +238,11 @@ def _start_from(payload: dict[str, Any], offered: set[Any]) -> int | None:
     return number
 
 
-def _by_field(message: str, values: dict[str, str]) -> tuple[str | None, str]:
-    """("learning_rate", "Not a number.") of an error that names a setting; (None, the text) of any other."""
-    found = re.match(r"--set (\w+)(?:=.*?)?: (.+)", message, re.DOTALL)
-    if not found:
-        return None, message
-    typed = f"--set {found[1]}={values.get(found[1])}: "  # what was typed may hold a colon of its own
-    text = message.removeprefix(typed) if message.startswith(typed) else found[2]
-    return found[1], text[0].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
+def _refusal(error: Exception) -> Refused:
+    """What a start that cannot be says: of a wrong setting its name and what is wrong, of others their own words."""
+    if isinstance(error, SettingError):
+        return Refused(f"{error.field.replace('_', ' ').capitalize()}: {rewards.sentence(error.why)}")
+    return Refused(str(error))
 
 
 # Saying what Start would do

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 from workbench.learn.catalogue import dpo, grpo, kto, orpo, ppo, prm, reward, rloo, sft
 from workbench.learn.catalogue.facts import Method
-from workbench.learn.catalogue.settings import AnswerArgs, TrainArgs
+from workbench.learn.catalogue.settings import AnswerArgs, SettingError, TrainArgs
 from workbench.settings import Choice, short_count
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "PRESETS",
     "AnswerArgs",
     "Method",
+    "SettingError",
     "TrainArgs",
     "check",
     "check_processes",
@@ -51,7 +52,7 @@ def method(name: str) -> Method:
 def parse(name: str, values: Mapping[str, Any], preset: str = "normal") -> TrainArgs:
     """The method's settings from the preset and `values` (texts as typed, or numbers; "" and None mean default).
 
-    Raises ValueError that names the setting, what was given and what is allowed.
+    Raises SettingError, and ValueError for an unknown preset.
     """
     m = method(name)
     if preset not in m.presets:
@@ -60,7 +61,7 @@ def parse(name: str, values: Mapping[str, Any], preset: str = "normal") -> Train
     chosen: dict[str, Any] = dict(m.presets[preset])
     for key, value in values.items():
         if key not in types_:
-            raise ValueError(f"--set {key}: {m.label} has no such setting; it has: {', '.join(types_)}")
+            raise SettingError(key, value, f"{m.label} has no such setting; it has: {', '.join(types_)}")
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
         chosen[key] = _typed(key, value, types_[key])
@@ -77,28 +78,28 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"--set {name}={value}: not a number") from None
+        raise SettingError(name, value, "not a number") from None
     if number != number or number in (float("inf"), float("-inf")):
-        raise ValueError(f"--set {name}={value}: not a finite number")
+        raise SettingError(name, value, "not a finite number")
     if kind is int:
         if number != int(number):
-            raise ValueError(f"--set {name}={value}: must be a whole number")
+            raise SettingError(name, value, "must be a whole number")
         return int(number)
     return number
 
 
 def check(args: TrainArgs) -> None:
-    """Raise ValueError naming the first setting outside its limits."""
+    """Raise SettingError for the first setting outside its limits."""
     for f in fields(args):
         value, meta = getattr(args, f.name), f.metadata
         if value is None:
             continue
         if meta["choices"] and value not in meta["choices"]:
-            raise ValueError(f"--set {f.name}={value}: must be one of {', '.join(meta['choices'])}")
+            raise SettingError(f.name, value, f"must be one of {', '.join(meta['choices'])}")
         if meta["low"] is not None and value < meta["low"]:
-            raise ValueError(f"--set {f.name}={value}: must be at least {meta['low']:g}")
+            raise SettingError(f.name, value, f"must be at least {meta['low']:g}")
         if meta["high"] is not None and value > meta["high"]:
-            raise ValueError(f"--set {f.name}={value}: must be at most {meta['high']:g}")
+            raise SettingError(f.name, value, f"must be at most {meta['high']:g}")
     args.check_together()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from workbench.learn.catalogue.curves import GOLD, KL, PAIR_ACCURACY, Curve, Line, Series
 from workbench.learn.catalogue.facts import ANY_SIZE, COMPARISONS, TINY, Cost, Method, Row
-from workbench.learn.catalogue.settings import AnswerArgs, setting
+from workbench.learn.catalogue.settings import AnswerArgs, SettingError, setting
 from workbench.settings import Choice, short_count
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ class DPOArgs(AnswerArgs):
     def check_together(self) -> None:
         super().check_together()
         if self.loss == "robust" and self.label_smoothing == 0.0:
-            raise ValueError("--set loss=robust: needs label_smoothing, the share of votes expected to be wrong")
+            raise SettingError("loss", "robust", "needs label_smoothing, the share of votes expected to be wrong")
         if self.loss != "robust" and self.label_smoothing != 0.0:
-            raise ValueError(f"--set label_smoothing={self.label_smoothing}: only loss=robust reads it")
+            raise SettingError("label_smoothing", self.label_smoothing, "only loss=robust reads it")
 
 
 def beta(parameters: int | None) -> Choice:

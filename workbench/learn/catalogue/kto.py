@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from workbench.learn.catalogue.curves import GOLD, KL, Curve, Line, Series
 from workbench.learn.catalogue.dpo import beta
 from workbench.learn.catalogue.facts import ANY_SIZE, COMPARISONS, TINY, Cost, Method, Row
-from workbench.learn.catalogue.settings import AnswerArgs, setting
+from workbench.learn.catalogue.settings import AnswerArgs, SettingError, setting
 
 if TYPE_CHECKING:
     from workbench.store import Store
@@ -36,9 +36,8 @@ class KTOArgs(AnswerArgs):
     def check_together(self) -> None:
         super().check_together()
         if 1 in (self.batch_size, self.micro_batch):
-            raise ValueError(
-                "--set micro_batch=1: KTO measures its distance between examples, so it needs 2 or more at once"
-            )
+            why = "KTO measures its distance between examples, so it needs 2 or more at once"
+            raise SettingError("micro_batch", 1, why)
 
 
 def rows(store: Store, model: str) -> list[Row]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from workbench.learn.catalogue.curves import ENDED, ENTROPY, GOLD, KL, LENGTH, Curve, Line, Series
 from workbench.learn.catalogue.facts import ANY_SIZE, PROMPTS, TINY, Cost, Method, Row
-from workbench.learn.catalogue.settings import RewardedArgs, setting
+from workbench.learn.catalogue.settings import RewardedArgs, SettingError, setting
 
 if TYPE_CHECKING:
     from workbench.store import Store
@@ -43,8 +43,8 @@ class PPOArgs(RewardedArgs):
     def check_together(self) -> None:
         super().check_together()
         if self.batch_size % self.minibatches:
-            raise ValueError(
-                f"--set minibatches={self.minibatches}: must divide batch_size, which is {self.batch_size}, evenly"
+            raise SettingError(
+                "minibatches", self.minibatches, f"must divide batch_size, which is {self.batch_size}, evenly"
             )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from workbench.learn.catalogue.curves import ENDED, ENTROPY, GOLD, KL, LENGTH, Curve, Series
 from workbench.learn.catalogue.facts import ANY_SIZE, PROMPTS, TINY, Cost, Method
 from workbench.learn.catalogue.ppo import rows
-from workbench.learn.catalogue.settings import RewardedArgs, setting
+from workbench.learn.catalogue.settings import RewardedArgs, SettingError, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +19,8 @@ class RLOOArgs(RewardedArgs):
     def check_together(self) -> None:
         super().check_together()
         if self.batch_size % self.answers_per_prompt:
-            raise ValueError(
-                f"--set answers_per_prompt={self.answers_per_prompt}: must divide batch_size, which is {self.batch_size}, evenly"
-            )
+            why = f"must divide batch_size, which is {self.batch_size}, evenly"
+            raise SettingError("answers_per_prompt", self.answers_per_prompt, why)
 
 
 CURVES = (

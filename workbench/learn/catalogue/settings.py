@@ -11,6 +11,15 @@ from workbench.settings import Choice
 LARGE = 32_000_000  # parameters; of larger models fewer answers run at once
 
 
+class SettingError(ValueError):
+    """A setting that cannot be: `field` names it, `value` is what was given, `why` says what is wrong, without a full
+    stop. The command line words it as `--set field=value: why`, the page puts `why` beside the field."""
+
+    def __init__(self, field: str, value: Any, why: str) -> None:
+        super().__init__(f"{field}={value}: {why}")
+        self.field, self.value, self.why = field, value, why
+
+
 def setting(
     default: Any,
     doc: str,
@@ -59,10 +68,10 @@ class TrainArgs:
     held_out: int = setting(100, "Held-out examples to look at, at most.", "examples", 0, 10_000)
 
     def check_together(self) -> None:
-        """Raise ValueError for settings that are allowed each, but not together."""
+        """Raise SettingError for settings that are allowed each, but not together."""
         if self.micro_batch is not None and self.batch_size % self.micro_batch:
-            raise ValueError(
-                f"--set micro_batch={self.micro_batch}: must divide batch_size, which is {self.batch_size}, evenly"
+            raise SettingError(
+                "micro_batch", self.micro_batch, f"must divide batch_size, which is {self.batch_size}, evenly"
             )
 
     def default_micro_batch(self, parameters: int | None) -> Choice:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.learn.catalogue import METHODS
+from workbench.learn.catalogue import METHODS, SettingError
 from workbench.learn.data import MissingData
 from workbench.learn.rewards.files import SCALE
 from workbench.learn.rewards.reward_model import RewardModel
@@ -40,6 +40,13 @@ class RewardError(ValueError):
     """A reward that is not there, may not be used, or does not do what it should; the message names it."""
 
 
+class WrongReward(RewardError, SettingError):
+    """The setting `reward` makes no sense, or cannot be used with these settings."""
+
+    def __init__(self, text: str, why: str) -> None:
+        SettingError.__init__(self, "reward", text, why)
+
+
 @dataclass(frozen=True)
 class Term:
     """One source of a sum: `kind` is "run", "gold" or "file", `what` the run's number or the file."""
@@ -55,12 +62,13 @@ def parse(text: str) -> list[Term]:
     for part in re.split(r"\s\+\s|\+(?=\s*(?:-?\d|run:|gold|file:))", text.strip()):
         found = TERM.match(part)
         if not found or (found["kind"] == "gold") == bool(found["what"]):
-            raise RewardError(
-                f"--set reward={text}: {part.strip()!r} is no reward; there are run:NUMBER, gold, file:PATH.py, and "
-                "weighted sums such as run:7 + 0.3*gold"
+            raise WrongReward(
+                text,
+                f"{part.strip()!r} is no reward; there are run:NUMBER, gold, file:PATH.py, and weighted sums such as "
+                "run:7 + 0.3*gold",
             )
         if found["kind"] == "run" and not found["what"].isdigit():
-            raise RewardError(f"--set reward={text}: {found['what']!r} is no run's number")
+            raise WrongReward(text, f"{found['what']!r} is no run's number")
         terms.append(Term(float(found["weight"] or 1), found["kind"], found["what"] or ""))
     return terms
 
@@ -93,15 +101,16 @@ def check(text: str, settings: Settings) -> None:
     for term in parse(text):
         if term.kind == "file":
             if settings.share or settings.host not in HERE:
-                raise RewardError(
-                    f"--set reward={text}: a file is code, and this server can be reached from other machines. Start "
-                    "the run from the command line: python -m workbench train ppo --set reward=file:PATH.py"
+                raise WrongReward(
+                    text,
+                    "a file is code, and this server can be reached from other machines. Start the run from the command "
+                    "line: python -m workbench train ppo --set reward=file:PATH.py",
                 )
             _function(Path(term.what))
         elif term.kind == "run":
             _run_folder(settings.workspace / "runs", int(term.what))
         elif settings.model != "sandbox":
-            raise RewardError(f"--set reward={text}: gold scores the sandbox's world only, not {settings.model}")
+            raise WrongReward(text, f"gold scores the sandbox's world only, not {settings.model}")
 
 
 def build(text: str, runs: Path, model: Any, actor: Any = None) -> Reward:
