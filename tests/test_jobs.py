@@ -18,6 +18,7 @@ from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn.catalogue import parse, resolve
 from workbench.learn.data import MissingData
 from workbench.learn.engine import checkpoints
+from workbench.learn.run_files import RunConfig, RunStatus
 from workbench.settings import load
 from workbench.store import Store
 
@@ -140,7 +141,7 @@ def test_10_another_process_with_our_pid_is_left_alone(place):
     stranger = subprocess.Popen(["sleep", "60"])
     try:
         processes.write_status(run.folder, state="running", pid=stranger.pid, pid_start="earlier-life:1", step=3)
-        stopped = control.stop(made, Run(run.number, run.folder, run.config, {"state": "running"}, None))
+        stopped = control.stop(made, Run(run.number, run.folder, run.config, RunStatus(state="running"), None))
         assert stopped.state == "interrupted"
         assert stopped.status["message"] == "Run 1 was interrupted at step 3."
         assert stranger.poll() is None
@@ -159,7 +160,8 @@ def test_metrics_skip_a_torn_line_and_what_a_resume_made_again(tmp_path):
         '{"step": 3',
     ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
-    run = Run(1, tmp_path, {"method": "sft"}, {}, None)
+    config = RunConfig(number=1, method="sft", model="sandbox", args={})
+    run = Run(1, tmp_path, config, RunStatus(), None)
     assert run.metrics() == ([{"step": 1, "a": 1}, {"step": 2, "a": 3}], 5)
     assert run.metrics(4) == ([{"step": 2, "a": 3}], 5)
 

@@ -40,11 +40,11 @@ def _gb(mb: float) -> str:
 def _seconds(model: str, method: str, args: TrainArgs, past: Sequence[Any]) -> tuple[float | None, str]:
     work = args.steps * args.batch_size
     for run in past:
-        same = run.state == "done" and run.method == method and run.config["model"] == model
-        if same and run.result and run.result.get("train_seconds"):
-            before = run.config["args"]
-            per = run.result["train_seconds"] / (before["steps"] * before["batch_size"])
-            around = run.result["seconds"] - run.result["train_seconds"]
+        same = run.state == "done" and run.method == method and run.config.model == model
+        if same and run.result and run.result.train_seconds:
+            before = run.config.args
+            per = run.result.train_seconds / (before["steps"] * before["batch_size"])
+            around = run.result.seconds - run.result.train_seconds
             return per * work + around, f"from run {run.number} on this machine"
     if model == "sandbox":
         cost = METHODS[method].cost

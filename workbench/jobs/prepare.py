@@ -19,8 +19,9 @@ from workbench.jobs import card
 from workbench.jobs.estimate import Estimate, estimate
 from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn import data
-from workbench.learn.catalogue import METHODS, PRESETS, TrainArgs, parse, resolve
+from workbench.learn.catalogue import PRESETS, TrainArgs, parse, resolve
 from workbench.learn.rewards import verdict
+from workbench.learn.run_files import RunConfig, RunStatus
 from workbench.processes import locked
 from workbench.settings import Settings
 
@@ -29,8 +30,12 @@ if TYPE_CHECKING:
 
 
 def counts(store: Store, method: str, model: str = "") -> dict[str, Any]:
-    """How much a method has to learn from: {"n", "train", "heldout", "simulated", "unit"}."""
-    return data.counts(store, method, model)
+    """How much a method has to learn from, see DataCounts; zeros when there is nothing."""
+    try:
+        train, heldout = data.rows(store, method, model)
+    except data.MissingData:
+        train, heldout = [], []
+    return data.counted(method, train, heldout).model_dump()
 
 
 def estimate_run(settings: Settings, method: str, args: TrainArgs) -> Estimate:
@@ -109,22 +114,21 @@ def prepare_run(
             shutil.rmtree(fresh)
             return before[0]
         number = max([int(f.name[:4]) for f in folder.glob("[0-9][0-9][0-9][0-9]*-*")], default=0) + 1
-        split = {"n": len(train) + len(heldout), "train": len(train), "heldout": len(heldout)}
-        simulated = sum(bool(r.get("simulated")) for r in train + heldout)
-        config = wanted | {
-            "number": number,
-            "preset": preset,
-            "reasons": reasons,
-            "data": split | {"simulated": simulated, "unit": METHODS[method].unit, "hash": digest},
-            "seed": args.seed,
-            "command": command(settings, method, given, start_from, *(["--allow-failed-gate"] if despite else [])),
-            "despite": despite,
-            "versions": {name: _version(name) for name in ("torch", "transformers", "peft", "trl")},
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        (fresh / "config.json").write_text(json.dumps(config, indent=1), "utf-8")
-        status = {"state": "waiting", "step": 0, "steps": args.steps, "message": "", "pid": None}
-        (fresh / "status.json").write_text(json.dumps(status | {"prepared": time.time()}), "utf-8")
+        config = RunConfig(
+            **wanted,
+            number=number,
+            preset=preset,
+            reasons=reasons,
+            data=data.counted(method, train, heldout).model_copy(update={"hash": digest}),
+            seed=args.seed,
+            command=command(settings, method, given, start_from, *(["--allow-failed-gate"] if despite else [])),
+            despite=despite,
+            versions={name: _version(name) for name in ("torch", "transformers", "peft", "trl")},
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        status = RunStatus(state="waiting", step=0, steps=args.steps, message="", pid=None, prepared=time.time())
+        (fresh / "config.json").write_text(json.dumps(config.as_json(), indent=1), "utf-8")
+        (fresh / "status.json").write_text(json.dumps(status.as_json()), "utf-8")
         (fresh / "README.md").write_text(card.write(config), "utf-8")
         fresh.rename(folder / f"{number:04d}-{method}")
         return find_run(settings.workspace, number)
@@ -143,17 +147,15 @@ def _check_parent(settings: Settings, start_from: int | None) -> None:
     if start_from is None:
         return
     parent = find_run(settings.workspace, start_from)
-    if parent.config["model"] != settings.model:
-        raise ValueError(
-            f"Run {start_from} trained {parent.config['model']}, not {settings.model}: it is no start here."
-        )
+    if parent.config.model != settings.model:
+        raise ValueError(f"Run {start_from} trained {parent.config.model}, not {settings.model}: it is no start here.")
     if parent.adapter is None:
         raise ValueError(f"Run {start_from} has no trained model to start from; it is {parent.state}.")
 
 
 def _just_asked(newest: Run, wanted: dict[str, Any], digest: str) -> bool:
-    same = all(newest.config.get(k) == v for k, v in wanted.items()) and newest.config["data"]["hash"] == digest
-    return same and abs(time.time() - newest.status.get("prepared", 0)) < 2.0
+    same = all(newest.config.get(k) == v for k, v in wanted.items()) and newest.config.data.hash == digest
+    return same and abs(time.time() - newest.status.prepared) < 2.0
 
 
 def _version(package: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.learn.catalogue import METHODS, AnswerArgs, TrainArgs
 from workbench.learn.catalogue.facts import Row
+from workbench.learn.run_files import DataCounts, SpoiledFile
 
 if TYPE_CHECKING:
     from workbench.store import Store
@@ -49,16 +50,11 @@ def rows(store: Store, method: str, model: str = "") -> tuple[list[Row], list[Ro
     return train, [r for r in judged if r["split"] == "heldout"]
 
 
-def counts(store: Store, method: str, model: str = "") -> dict[str, Any]:
-    """How much there is to learn from: {"n", "train", "heldout", "simulated", "unit"}; zeros when there is nothing."""
-    try:
-        train, heldout = rows(store, method, model)
-    except MissingData:
-        train, heldout = [], []
-    simulated = sum(bool(r.get("simulated")) for r in train + heldout)
-    n = len(train) + len(heldout)
-    unit = METHODS[method].unit
-    return {"n": n, "train": len(train), "heldout": len(heldout), "simulated": simulated, "unit": unit}
+def counted(method: str, train: Sequence[Row], heldout: Sequence[Row]) -> DataCounts:
+    """How much these rows are."""
+    simulated = sum(bool(row.get("simulated")) for part in (train, heldout) for row in part)
+    n, unit = len(train) + len(heldout), METHODS[method].unit
+    return DataCounts(n=n, train=len(train), heldout=len(heldout), simulated=simulated, unit=unit)
 
 
 def freeze(folder: Path, train: Sequence[Row], heldout: Sequence[Row], prompts: dict[str, list[str]]) -> str:
@@ -80,12 +76,22 @@ def _jsonl(rows: Sequence[Row]) -> str:
 
 
 def load(folder: Path) -> tuple[list[Row], list[Row], dict[str, list[str]]]:
-    """The frozen (train rows, held-out rows, prompts) of a run's data folder."""
-    both = [
-        [json.loads(line) for line in (folder / name).read_text("utf-8").split("\n") if line]
-        for name in ("train.jsonl", "heldout.jsonl")
-    ]
-    return both[0], both[1], json.loads((folder / "prompts.json").read_text("utf-8"))
+    """The frozen (train rows, held-out rows, prompts) of a run's data folder. Raises SpoiledFile."""
+    train, heldout = (_load(folder / name) for name in ("train.jsonl", "heldout.jsonl"))
+    return train, heldout, json.loads((folder / "prompts.json").read_text("utf-8"))
+
+
+def _load(file: Path) -> list[Row]:
+    rows = []
+    for number, line in enumerate(file.read_text("utf-8").split("\n"), 1):
+        try:
+            row = json.loads(line or "{}")
+        except ValueError:
+            raise SpoiledFile(file, f"line {number} is no JSON") from None
+        if line and (not isinstance(row, dict) or not isinstance(row.get("prompt"), str)):
+            raise SpoiledFile(file, f"line {number} has no prompt")
+        rows += [row] if line else []
+    return rows
 
 
 def prompts(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from workbench.jobs.runs import list_runs
+from workbench.jobs.runs import list_runs, spoiled_runs
 from workbench.learn.catalogue import METHODS
 from workbench.learn.catalogue.facts import DEMONSTRATIONS
 from workbench.ui.context import Context
@@ -31,7 +31,7 @@ def overview(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         "steps": steps(counts, finished, job),
         "next": next_step(counts, finished, job),
         "job": chip(job) if job else None,
-        "notices": notices(),
+        "notices": notices(context),
     }
 
 
@@ -132,14 +132,14 @@ def next_step(counts: dict[str, int], finished: list[Any], job: Any) -> dict[str
 def chip(job: Any) -> dict[str, Any]:
     """The running job in the header: method, percent, time left."""
     status = job.status
-    share = status.get("step", 0) / max(1, status.get("steps") or 1)
+    share = status.step / max(1, status.steps or 1)
     name = job.method.upper()
     if job.state == "waiting":
         text = f"{name} waits"
     elif job.state == "starting":
         text = f"{name} starting"
     else:
-        left = status.get("eta_s")
+        left = status.eta_s
         text = f"{name} {share:.0%}".replace("%", " %") + (f", {left:.0f} s left" if left is not None else "")
     return {
         "number": job.number,
@@ -150,9 +150,10 @@ def chip(job: Any) -> dict[str, Any]:
     }
 
 
-def notices() -> list[dict[str, Any]]:
-    """What everybody at the page must know: on a Space, that its disk is lost on a restart."""
-    if not os.environ.get("SPACE_ID"):
-        return []
-    text = "This Space forgets everything when it restarts. Take your work with you:"
-    return [{"text": text, "action": "Export everything", "download": "export_all"}]
+def notices(context: Context) -> list[dict[str, Any]]:
+    """What everybody at the page must know: on a Space, that its disk is lost on a restart; runs that cannot be read."""
+    found: list[dict[str, Any]] = [{"text": text} for text in spoiled_runs(context.settings.workspace)]
+    if os.environ.get("SPACE_ID"):
+        text = "This Space forgets everything when it restarts. Take your work with you:"
+        found.append({"text": text, "action": "Export everything", "download": "export_all"})
+    return found

@@ -12,7 +12,7 @@ from workbench.learn.data import MissingData
 from workbench.learn.rewards import sources, verdict
 from workbench.learn.rewards.sources import Term
 from workbench.learn.rewards.verdict import GateResult
-from workbench.processes import read_json
+from workbench.learn.run_files import Gate, read
 from workbench.ui.context import Context, Refused
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def here(context: Context) -> list[Run]:
 def usable(context: Context) -> list[Run]:
     """Reward models and process rewards."""
     every = list_runs(context.settings.workspace)
-    return [r for r in every if r.scorer and not r.active and r.config["model"] == context.settings.model]
+    return [r for r in every if r.scorer and not r.active and r.config.model == context.settings.model]
 
 
 def badge(run: Run) -> dict[str, str] | None:
@@ -72,24 +72,27 @@ def gate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     run = next((r for r in list_runs(context.settings.workspace) if r.number == number), None)
     if run is None or METHODS[run.method].answers:
         raise Refused(f"There is no reward model of run {number}.")
-    found, told = verdict.verdict(run.folder), read_json(run.folder / "gate.json")
+    found = verdict.verdict(run.folder)
+    said = read(Gate, run.folder / "gate.json") if found.level != verdict.UNTESTED else None
     rows = [
         {
-            "check": CHECKS.get(f["check"], f["check"]),
-            "level": f["level"],
-            "words": SIGNS.get(f["level"], f["level"]),
-            "says": f["says"].replace(" -", " −").replace("(-", "(−"),
-            "helps": f["helps"],
+            "check": CHECKS.get(c.check, c.check),
+            "level": c.level,
+            "words": SIGNS.get(c.level, c.level),
+            "says": c.says.replace(" -", " −").replace("(-", "(−"),
+            "helps": c.helps,
         }
-        for f in told.get("findings") or []
+        for c in (said.findings if said else [])
     ]
     return {"level": found.level, "words": SIGNS[found.level], "helps": found.helps, "rows": rows}
 
 
 def rate(found: GateResult) -> str:
     """ "88 % (84 to 91)", "" where it was not tested."""
-    a = found.accuracy
-    return "" if a.get("value") is None else f"{100 * a['value']:.0f} % ({100 * a['low']:.0f} to {100 * a['high']:.0f})"
+    rate = found.accuracy
+    if rate.value is None or rate.low is None or rate.high is None:
+        return ""
+    return f"{100 * rate.value:.0f} % ({100 * rate.low:.0f} to {100 * rate.high:.0f})"
 
 
 def label(run: Run) -> str:
@@ -175,11 +178,9 @@ def model(context: Context, number: Any) -> RewardModel | ProcessRewardModel:
     run = next((r for r in list_runs(context.settings.workspace) if r.number == number), None)
     if run is None or METHODS[run.method].answers:
         raise Refused(f"There is no reward model of run {number}. Choose another one.")
-    if run.config["model"] != context.settings.model:
+    if run.config.model != context.settings.model:
         base = context.settings.model
-        raise Refused(
-            f"Run {number} scores answers of {run.config['model']}; this page runs {base}. Choose another one."
-        )
+        raise Refused(f"Run {number} scores answers of {run.config.model}; this page runs {base}. Choose another one.")
     if run.active or run.scorer is None:
         raise Refused(f"Run {number} has no finished reward model; it is {run.state}. Choose another one.")
     try:

@@ -15,7 +15,7 @@ from typing import Any
 from workbench import settings
 from workbench.jobs import control, prepare
 from workbench.jobs.gold_between import gold_between
-from workbench.jobs.runs import Run, find_run, list_runs
+from workbench.jobs.runs import Run, find_run, list_runs, without_repeats
 from workbench.learn.catalogue import METHODS, PRESETS, SettingError, fields_of, parse
 from workbench.learn.catalogue.facts import STEPS
 from workbench.ui import rewards
@@ -63,7 +63,7 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     every = list_runs(here.workspace)
     counts = {name: prepare.counts(context.store, name, here.model) for name in METHODS}
     starts: list[dict[str, Any]] = [{"run": None, "label": "the base model"}]
-    starts += [{"run": r.number, "label": named(r)} for r in every if r.adapter and r.config["model"] == here.model]
+    starts += [{"run": r.number, "label": named(r)} for r in every if r.adapter and r.config.model == here.model]
     start_from = _start_from(payload, {s["run"] for s in starts})
     needs = prepare.estimate_run(here, method, args)
     raised = getattr(args, "reward", None)  # of methods that raise one
@@ -152,9 +152,9 @@ def watch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         raise Refused(f"There is no run {wanted} any more.")
     found = found or next((r for r in reversed(every) if r.active and r.state != "waiting"), None)
     found = found or next(iter(every), None)
-    stamp = ";".join(f"{r.number}{r.state}{'' if r.active else r.status.get('message', '')}" for r in every)
+    stamp = ";".join(f"{r.number}{r.state}{'' if r.active else r.status.message}" for r in every)
     answer: dict[str, Any] = {"stamp": stamp, "runs": None, "shown": None, "rows": [], "samples": None}
-    answer |= {"from": 0, "next": 0, "samples_next": 0}
+    answer |= {"from": 0, "next": 0, "samples_next": 0, "faults": []}
     answer["live"] = [{"number": r.number, "time": time_text(r)} for r in every if r.active]
     if payload.get("stamp") != stamp:
         answer["runs"] = [brief(r) for r in every]
@@ -162,10 +162,11 @@ def watch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         return answer
     same = payload.get("seen") == found.number
     after, samples_seen = (_cursor(payload.get(k)) if same else 0 for k in ("after", "samples"))
-    rows, end = found.metrics(after)
+    metrics, told = found.metric_lines(after), found.sample_lines()
+    rows, samples = without_repeats(metrics.rows) if after == 0 else metrics.rows, without_repeats(told.rows)
     keys = {k for c in METHODS[found.method].curves for s in c.series for k in (s.key, s.low, s.high, c.n) if k}
-    samples = found.samples()
-    answer |= {"shown": brief(found), "rows": [page_row(r, keys) for r in rows], "from": after, "next": end}
+    answer |= {"shown": brief(found), "rows": [page_row(r, keys) for r in rows], "from": after, "next": metrics.next}
+    answer["faults"] = metrics.faults + told.faults
     if len(samples) != samples_seen:
         answer["samples"] = [{"step": s["step"], "prompt": s["prompt"], "text": s["answer"]} for s in samples]
     return answer | {"samples_next": len(samples)}

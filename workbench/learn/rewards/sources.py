@@ -26,6 +26,7 @@ from workbench.learn.data import MissingData
 from workbench.learn.rewards.files import SCALE
 from workbench.learn.rewards.reward_model import RewardModel
 from workbench.learn.rewards.scoring import load
+from workbench.learn.run_files import base_of
 from workbench.processes import read_json
 from workbench.settings import Settings
 
@@ -84,15 +85,12 @@ def settle(text: str, settings: Settings) -> tuple[str, str]:
     runs = settings.workspace / "runs"
     kinds = [m for m in METHODS.values() if m.scores]  # an answer's reward before one of its steps
     for i, m in enumerate(kinds):
-        folders = [folder for name in (m.name, *m.old_names) for folder in runs.glob(f"[0-9]*-{name}")]
+        folders = [folder for name in (m.name, *m.old_names) for folder in runs.glob(f"[0-9][0-9][0-9][0-9]*-{name}")]
         for folder in sorted(folders, reverse=True):
-            config = read_json(folder / "config.json")
-            if (folder / "adapter" / SCALE).is_file() and config.get("model") == settings.model:
+            if (folder / "adapter" / SCALE).is_file() and base_of(folder) == settings.model:
+                number = int(folder.name[:4])
                 without = "".join(f", and there is no {other.label.lower()}" for other in kinds[:i])
-                return (
-                    f"run:{int(config['number'])}",
-                    f"run {config['number']} is the newest {m.label.lower()}{without}",
-                )
+                return f"run:{number}", f"run {number} is the newest {m.label.lower()}{without}"
     raise MissingData("A reward model has to say what a good answer is. There is none yet: train one first.", "Rank")
 
 

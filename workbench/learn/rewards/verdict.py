@@ -13,7 +13,7 @@ from typing import Any
 
 from workbench.learn.catalogue import TrainArgs
 from workbench.learn.rewards.sources import RewardError, parse, settle
-from workbench.processes import read_json
+from workbench.learn.run_files import Gate, Rate, SpoiledFile, read
 from workbench.settings import Settings
 
 RED, UNTESTED = "red", "untested"
@@ -23,7 +23,7 @@ RED, UNTESTED = "red", "untested"
 class GateResult:
     """What the gate said of a run's reward model. `level` is green, amber, red, or untested without a gate.json.
 
-    `reason` is one or more sentences, `helps` what would help; `accuracy` has "value", "low", "high" and "n";
+    `reason` is one or more sentences, `helps` what would help; `accuracy` has its interval and n;
     `simulated` is how many of the comparisons behind it are by simulated raters.
     """
 
@@ -31,7 +31,7 @@ class GateResult:
     level: str
     reason: str
     helps: str
-    accuracy: dict[str, Any]
+    accuracy: Rate
     simulated: int = 0
 
     @property
@@ -58,12 +58,14 @@ class Distrusted(RewardError):
 
 def verdict(folder: Path) -> GateResult:
     """The verdict on the reward model of a run folder."""
-    gate, number = read_json(folder / "gate.json"), int(folder.name[:4])
-    if gate.get("verdict") not in ("green", "amber", RED):
-        reason = "It never came to its test on held-out comparisons."
-        return GateResult(number, UNTESTED, reason, "Train it to its end, or take another one.", {})
-    simulated = gate.get("simulated") or 0
-    return GateResult(number, gate["verdict"], gate["reason"], gate["helps"], gate.get("accuracy") or {}, simulated)
+    number = int(folder.name[:4])
+    try:
+        gate, reason = read(Gate, folder / "gate.json"), "It never came to its test on held-out comparisons."
+    except SpoiledFile as spoiled:
+        gate, reason = None, f"What its test said cannot be read: {spoiled}."
+    if gate is None:
+        return GateResult(number, UNTESTED, reason, "Train it to its end, or take another one.", Rate())
+    return GateResult(number, gate.verdict, gate.reason, gate.helps, gate.accuracy, gate.simulated)
 
 
 def verdicts(reward: str, workspace: Path) -> list[GateResult]:
