@@ -14,6 +14,7 @@ import pytest
 from tests.small_runs import SMALL, alive, done, figures, launch, pid_of, until, workspace
 from workbench import processes
 from workbench.jobs import control, prepare
+from workbench.jobs.plan import plan_run
 from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn.catalogue import parse, resolve
 from workbench.learn.data import MissingData
@@ -106,7 +107,7 @@ def test_12_a_run_that_cannot_fit_is_refused_with_the_estimate(place, monkeypatc
     with pytest.raises(MemoryError, match=r"needs about 0\.\d GB of memory and 0\.1 GB are free"):
         launch(made, store)
     assert list_runs(made.workspace) == []
-    assert not prepare.estimate_run(made, "sft", parse("sft", SMALL)).fits
+    assert not plan_run(made, store, "sft", parse("sft", SMALL)).estimate.fits
 
 
 def test_40_a_model_that_is_not_here_starts_no_job(place, monkeypatch):

@@ -38,16 +38,21 @@ def rows(store: Store, method: str, model: str = "") -> tuple[list[Row], list[Ro
     m = METHODS[method]
     judged = m.read(store, model)
     train = [r for r in judged if r["split"] == "train"]
-    if not judged:
-        raise MissingData(m.missing, m.source.tab)
-    if not train:
-        raise MissingData(
-            f"All {len(judged)} {m.unit} are for prompts that are held out for testing. Some more are needed.",
-            m.source.tab,
-        )
-    if shortage := m.shortage(train):
-        raise MissingData(shortage, m.source.tab)
+    if (missing := shortfall(method, train, len(judged))) is not None:
+        raise missing
     return train, [r for r in judged if r["split"] == "heldout"]
+
+
+def shortfall(method: str, train: Sequence[Row], n: int) -> MissingData | None:
+    """Why these training rows, of `n` rows in all, do not do; None when they do."""
+    m = METHODS[method]
+    if not n:
+        return MissingData(m.missing, m.source.tab)
+    if not train:
+        text = f"All {n} {m.unit} are for prompts that are held out for testing. Some more are needed."
+        return MissingData(text, m.source.tab)
+    shortage = m.shortage(list(train))
+    return MissingData(shortage, m.source.tab) if shortage else None
 
 
 def counted(method: str, train: Sequence[Row], heldout: Sequence[Row]) -> DataCounts:

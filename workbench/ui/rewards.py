@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from workbench import models
+from workbench.jobs.plan import RewardPlan
 from workbench.jobs.runs import Run, list_runs
 from workbench.learn.catalogue import METHODS, SettingError
 from workbench.learn.data import MissingData
@@ -113,37 +114,28 @@ def label(run: Run) -> str:
     )
 
 
-def choice(context: Context, asked: str, despite: bool) -> dict[str, Any]:
+def choice(context: Context, plan: RewardPlan, despite: bool) -> dict[str, Any]:
     """What a method that raises a reward can be given, what it would take, and what stands in the way.
 
-    `asked` is the setting's text. "value" is the text in force ("" when it makes no sense), "says" the same in words;
-    "error" belongs beside the field, "missing" means that there is no reward model yet; "red" names what only a
-    deliberate click goes past.
+    "value" is the text in force ("" when there is none), "says" the same in words; "error" belongs beside the field,
+    "missing" means that there is no reward model yet; "red" names what only a deliberate click goes past.
     """
     options = [{"value": f"run:{r.number}", "label": label(r)} for r in usable(context)]
     if context.settings.model == "sandbox":
         options.append({"value": "gold", "label": GOLD})
-    made = {"options": options, "value": "", "says": "", "error": "", "missing": "", "red": "", "despite": despite}
-    try:
-        # what is being typed is not run yet: a file is looked into when Start is pressed
-        if asked == sources.NEWEST or not any(t.kind == "file" for t in sources.parse(asked)):
-            chosen, reason = sources.settle(asked, context.settings)
-        else:
-            chosen, reason = asked, "The file is code of yours; it is read when the run starts."
-        bad = [v for v in verdict.verdicts(chosen, context.settings.workspace) if not v.trusted]
-    except MissingData as error:
-        return made | {"missing": str(error)}
-    except sources.RewardError as error:
-        return made | {"error": sentence(error.why if isinstance(error, SettingError) else str(error))}
-    made |= {
-        "value": chosen,
-        "says": " ".join(filter(None, [sentence(reason) or in_words(chosen), _caution(context, chosen)])),
-    }
-    if bad:
-        helps = " ".join(dict.fromkeys(v.helps for v in bad if v.helps))
-        told = " And ".join(replace(v, reason=_one_sentence(v)).words for v in bad)
-        made["red"] = f"{told[0].upper()}{told[1:]} What would help: {helps}"
-    return made
+    offered = {"options": options, "value": "", "says": "", "error": "", "missing": "", "red": "", "despite": despite}
+    if isinstance(plan.problem, MissingData):
+        return offered | {"missing": str(plan.problem)}
+    if plan.problem is not None:
+        why = plan.problem.why if isinstance(plan.problem, SettingError) else str(plan.problem)
+        return offered | {"error": sentence(why)}
+    says = [sentence(plan.reason) or in_words(plan.text), _caution(context, plan.text)]
+    offered |= {"value": plan.text, "says": " ".join(filter(None, says))}
+    if plan.untrusted:
+        helps = " ".join(dict.fromkeys(v.helps for v in plan.untrusted if v.helps))
+        results = " And ".join(replace(v, reason=_one_sentence(v)).words for v in plan.untrusted)
+        offered["red"] = f"{results[0].upper()}{results[1:]} What would help: {helps}"
+    return offered
 
 
 def _caution(context: Context, reward: str) -> str:

@@ -15,9 +15,13 @@ from typing import Any
 from workbench import settings
 from workbench.jobs import control, prepare
 from workbench.jobs.gold_between import gold_between
+from workbench.jobs.plan import Plan, available, plan_run
 from workbench.jobs.runs import Run, find_run, list_runs, without_repeats
 from workbench.learn.catalogue import METHODS, PRESETS, SettingError, fields_of, parse
 from workbench.learn.catalogue.facts import STEPS
+from workbench.learn.data import MissingData
+from workbench.learn.rewards.verdict import Distrusted
+from workbench.learn.run_files import DataCounts
 from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
@@ -61,34 +65,33 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         errors[error.field] = rewards.sentence(error.why)
         args = parse(method, {}, preset)
     every = list_runs(here.workspace)
-    counts = {name: prepare.counts(context.store, name, here.model) for name in METHODS}
     starts: list[dict[str, Any]] = [{"run": None, "label": "the base model"}]
     starts += [{"run": r.number, "label": named(r)} for r in every if r.adapter and r.config.model == here.model]
     start_from = _start_from(payload, {s["run"] for s in starts})
-    needs = prepare.estimate_run(here, method, args)
-    raised = getattr(args, "reward", None)  # of methods that raise one
     despite = payload.get("allow_failed_gate") is True
-    reward = rewards.choice(context, raised, despite) if raised is not None else None
+    made = plan_run(here, context.store, method, args, start_from, despite, being_typed=True)
+    reward = rewards.choice(context, made.reward, despite) if made.reward is not None else None
     if reward and reward["error"]:
         errors["reward"] = reward["error"]
-    problem, missing = _problem(counts[method], method, errors, needs, reward)
+    problem, missing = _problem(made, errors)
+    lines = {name: METHODS[name].line.format(n=available(context.store, name, here.model)[0].n) for name in METHODS}
     active = [r for r in every if r.active]
     flags = ["--allow-failed-gate"] if reward and reward["red"] and despite else []
     return {
-        "lines": {name: METHODS[name].line.format(n=c["n"]).replace("the 0 ", "the ") for name, c in counts.items()},
-        "length": f"{args.steps} steps, {_time_here(needs)}",
-        "data": _data_text(counts[method]),
+        "lines": {name: text.replace("the 0 ", "the ") for name, text in lines.items()},
+        "length": f"{args.steps} steps, {_time_here(made.estimate)}",
+        "data": _data_text(made.data),
         "starts": starts,
-        "memory": {"text": needs.memory, "fits": needs.fits},
+        "memory": {"text": made.estimate.memory, "fits": made.estimate.fits},
         "problem": problem,
         "missing": missing,
-        "simulate": m.source is STEPS and not counts[method]["n"] and here.model == "sandbox",
+        "simulate": m.source is STEPS and not made.data.n and here.model == "sandbox",
         "errors": errors,
         "reward": reward,
         "ready": not problem and not errors and not (reward and reward["red"] and not despite),
         "start": f"Start after run {active[0].number}" if active else "Start",
         "command": prepare.command(here, method, args, start_from, *flags),
-        "has_batch": counts[method]["train"] > 0 and not errors,
+        "has_batch": made.data.train > 0 and not errors,
         "unit": m.unit,
     }
 
@@ -257,32 +260,25 @@ def _time_here(needs: Any) -> str:
     return f"about {about} on this machine"
 
 
-def _data_text(counts: dict[str, Any]) -> str:
-    if not counts["n"]:
-        return f"no {counts['unit']} yet"
-    simulated = f"; {counts['simulated']} from simulated raters" if counts["simulated"] else ""
-    return f"{counts['n']} {counts['unit']}: {counts['train']} to learn from, {counts['heldout']} held out{simulated}"
+def _data_text(counts: DataCounts) -> str:
+    if not counts.n:
+        return f"no {counts.unit} yet"
+    simulated = f"; {counts.simulated} from simulated raters" if counts.simulated else ""
+    return f"{counts.n} {counts.unit}: {counts.train} to learn from, {counts.heldout} held out{simulated}"
 
 
-def _problem(
-    counts: dict[str, Any], method: str, errors: dict[str, str], needs: Any, reward: dict[str, Any] | None
-) -> tuple[str | None, dict[str, Any] | None]:
-    """What keeps Start from working, in words, and the tab that helps."""
-    m = METHODS[method]
-    where: dict[str, Any] = {"tab": m.source.tab.lower(), "label": m.source.link}
-    if m.source.options:
-        where["options"] = dict(m.source.options)
-    if not counts["n"]:
-        return m.missing, where
-    if not counts["train"]:
-        return f"All {counts['n']} {m.unit} are for prompts that are held out for testing. Some more are needed.", where
-    if reward and reward["missing"]:
-        return reward["missing"], {"tab": "train", "options": {"method": "reward"}, "label": "Train one"}
+def _problem(plan: Plan, errors: dict[str, str]) -> tuple[str | None, dict[str, Any] | None]:
+    """What keeps Start from working, in words, and the tab that helps; what stands beside its own field is not here."""
+    source = METHODS[plan.method].source
+    for problem in plan.problems:
+        if plan.reward and problem is plan.reward.problem:
+            if isinstance(problem, MissingData):
+                return str(problem), {"tab": "train", "options": {"method": "reward"}, "label": "Train one"}
+        elif isinstance(problem, MissingData):
+            where: dict[str, Any] = {"tab": source.tab.lower(), "label": source.link}
+            return str(problem), where | ({"options": dict(source.options)} if source.options else {})
+        elif not errors and not isinstance(problem, Distrusted):
+            return str(problem), None
     if errors:
         return f"Correct {len(errors)} setting{'s' if len(errors) > 1 else ''} first.", None
-    if not needs.fits:
-        return (
-            f"This would not fit: it needs about {needs.memory_mb / 1024:.1f} GB of memory. Set a smaller micro batch.",
-            None,
-        )
     return None, None

@@ -7,14 +7,11 @@ click, which is written into the run's config. Imports no torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from workbench.learn.catalogue import TrainArgs
-from workbench.learn.rewards.sources import RewardError, parse, settle
+from workbench.learn.rewards.sources import RewardError, parse
 from workbench.learn.run_files import Gate, Rate, SpoiledFile, read
-from workbench.settings import Settings
 
 RED, UNTESTED = "red", "untested"
 
@@ -82,20 +79,3 @@ def hold(reward: str, workspace: Path, allow_failed_gate: bool) -> list[str]:
     if bad and not allow_failed_gate:
         raise Distrusted(bad)
     return [v.words for v in bad]
-
-
-def settled(
-    args: TrainArgs, settings: Settings, allow_failed_gate: bool
-) -> tuple[TrainArgs, dict[str, str], list[str]]:
-    """(`args` with its reward chosen, the reason by setting, what the person went past); a method without a reward is
-    left alone. Raises what `settle` and `hold` raise."""
-    asked = getattr(args, "reward", None)
-    if asked is None:
-        return args, {}, []
-    chosen, reason = settle(asked, settings)
-    change: dict[str, Any] = {"reward": chosen}
-    return (
-        replace(args, **change),
-        {"reward": reason} if reason else {},
-        hold(chosen, settings.workspace, allow_failed_gate),
-    )
