@@ -213,7 +213,7 @@ def ours(folder: Path, device: str, precision: str | None, seed: int) -> dict[st
     import torch
 
     from workbench import models
-    from workbench.learn.catalogue import PPOArgs
+    from workbench.learn.catalogue.ppo import PPOArgs
     from workbench.learn.engine import adapter
     from workbench.learn.engine.actor_critic import ActorCritic
     from workbench.learn.methods import ppo

@@ -125,8 +125,8 @@ class Trained:
             code = worker.main(run.folder)
         found = find_run(self.settings.workspace, run.number)
         if code:
-            raise RuntimeError(f"{found.status.get('message')} See {run.folder / 'log.txt'}")
-        return ProcessRewardModel(models.load("sandbox"), run.folder), found.result["train_seconds"]
+            raise RuntimeError(f"{found.status.message} See {run.folder / 'log.txt'}")
+        return ProcessRewardModel(models.load("sandbox"), run.folder), found.result.train_seconds
 
 
 class Tested:

@@ -29,7 +29,7 @@ def text() -> str:
     lines = [
         "# Settings of the training methods",
         "",
-        "Written by `python docs/write_settings.py` from the dataclasses in `workbench/learn/fields.py`, which also make the",
+        "Written by `python docs/write_settings.py` from the dataclasses in `workbench/learn/catalogue`, which also make the",
         "page's form, the command line's `--set NAME=VALUE` and the config that a run saves. \"chosen\" is decided for the",
         "model at hand; the run's config says what was chosen and why.",
     ]

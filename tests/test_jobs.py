@@ -14,10 +14,12 @@ import pytest
 from tests.small_runs import SMALL, alive, done, figures, launch, pid_of, until, workspace
 from workbench import processes
 from workbench.jobs import control, prepare
+from workbench.jobs.plan import plan_run
 from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn.catalogue import parse, resolve
 from workbench.learn.data import MissingData
 from workbench.learn.engine import checkpoints
+from workbench.learn.run_files import RunConfig, RunStatus
 from workbench.settings import load
 from workbench.store import Store
 
@@ -105,7 +107,7 @@ def test_12_a_run_that_cannot_fit_is_refused_with_the_estimate(place, monkeypatc
     with pytest.raises(MemoryError, match=r"needs about 0\.\d GB of memory and 0\.1 GB are free"):
         launch(made, store)
     assert list_runs(made.workspace) == []
-    assert not prepare.estimate_run(made, "sft", parse("sft", SMALL)).fits
+    assert not plan_run(made, store, "sft", parse("sft", SMALL)).estimate.fits
 
 
 def test_40_a_model_that_is_not_here_starts_no_job(place, monkeypatch):
@@ -140,7 +142,7 @@ def test_10_another_process_with_our_pid_is_left_alone(place):
     stranger = subprocess.Popen(["sleep", "60"])
     try:
         processes.write_status(run.folder, state="running", pid=stranger.pid, pid_start="earlier-life:1", step=3)
-        stopped = control.stop(made, Run(run.number, run.folder, run.config, {"state": "running"}, None))
+        stopped = control.stop(made, Run(run.number, run.folder, run.config, RunStatus(state="running"), None))
         assert stopped.state == "interrupted"
         assert stopped.status["message"] == "Run 1 was interrupted at step 3."
         assert stranger.poll() is None
@@ -159,7 +161,8 @@ def test_metrics_skip_a_torn_line_and_what_a_resume_made_again(tmp_path):
         '{"step": 3',
     ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
-    run = Run(1, tmp_path, {"method": "sft"}, {}, None)
+    config = RunConfig(number=1, method="sft", model="sandbox", args={})
+    run = Run(1, tmp_path, config, RunStatus(), None)
     assert run.metrics() == ([{"step": 1, "a": 1}, {"step": 2, "a": 3}], 5)
     assert run.metrics(4) == ([{"step": 2, "a": 3}], 5)
 

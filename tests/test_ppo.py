@@ -10,7 +10,7 @@ from tests import small_runs, tiny_model
 from workbench import models
 from workbench.jobs import control, prepare
 from workbench.jobs.runs import find_run
-from workbench.learn.catalogue import PPOArgs
+from workbench.learn.catalogue.ppo import PPOArgs
 from workbench.learn.engine import actor_critic
 from workbench.learn.engine.actor_critic import POLICY, ActorCritic, Rows
 from workbench.learn.engine.adapter import frozen_hash
@@ -364,9 +364,9 @@ def test_a_run_tells_all_and_leaves_an_adapter(place):
     rows = small_runs.figures(run)
     told = [row for row in rows if "reward" in row]
     assert [row["step"] for row in told] == [1, 2, 3, 4, 5, 6]
-    from workbench.learn.curves import CURVES
+    from workbench.learn.catalogue import METHODS
 
-    keys = {s.key for c in CURVES["ppo"] if not c.sandbox for s in c.series}
+    keys = {s.key for c in METHODS["ppo"].curves if not c.sandbox for s in c.series}
     assert keys <= {key for row in rows for key in row}
     assert run.samples() and run.adapter is not None
     model = models.load(made.model)

@@ -152,7 +152,14 @@ def _file(context: Context, voice: Voice, asked: list[str]) -> Path:
 
 
 def _read(context: Context, voice: Voice, asked: list[str]) -> list[dict[str, Any]]:
-    return read_json(_file(context, voice, asked)).get("answers", [])
+    """Answers that are kept; none where the file was spoiled, since they can be asked for again."""
+    answers = read_json(_file(context, voice, asked)).get("answers", [])
+    return answers if isinstance(answers, list) and all(map(_usable, answers)) else []
+
+
+def _usable(answer: Any) -> bool:
+    keys = {"tokens": int | float, "kl": int | float, "gold": int | float | None, "text": str}
+    return isinstance(answer, dict) and all(isinstance(answer.get(key), kind) for key, kind in keys.items())
 
 
 def _write(context: Context, voice: Voice, asked: list[str], answers: list[dict[str, Any]]) -> None:

@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from workbench.learn.catalogue import SettingError
+
 
 def one_gpu() -> None:
     """Let this process see one GPU of several: Trainer would spread every batch over all, and so multiply it.
@@ -42,9 +44,9 @@ class ProcessGroup:
             dist.destroy_process_group()
 
     def share(self, n: int) -> range:
-        """Which of `n` rows are this process's. Raises ValueError when they cannot be shared evenly."""
+        """Which of `n` rows are this process's. Raises SettingError when they cannot be shared evenly."""
         if n % self.size:
-            raise ValueError(f"--set batch_size={n}: must be a multiple of the {self.size} processes")
+            raise SettingError("batch_size", n, f"must be a multiple of the {self.size} processes")
         each = n // self.size
         return range(self.rank * each, (self.rank + 1) * each)
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import settings
@@ -133,12 +134,22 @@ def _base_golds(work: Work, prompts: list[str]) -> list[float]:
         [prompts, asdict(work.sampling), [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in weights]]
     )
     file = work.folder.parent / f".base-{blake2b(asked.encode(), digest_size=8).hexdigest()}.json"
-    if file.is_file():
-        return json.loads(file.read_text("utf-8"))
+    if file.is_file() and (kept := _kept_golds(file, len(prompts))):
+        return kept
     found = gold_evaluation.evaluate(work.model, prompts, work.sampling, should_stop=work.alive)
     golds = [a.gold for a in found.answers]
     write_atomic(file, json.dumps(golds))
     return golds
+
+
+def _kept_golds(file: Path, n: int) -> list[float] | None:
+    """The numbers in the file, None when they are not n of them: they can be measured again."""
+    try:
+        golds = json.loads(file.read_text("utf-8"))
+    except ValueError:
+        return None
+    usable = isinstance(golds, list) and len(golds) == n and all(isinstance(g, int | float) for g in golds)
+    return golds if usable else None
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:

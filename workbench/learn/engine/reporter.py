@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from workbench.learn.run_files import RunStatus
 from workbench.processes import read_json, write_atomic
 
 LOADING_SECONDS = 1800.0  # a large model may have to be downloaded first
@@ -41,6 +42,8 @@ class Reporter:
 
     def status(self, now: bool = True, **changes: Any) -> None:
         """Change status.json; without `now` at most five times a second, so that fast steps are not slowed."""
+        if unknown := changes.keys() - RunStatus.model_fields.keys():
+            raise TypeError(f"status.json has no {', '.join(sorted(unknown))}")
         with self._lock:
             self._status |= changes
             if now or time.monotonic() - self._written > 0.2:

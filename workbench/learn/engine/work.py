@@ -20,6 +20,7 @@ from workbench.learn.catalogue import TrainArgs, parse
 from workbench.learn.engine import checkpoints
 from workbench.learn.engine.adapter import POLICY, START, frozen_hash, with_adapter
 from workbench.learn.engine.reporter import Reporter
+from workbench.learn.run_files import RunConfig
 from workbench.records import Sampling
 
 
@@ -28,7 +29,7 @@ class Work:
     """One run in its process: its folder and settings, the model with the adapter to train, the data, the reporter."""
 
     folder: Path
-    config: dict[str, Any]
+    config: RunConfig
     args: Any
     report: Reporter
     model: models.Model

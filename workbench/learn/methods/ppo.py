@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from workbench.learn import data
-from workbench.learn.catalogue import PPOArgs
+from workbench.learn.catalogue.ppo import PPOArgs
 from workbench.learn.engine import adapter, checkpoints, evaluation, losses, roofline
 from workbench.learn.engine.actor_critic import ActorCritic, Chunk, Rows, at_tokens, to_matrix
 from workbench.learn.engine.adapter import POLICY
