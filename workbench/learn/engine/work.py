@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from peft import PeftModel
@@ -22,6 +22,8 @@ from workbench.learn.engine.adapter import POLICY, START, frozen_hash, with_adap
 from workbench.learn.engine.reporter import Reporter
 from workbench.learn.run_files import RunConfig
 from workbench.records import Sampling
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -77,9 +79,18 @@ class Work:
         return Sampling(temperature=a.temperature, max_new_tokens=a.max_new_tokens, seed=a.seed)
 
     def alive(self) -> bool:
-        """For `should_stop` of a generation: tell the watchdog that it goes on, and let it."""
+        """A sign of life for the watchdog; False, so that a generation can have it as its `should_stop`."""
         self.report.alive()
         return False
+
+    def patiently(self, call: Callable[..., T]) -> Callable[..., T]:
+        """`call` with the watchdog's patience, for what cannot tell of itself: a person's reward function, say."""
+
+        def patient(*given: Any) -> T:
+            with self.report.patience():
+                return call(*given)
+
+        return patient
 
     def _find_checkpoint(self) -> None:
         found, notices = checkpoints.newest(self.folder / "checkpoints")

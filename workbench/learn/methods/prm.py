@@ -76,7 +76,8 @@ def best_of_n(work: Work) -> dict[str, Any]:
     from workbench.measure.best_of_n import on_word_problems
 
     rewards = ProcessRewardModel(work.model, work.folder)
-    return on_word_problems(work.model, rewards.score, work.args.final_prompts, should_stop=work.alive)
+    reward = work.patiently(rewards.score)
+    return on_word_problems(work.model, reward, work.args.final_prompts, should_stop=work.alive)
 
 
 # What it learns from

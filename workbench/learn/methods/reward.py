@@ -101,9 +101,7 @@ def score_texts(work: Work, prompts: Sequence[str], answers: Sequence[str]) -> l
     ids = [
         fit(prompt_ids(tokenizer, p), answer_ids(tokenizer, a), limit) for p, a in zip(prompts, answers, strict=True)
     ]
-    found = scores_of(work, ids)
-    work.report.alive()
-    return found
+    return scores_of(work, ids)
 
 
 def scale_of(scores: Sequence[float]) -> dict[str, float]:
@@ -260,6 +258,7 @@ def scores_of(work: Work, answers: Sequence[Sequence[int]], batch_size: int = 64
         ids, mask = padded([answers[i] for i in rows], 0)
         for i, value in zip(rows, run(work, work.peft, ids.to(device), mask.to(device)).tolist(), strict=True):
             result[i] = value
+        work.report.alive()
     work.peft.train(was_training)
     return result
 
