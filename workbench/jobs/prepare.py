@@ -8,7 +8,7 @@ import shlex
 import shutil
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,8 +20,9 @@ from workbench.jobs.estimate import Estimate, estimate
 from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn import data
 from workbench.learn.catalogue import METHODS, PRESETS, TrainArgs, parse, resolve
+from workbench.learn.examples import Limits, check_some_left
 from workbench.learn.rewards import verdict
-from workbench.processes import locked
+from workbench.processes import locked, read_json
 from workbench.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ def estimate_run(settings: Settings, method: str, args: TrainArgs) -> Estimate:
 
 def first_batch(settings: Settings, store: Store, method: str, args: TrainArgs) -> list[dict[str, Any]]:
     """The first batch as the model would see it, see learn.data.first_batch. Loads the tokenizer, not the model."""
-    from workbench.models import tokenizer
+    from workbench.models import context, tokenizer
 
-    return data.first_batch(tokenizer(settings.model), method, data.rows(store, method, settings.model)[0], args)
+    train, _ = data.rows(store, method, settings.model)
+    return data.first_batch(tokenizer(settings.model), method, train, args, context(settings.model))
 
 
 def preset_of(method: str, args: TrainArgs) -> str:
@@ -81,16 +83,21 @@ def prepare_run(
 ) -> Run:
     """Freeze data and settings into a new run folder, complete before it is seen under its name.
 
-    Raises MissingData when there is nothing to learn from, ValueError for a start that is no finished run of this
-    model, MemoryError with the estimate when the run would not fit, FileNotFoundError for a model that is not here, and
-    trust.Distrusted for a reward model whose verdict is red or missing, unless `allow_failed_gate`.
+    Raises MissingData when there is nothing to learn from, NothingToLearn when all of it would be left out, ValueError
+    for a start that is no finished run of this model, MemoryError with the estimate when the run would not fit,
+    FileNotFoundError for a model that is not here, and verdict.Distrusted for a reward model whose verdict is red or missing, unless `allow_failed_gate`.
     """
     preset = preset_of(method, args)
     train, heldout = data.rows(store, method, settings.model)
     given, (args, reasons) = args, resolve(method, args, _model_size(settings.model))
     args, why, despite = verdict.settled(args, settings, allow_failed_gate)
     reasons |= why
-    _check_parent(settings, start_from)
+    parent = _parent(settings, start_from)
+    notices: list[str] = []
+    if parent is not None and parent.adapter is not None:
+        args, inherited, notices = _as_in_start(args, parent.number, parent.adapter)
+        reasons |= inherited
+    _check_some_left(settings.model, method, train, args)
     needs = estimate(settings.model, method, args, ())
     if not needs.fits:
         raise MemoryError(
@@ -103,6 +110,7 @@ def prepare_run(
         fresh = folder / f".new.{os.getpid()}.{threading.get_ident()}"
         shutil.rmtree(fresh, ignore_errors=True)
         digest = data.freeze(fresh / "data", train, heldout, prompts)
+        start = data.freeze_start(parent.adapter, fresh / data.START) if parent and parent.adapter else None
         wanted = {"method": method, "model": settings.model, "parent": start_from, "args": asdict(args)}
         before = list_runs(settings.workspace)
         if before and before[0].active and _just_asked(before[0], wanted, digest):
@@ -113,6 +121,7 @@ def prepare_run(
         simulated = sum(bool(r.get("simulated")) for r in train + heldout)
         config = wanted | {
             "number": number,
+            "start": start,
             "preset": preset,
             "reasons": reasons,
             "data": split | {"simulated": simulated, "unit": METHODS[method].unit, "hash": digest},
@@ -123,7 +132,7 @@ def prepare_run(
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         (fresh / "config.json").write_text(json.dumps(config, indent=1), "utf-8")
-        status = {"state": "waiting", "step": 0, "steps": args.steps, "message": "", "pid": None}
+        status = {"state": "waiting", "step": 0, "steps": args.steps, "message": "", "pid": None, "notices": notices}
         (fresh / "status.json").write_text(json.dumps(status | {"prepared": time.time()}), "utf-8")
         (fresh / "README.md").write_text(card.write(config), "utf-8")
         fresh.rename(folder / f"{number:04d}-{method}")
@@ -139,9 +148,9 @@ def _model_size(model: str) -> int | None:
     return _settings.parameters(model)
 
 
-def _check_parent(settings: Settings, start_from: int | None) -> None:
+def _parent(settings: Settings, start_from: int | None) -> Run | None:
     if start_from is None:
-        return
+        return None
     parent = find_run(settings.workspace, start_from)
     if parent.config["model"] != settings.model:
         raise ValueError(
@@ -149,6 +158,33 @@ def _check_parent(settings: Settings, start_from: int | None) -> None:
         )
     if parent.adapter is None:
         raise ValueError(f"Run {start_from} has no trained model to start from; it is {parent.state}.")
+    return parent
+
+
+LORA = {"lora_rank": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}  # our names -> PEFT's
+
+
+def _as_in_start(args: TrainArgs, number: int, folder: Path) -> tuple[TrainArgs, dict[str, str], list[str]]:
+    """`args` with rank, alpha and dropout of the adapter in `folder`, of the run of that number, which training goes on
+    with; reasons and notices where they are not what was asked for."""
+    adapter = read_json(folder / "adapter_config.json")
+    shape = {ours: adapter[theirs] for ours, theirs in LORA.items()}
+    differing = [name for name, value in shape.items() if value != getattr(args, name)]
+    notices = [
+        f"{name} is {shape[name]:g}, as in run {number} where this run starts, not {getattr(args, name):g} as set."
+        for name in differing
+    ]
+    return replace(args, **shape), dict.fromkeys(differing, f"as in run {number}, the start"), notices
+
+
+def _check_some_left(model: str, method: str, train: list[data.Row], args: TrainArgs) -> None:
+    """Raise NothingToLearn before a run is made of rows that its job would all leave out. A model that has still to be
+    downloaded is left to the job."""
+    if _settings.model_folder(model) is None:
+        return
+    from workbench.models import context, tokenizer
+
+    check_some_left(tokenizer(model), method, train, Limits.of(args, context(model)))
 
 
 def _just_asked(newest: Run, wanted: dict[str, Any], digest: str) -> bool:

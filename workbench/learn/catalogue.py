@@ -235,9 +235,7 @@ def check(args: TrainArgs) -> None:
             f"--set answers_per_prompt={args.answers_per_prompt}: must divide batch_size, which is {args.batch_size}, evenly"
         )
     if isinstance(args, KTOArgs) and 1 in (args.batch_size, args.micro_batch):
-        raise ValueError(
-            "--set micro_batch=1: KTO measures its distance between examples, so it needs 2 or more at once"
-        )
+        raise ValueError("--set micro_batch=1: KTO's trainer takes 2 or more answers at once")
     if getattr(args, "minibatches", 1) > 1 and args.batch_size % getattr(args, "minibatches", 1):
         raise ValueError(f"--set minibatches: must divide batch_size, which is {args.batch_size}, evenly")
     if getattr(args, "loss", "") == "robust" and getattr(args, "label_smoothing", 0.0) == 0.0:
