@@ -93,8 +93,8 @@ def test_heldout_loss_is_the_cross_entropy_of_the_model(opened):
     got = sft.heldout_loss(work, 0)["heldout_loss"]
     total, count = 0.0, 0
     for row in work.heldout:
-        start = data.prompt_ids(work.model.tokenizer, row["prompt"])
-        end = data.answer_ids(work.model.tokenizer, row["completion"])
+        start = work.model.prompt_ids(row["prompt"])
+        end = work.model.answer_ids(row["completion"])
         with torch.no_grad():
             logits = work.model.hf(torch.tensor([start + end])).logits[0]
         logps = logits.log_softmax(-1)[len(start) - 1 : -1]

@@ -12,7 +12,9 @@ from typing import Any
 
 from workbench.jobs import card, control
 from workbench.jobs.runs import Run, find_run, list_runs, read_run
+from workbench.learn import data
 from workbench.learn.engine.reporter import NotFinite, Reporter, Silent
+from workbench.learn.examples import NothingToLearn
 from workbench.learn.run_files import RunResult
 from workbench.memory import peak_mb
 from workbench.processes import identity, locked, write_atomic, write_status
@@ -96,6 +98,8 @@ def _ending(report: Reporter, result: RunResult) -> dict[str, Any]:
 def explain(run: Run, step: int, error: Exception) -> str:
     """What happened, what is safe, what to do: for the page."""
     args = run.config.args
+    if isinstance(error, NothingToLearn | data.ChangedStart | data.ChangedTokens):
+        return f"Run {run.number} cannot train: {error}"
     if isinstance(error, NotFinite):
         why, advice = str(error), f"Try a smaller learning rate than {args['learning_rate']:g}."
     elif isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):

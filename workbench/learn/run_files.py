@@ -65,6 +65,8 @@ class RunConfig(Stored):
     method: str
     model: str
     parent: int | None = None
+    start: str | None = None
+    """Hash of the copy of the parent's adapter, None in folders made before it was copied."""
     args: dict[str, Any]
     """Every setting of the method, resolved."""
     preset: str = "own settings"

@@ -8,6 +8,7 @@ from workbench.models.base import (
     ModelError,
     Turns,
     available,
+    context,
     load,
     loaded,
     progress,
@@ -15,4 +16,4 @@ from workbench.models.base import (
     tokenizer,
 )
 
-__all__ = ["Model", "ModelError", "Turns", "available", "load", "loaded", "progress", "shared", "tokenizer"]
+__all__ = ["Model", "ModelError", "Turns", "available", "context", "load", "loaded", "progress", "shared", "tokenizer"]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import settings
+from workbench.models import tokens
 
 # What a model without a chat template of its own is spoken to with; trained on by SFT as well, so it must not change.
 PLAIN_TEMPLATE = (
@@ -126,12 +127,15 @@ class Model:
     @property
     def context(self) -> int:
         """The most tokens, prompt and answer together, that the model was built for."""
-        return getattr(self.hf.config, "max_position_embeddings", None) or 2048
+        return _context_of(self.hf.config)
 
     def prompt_ids(self, text: str) -> list[int]:
         """Token ids of a prompt as the chat template frames it, up to where the answer begins."""
-        messages = [{"role": "user", "content": text}]
-        return self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        return tokens.prompt_ids(self.tokenizer, text)
+
+    def answer_ids(self, text: str) -> list[int]:
+        """Token ids of an answer, the end token included."""
+        return tokens.answer_ids(self.tokenizer, text)
 
     def attach(self, folder: str | Path) -> str:
         """Load the LoRA adapter of a run folder (or of an adapter's own folder) once; return its name.
@@ -225,6 +229,21 @@ def tokenizer(name: str) -> Any:
         return _frame(_cached_or_fetched(AutoTokenizer, str(_path(name))))
     except (OSError, ValueError) as error:
         raise _explain(name, error) from error
+
+
+def context(name: str) -> int:
+    """The most tokens, prompt and answer together, that the model was built for: `Model.context`, from its config alone.
+    Raises ModelError."""
+    from transformers import AutoConfig
+
+    try:
+        return _context_of(_cached_or_fetched(AutoConfig, str(_path(name))))
+    except (OSError, ValueError) as error:
+        raise _explain(name, error) from error
+
+
+def _context_of(config: Any) -> int:
+    return getattr(config.get_text_config(), "max_position_embeddings", None) or 2048
 
 
 def _frame(tokenizer: Any) -> Any:

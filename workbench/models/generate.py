@@ -139,7 +139,7 @@ def nucleus(probs: Tensor, top_p: float) -> Tensor:
 
 def logprobs(
     model: Model,
-    prompts: Sequence[str],
+    prompts: Sequence[str] | Sequence[Sequence[int]],
     answers: Sequence[str] | Sequence[Sequence[int]],
     adapter: str | None = None,
     strength: float = 1.0,
@@ -149,14 +149,14 @@ def logprobs(
 ) -> list[list[float]]:
     """Log-probabilities, in nats, of every token of given answers under one model; one list per answer.
 
-    An answer given as text is tokenized and closed with the end token; one given as token ids is taken as it is.
-    `on_batch()` is called after every batch.
+    A prompt given as text is framed by the chat template, an answer given as text is closed with the end token; what is
+    given as token ids is taken as it is. `on_batch()` is called after every batch.
     """
     if len(prompts) != len(answers):
         raise ValueError(f"{len(prompts)} prompts, but {len(answers)} answers")
     voice = _voices(model, 1, [adapter], strength)[0]
-    starts = [model.prompt_ids(prompt) for prompt in prompts]
-    ends = [answer_ids(model, answer) if isinstance(answer, str) else list(answer) for answer in answers]
+    starts = [model.prompt_ids(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+    ends = [model.answer_ids(answer) if isinstance(answer, str) else list(answer) for answer in answers]
     result: list[list[float]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(starts[i]) + len(ends[i]))
     longest = max((len(a) + len(b) for a, b in zip(starts, ends, strict=True)), default=1)
@@ -170,11 +170,6 @@ def logprobs(
         if on_batch:
             on_batch()
     return result
-
-
-def answer_ids(model: Model, text: str) -> list[int]:
-    """Token ids of an answer, the end token included."""
-    return [*model.tokenizer(text, add_special_tokens=False)["input_ids"], model.tokenizer.eos_token_id]
 
 
 @torch.inference_mode()

@@ -144,9 +144,7 @@ def _loading(context: Context) -> str:
 
 
 def _check_length(reward: RewardModel | ProcessRewardModel, prompt: str, answer: str) -> None:
-    from workbench.models.generate import answer_ids
-
     model = reward.model
-    n = len(model.prompt_ids(prompt)) + len(answer_ids(model, answer))
+    n = len(model.prompt_ids(prompt)) + len(model.answer_ids(answer))
     if n > model.context:
         raise Refused(f"Prompt and answer have {n} tokens; {model.name} reads {model.context}. Shorten one of them.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import settings
 from workbench.intervals import UNIT, mean_ci
-from workbench.learn import data
+from workbench.learn import data, examples
 from workbench.learn.engine.adapter import POLICY, frozen_hash, save_adapter
 from workbench.models import generate
 from workbench.processes import write_atomic
@@ -83,13 +83,13 @@ def named(key: str, value: float, low: float, high: float, n: int) -> dict[str, 
 
 
 def answer_logprobs(work: Work, rows: Sequence[data.Row], key: str, adapter: str | None) -> list[list[float]]:
-    """Log-probabilities of the answers `rows[i][key]`, cut to max_tokens as in training; one list per answer."""
-    tokenizer = work.model.tokenizer
-    prompts = [r["prompt"] for r in rows]
-    room = [work.args.max_tokens - len(data.prompt_ids(tokenizer, p)) for p in prompts]
-    ids = [data.answer_ids(tokenizer, r[key])[: max(1, n)] for r, n in zip(rows, room, strict=True)]
+    """Log-probabilities of the answers `rows[i][key]`, cut as in training; one list per answer."""
+    encoded, _ = examples.examples(work.model.tokenizer, work.method, rows, work.limits)
+    prompts, answers = [one.prompt for one in encoded], [one.answers[key] for one in encoded]
     size = work.args.micro_batch or work.args.batch_size
-    return generate.logprobs(work.model, prompts, ids, adapter=adapter, batch_size=max(size, 16), on_batch=work.alive)
+    return generate.logprobs(
+        work.model, prompts, answers, adapter=adapter, batch_size=max(size, 16), on_batch=work.alive
+    )
 
 
 def finish(work: Work) -> dict[str, Any]:

@@ -47,6 +47,8 @@ class Tracked:
     work: Work
     bad = False  # this step gave no valid number
     bad_in_a_row = 0
+    idle = ""  # why there is nothing to learn from in this step: it makes no update then
+    idle_steps = 0
 
     def track(self, work: Work, method_metrics: Metrics) -> None:
         self.work = work
@@ -152,7 +154,7 @@ class Teller(TrainerCallback):
         self.work.report.status(state="running", step=state.global_step, steps=steps, message="")
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.trainer.bad:
+        if self.trainer.bad or self.trainer.idle:
             for weight in self.work.peft.parameters():
                 weight.grad = None  # the optimizer then leaves weights and moments alone
 
@@ -169,6 +171,7 @@ class Teller(TrainerCallback):
             self.trainer.bad_in_a_row = 0
             report.metrics(step, **{ours: logs[name] for name, ours in LOGGED.items() if name in logs})
             print(f"step {step}  loss {logs['loss']:.4f}  learning rate {logs['learning_rate']:.3g}", flush=True)
+        self._tell_idle(step)
         steps, a = work.args.steps, work.args
         last, stopping = step == steps, report.wants_stop()
         per_step = (time.monotonic() - self.began) / max(1, step - work.first_step)
@@ -181,6 +184,12 @@ class Teller(TrainerCallback):
         if stopping:
             control.should_training_stop = True
         self.looked += time.monotonic() - began
+
+    def _tell_idle(self, step: int) -> None:
+        if self.trainer.idle and not self.trainer.idle_steps:  # once: a reward may stay so for all steps
+            self.work.report.notice(f"Step {step} made no update: {self.trainer.idle}")
+        self.trainer.idle_steps += bool(self.trainer.idle)
+        self.trainer.idle = ""
 
     def _reject(self, step: int) -> None:
         self.work.report.metrics(step, rejected=True)
@@ -195,6 +204,8 @@ def run(trainer: Any, work: Work, method_metrics: Metrics) -> dict[str, Any]:
     """Train from the start or from the checkpoint, and return the result of the run."""
     trainer.track(work, method_metrics)
     trainer.train(resume_from_checkpoint=str(work.resume_from) if work.resume_from else None)
+    if trainer.idle_steps > 1:
+        work.report.notice(f"{trainer.idle_steps} steps made no update, all for this reason.")
     return evaluation.finish(work)
 
 

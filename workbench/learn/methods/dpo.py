@@ -46,19 +46,14 @@ def train(work: Work) -> dict[str, Any]:
 
 
 def rows(work: Work) -> Dataset:
-    """Every pair in the order of training: `prompt_ids`, `chosen_ids`, `rejected_ids`, cut to max_tokens."""
-    tokenizer, a = work.model.tokenizer, work.args
-    made = []
-    for row in work.train:
-        start = data.prompt_ids(tokenizer, row["prompt"])[: a.max_tokens - 1]
-        made.append(
-            {
-                "prompt_ids": start,
-                "chosen_ids": data.answer_ids(tokenizer, row["chosen"]),
-                "rejected_ids": data.answer_ids(tokenizer, row["rejected"]),
-            }
-        )
-    return Dataset.from_list(made).select(data.order(work.train, a.steps * a.batch_size, a.seed))
+    """Every pair in the order of training: `prompt_ids`, `chosen_ids`, `rejected_ids`."""
+    rows = [
+        {"prompt_ids": one.prompt, "chosen_ids": one.answers["chosen"], "rejected_ids": one.answers["rejected"]}
+        for one in work.examples
+    ]
+    return Dataset.from_list(rows).select(
+        data.order(work.train, work.args.steps * work.args.batch_size, work.args.seed)
+    )
 
 
 class HeldOut:

@@ -107,7 +107,7 @@ class PPO:
         a, model = self.a, self.actor.model
         sampling = Sampling(temperature=a.temperature, max_new_tokens=a.max_new_tokens, seed=a.seed)
         mine = self.group.share(len(prompts))
-        seeds = [(a.seed << 44) + (step << 20) + row for row in mine]
+        seeds = [data.row_seed(a.seed, step, row) for row in mine]
         prompts = [prompts[row] for row in mine]
         found = generate.generate(
             model, prompts, sampling, [POLICY] * len(prompts), should_stop=self.actor.alive, seeds=seeds

@@ -33,12 +33,16 @@ def train(work: Work) -> dict[str, Any]:
 
 def rows(work: Work) -> Dataset:
     """Every example in the order of training: `input_ids`, and `labels` that leave out (-100) the prompt."""
-    tokenizer, limit, a = work.model.tokenizer, work.args.max_tokens, work.args
-    made = []
-    for row in work.train:
-        start, end = data.prompt_ids(tokenizer, row["prompt"]), data.answer_ids(tokenizer, row["completion"])
-        made.append({"input_ids": (start + end)[:limit], "labels": ([-100] * len(start) + end)[:limit]})
-    return Dataset.from_list(made).select(data.order(work.train, a.steps * a.batch_size, a.seed))
+    rows = [
+        {
+            "input_ids": one.prompt + one.answers["completion"],
+            "labels": [-100] * len(one.prompt) + one.answers["completion"],
+        }
+        for one in work.examples
+    ]
+    return Dataset.from_list(rows).select(
+        data.order(work.train, work.args.steps * work.args.batch_size, work.args.seed)
+    )
 
 
 def heldout_loss(work: Work, step: int) -> dict[str, Any]:

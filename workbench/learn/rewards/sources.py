@@ -140,11 +140,10 @@ def _source(term: Term, runs: Path, model: Any, actor: Any) -> Reward:
 def _read_by(actor: Any, rewards: Any) -> Reward:
     """The reward model's scores, computed by the forward that trains: the same arithmetic, a third of the time."""
     from workbench.learn.engine.actor_critic import Rows
-    from workbench.models.generate import answer_ids
 
     def score(prompts: list[str], responses: list[str]) -> list[float]:
         model = rewards.model
-        rows = Rows([model.prompt_ids(p) for p in prompts], [answer_ids(model, r) for r in responses])
+        rows = Rows([model.prompt_ids(p) for p in prompts], [model.answer_ids(r) for r in responses])
         raw = actor.ends(rewards.adapter, rows) @ rewards.weight[0] + rewards.bias
         return ((raw - rewards.mean) / rewards.std).tolist()
 
