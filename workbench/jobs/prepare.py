@@ -21,6 +21,7 @@ from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn import data
 from workbench.learn.catalogue import METHODS, PRESETS, TrainArgs, parse, resolve
 from workbench.learn.rewards import verdict
+from workbench.models import origin
 from workbench.processes import locked
 from workbench.settings import Settings
 
@@ -81,7 +82,8 @@ def prepare_run(
 ) -> Run:
     """Freeze data and settings into a new run folder, complete before it is seen under its name.
 
-    Raises MissingData when there is nothing to learn from, ValueError for a start that is no finished run of this
+    Raises MissingData when there is nothing to learn from, ModelError for a model that cannot be trained (see
+    learn.dry_run), ValueError for a start that is no finished run of this
     model, MemoryError with the estimate when the run would not fit, FileNotFoundError for a model that is not here, and
     trust.Distrusted for a reward model whose verdict is red or missing, unless `allow_failed_gate`.
     """
@@ -103,7 +105,7 @@ def prepare_run(
         fresh = folder / f".new.{os.getpid()}.{threading.get_ident()}"
         shutil.rmtree(fresh, ignore_errors=True)
         digest = data.freeze(fresh / "data", train, heldout, prompts)
-        wanted = {"method": method, "model": settings.model, "parent": start_from, "args": asdict(args)}
+        wanted = {"method": method, **origin.of(settings.model), "parent": start_from, "args": asdict(args)}
         before = list_runs(settings.workspace)
         if before and before[0].active and _just_asked(before[0], wanted, digest):
             shutil.rmtree(fresh)
@@ -143,10 +145,8 @@ def _check_parent(settings: Settings, start_from: int | None) -> None:
     if start_from is None:
         return
     parent = find_run(settings.workspace, start_from)
-    if parent.config["model"] != settings.model:
-        raise ValueError(
-            f"Run {start_from} trained {parent.config['model']}, not {settings.model}: it is no start here."
-        )
+    if different := origin.difference(parent.config, settings.model):
+        raise ValueError(f"Run {start_from} {different}: it is no start here.")
     if parent.adapter is None:
         raise ValueError(f"Run {start_from} has no trained model to start from; it is {parent.state}.")
 

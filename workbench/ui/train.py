@@ -20,6 +20,7 @@ from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn.catalogue import METHODS, PRESETS, fields_of, parse
 from workbench.learn.curves import CURVES
 from workbench.learn.data import MissingData
+from workbench.models import origin
 from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
@@ -66,7 +67,7 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     every = list_runs(here.workspace)
     counts = {name: prepare.counts(context.store, name, here.model) for name in METHODS}
     starts: list[dict[str, Any]] = [{"run": None, "label": "the base model"}]
-    starts += [{"run": r.number, "label": named(r)} for r in every if r.adapter and r.config["model"] == here.model]
+    starts += [{"run": r.number, "label": named(r)} for r in every if r.adapter and origin.same(r.config, here.model)]
     start_from = _start_from(payload, {s["run"] for s in starts})
     needs = prepare.estimate_run(here, method, args)
     raised = getattr(args, "reward", None)  # of methods that raise one

@@ -20,6 +20,7 @@ from workbench.learn.catalogue import TrainArgs, parse
 from workbench.learn.engine import checkpoints
 from workbench.learn.engine.adapter import POLICY, START, frozen_hash, with_adapter
 from workbench.learn.engine.reporter import Reporter
+from workbench.models import origin
 from workbench.records import Sampling
 
 
@@ -48,6 +49,8 @@ class Work:
         """Load what the run folder names. Raises ModelError for a model that cannot be loaded."""
         args: TrainArgs = parse(run.method, run.config["args"])
         train, heldout, prompts = data.load(run.folder / "data")
+        if different := origin.difference(run.config, run.config["model"]):
+            raise models.ModelError(f"This run {different}.")
         model = models.load(run.config["model"])
         report.alive()
         torch.manual_seed(args.seed)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from workbench.models import ModelError
+from workbench.models.checkpoint import check_whole
 
 HEAD = "score_head.safetensors"
 
@@ -13,6 +15,14 @@ STEP_HEAD = "step_head.safetensors"  # a process reward's
 
 
 SCALE = "score.json"
+
+
+def read_head(file: Path) -> dict[str, Any]:
+    """The tensors of a head by name, on the CPU. Raises ModelError for a damaged file."""
+    from safetensors.torch import load_file
+
+    check_whole(file, str(file.parent))
+    return load_file(file)
 
 
 def adapter_folder(run_folder: Path, heads: tuple[str, ...] = (HEAD, STEP_HEAD)) -> Path:

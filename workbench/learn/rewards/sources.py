@@ -25,6 +25,7 @@ from workbench.learn.data import MissingData
 from workbench.learn.rewards.files import SCALE
 from workbench.learn.rewards.reward_model import RewardModel
 from workbench.learn.rewards.scoring import load
+from workbench.models import origin
 from workbench.processes import read_json
 from workbench.settings import Settings
 
@@ -80,7 +81,7 @@ def settle(text: str, settings: Settings) -> tuple[str, str]:
     ):
         for folder in sorted(runs.glob(f"[0-9]*-{kind}"), reverse=True):
             config = read_json(folder / "config.json")
-            if (folder / "adapter" / SCALE).is_file() and config.get("model") == settings.model:
+            if (folder / "adapter" / SCALE).is_file() and origin.same(config, settings.model):
                 return f"run:{int(config['number'])}", f"run {config['number']} is the newest {words}"
     raise MissingData("A reward model has to say what a good answer is. There is none yet: train one first.", "Rank")
 
