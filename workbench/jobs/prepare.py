@@ -93,6 +93,7 @@ def prepare_run(
     args, why, despite = verdict.settled(args, settings, allow_failed_gate)
     reasons |= why
     _check_parent(settings, start_from)
+    _dry_run(settings.model, train + heldout, args)
     needs = estimate(settings.model, method, args, ())
     if not needs.fits:
         raise MemoryError(
@@ -139,6 +140,12 @@ def _model_size(model: str) -> int | None:
         if model == "sandbox" or offline or isinstance(_settings.model_path(model), Path):
             raise FileNotFoundError(f"The model {model} is not on this machine. The bundled one is called sandbox.")
     return _settings.parameters(model)
+
+
+def _dry_run(model: str, rows: list[data.Row], args: TrainArgs) -> None:
+    from workbench.learn import dry_run
+
+    dry_run.check(model, rows, args)
 
 
 def _check_parent(settings: Settings, start_from: int | None) -> None:

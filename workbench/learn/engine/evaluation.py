@@ -57,7 +57,12 @@ def kl(work: Work, step: int, prompts: Sequence[str], answers: Sequence[generate
     if step == 0:
         return {"kl": 0.0, "kl_low": 0.0, "kl_high": 0.0, "kl_n": len(prompts)}
     began = generate.logprobs(
-        work.model, prompts, [a.tokens for a in answers], adapter=work.start, temperature=work.args.temperature
+        work.model,
+        prompts,
+        [a.tokens for a in answers],
+        adapter=work.start,
+        temperature=work.args.temperature,
+        batch_size=work.args.micro_batch or work.args.batch_size,
     )
     values = [a.logprob - sum(b) for a, b in zip(answers, began, strict=True)]
     return named("kl", *mean_ci(values), len(values))
@@ -95,7 +100,7 @@ def answer_logprobs(work: Work, rows: Sequence[data.Row], key: str, adapter: str
     room = [work.args.max_tokens - len(data.prompt_ids(tokenizer, p)) for p in prompts]
     ids = [data.answer_ids(tokenizer, r[key])[: max(1, n)] for r, n in zip(rows, room, strict=True)]
     size = work.args.micro_batch or work.args.batch_size
-    return generate.logprobs(work.model, prompts, ids, adapter=adapter, batch_size=max(size, 16))
+    return generate.logprobs(work.model, prompts, ids, adapter=adapter, batch_size=size)
 
 
 def finish(work: Work) -> dict[str, Any]:

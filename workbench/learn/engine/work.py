@@ -15,7 +15,7 @@ import torch
 from peft import PeftModel
 
 from workbench import models
-from workbench.learn import data
+from workbench.learn import data, dry_run
 from workbench.learn.catalogue import TrainArgs, parse
 from workbench.learn.engine import checkpoints
 from workbench.learn.engine.adapter import POLICY, START, frozen_hash, with_adapter
@@ -57,6 +57,7 @@ class Work:
         parent = run.config["parent"]
         peft = with_adapter(model, args, run.folder.parent, parent)
         model.adopt(peft, *([POLICY, START] if parent else [POLICY]))
+        dry_run.one_row(model, peft, train, args.max_tokens)
         work = cls(run.folder, run.config, args, report, model, peft, train, heldout[:], prompts)
         work.heldout = work.heldout[: args.held_out]
         work.frozen = frozen_hash(peft)
