@@ -167,12 +167,39 @@ def use_starter(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def add_prompts(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    """One prompt per pasted line; empty lines are passed over, known prompts stay as they are."""
+    """One prompt per pasted line; empty lines are passed over, known prompts stay as they are.
+
+    Lines that the model cannot read come back as "rest", with "why"; they are not stored. ("known" counts a line that
+    is there twice, too.)
+    """
     lines = [line.strip() for line in sent.words(payload, "text").splitlines() if line.strip()]
+    long = context.too_long(lines)
+    fit = [line for line in lines if line not in long]
     before = context.store.counts()["prompts"]
-    added = context.store.add_prompts(lines, "person")
+    added = context.store.add_prompts(fit, "person")
     new = context.store.counts()["prompts"] - before
-    return {"added": new, "known": len(added) - new, "first": added[0].id}
+    why = ""
+    if long:
+        which = "This prompt is" if len(long) == 1 else f"{len(long)} prompts are"
+        most = "" if len(long) == 1 else "the longest has "
+        why = f"{which} too long: {most}{max(long.values()):,} tokens; {context.reads()}."
+    first = added[0].id if added else None
+    return {"added": new, "known": len(added) - new, "first": first, "rest": "\n".join(long), "why": why}
+
+
+def delete_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """Take a prompt out, with the answers and choices that belong to it; it can be brought back."""
+    id = sent.number(payload, "id")
+    context.store.delete_prompt(id)
+    if context.model_state == "ready":
+        context.pairs.drop(id)
+    return progress(context)
+
+
+def restore_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """Bring a deleted prompt back, with all that belongs to it."""
+    context.store.restore_prompt(sent.number(payload, "id"))
+    return progress(context)
 
 
 def import_file(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
@@ -217,6 +244,8 @@ FUNCTIONS = [
     skip_prompt,
     use_starter,
     add_prompts,
+    delete_prompt,
+    restore_prompt,
     import_file,
 ]
 
