@@ -406,10 +406,10 @@ def test_ppo_without_a_reward_model_says_what_it_needs(place):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_gold_rises_by_an_eighth_on_prompts_never_trained_on(seed):
     """20 rounds of 64 answers, about 12 seconds on two idle cores."""
-    from workbench.learn.engine import distributed
     from workbench.learn.rewards.sources import gold
     from workbench.measure.evaluate import evaluate
     from workbench.records import Sampling
+    from workbench.sandbox import world
 
     a = PPOArgs(steps=20, micro_batch=64, learning_rate=1e-3, seed=seed, reward="gold")
     model = models.load("sandbox")
@@ -418,8 +418,8 @@ def test_gold_rises_by_an_eighth_on_prompts_never_trained_on(seed):
     model.adopt(get_peft_model(model.hf, config, adapter_name=POLICY), POLICY)
     actor = ActorCritic(model, temperature=a.temperature)
     state = ppo.PPO(actor, gold, a)
-    rows = [{"id": i, "prompt": p.text} for i, p in enumerate(distributed.sample(1500, "train", seed=seed))]
-    held = [p.text for p in distributed.sample(200, "heldout", seed=0)]
+    rows = [{"id": i, "prompt": p.text} for i, p in enumerate(world.sample(1500, "train", seed=seed))]
+    held = [p.text for p in world.sample(200, "heldout", seed=0)]
     for step, prompts in enumerate(ppo.prompts_of(rows, a), 1):
         state.iterate(prompts, step)
     sampling = Sampling(temperature=0.8, max_new_tokens=64)
