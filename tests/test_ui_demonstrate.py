@@ -193,6 +193,17 @@ def test_a_prompt_too_long_for_the_model_is_said_on_add_and_comes_back(context, 
     assert (nothing["added"], nothing["first"]) == (0, None)
 
 
+def test_a_prompt_that_became_too_long_is_marked_and_not_the_next_to_answer(context):
+    context.model_state = "loading"
+    (long, short) = context.store.add_prompts([LONG, "Short one."], "person")
+    assert tab.demonstrations(context, ME)["next"] == long.id
+    context.model_state = "ready"
+    listed = tab.demonstrations(context, ME)
+    assert [each["too_long"] for each in listed["prompts"]] == [True, False] and listed["next"] == short.id
+    assert tab.open_prompt(context, ME | {"id": long.id})["too_long"].startswith("This prompt is too long: 900 tokens")
+    assert tab.skip_prompt(context, ME | {"prompt_id": short.id})["next"] == short.id
+
+
 def test_while_the_model_loads_prompts_of_any_length_are_kept(context, prompts):
     context.model_state = "loading"
     assert tab.add_prompts(context, ME | {"text": LONG})["added"] == 1

@@ -61,10 +61,11 @@ def difference(config: Mapping[str, Any], model: str) -> str | None:
     The fingerprint of a run that has none, from before there were any, is not asked for.
     """
     trained = str(config.get("model", ""))
-    if settings.model_name(trained) != settings.model_name(model):
+    if trained != model and settings.model_name(trained) != settings.model_name(model):
         return f"was made for the model {trained}, not for {model}"
-    kept, now = config.get("weights"), fingerprint(model)
-    if kept and now and kept != now:
+    kept = config.get("weights")
+    now = fingerprint(model) if kept else None
+    if now and kept != now:
         return f"was made with other weights than those that are in {model} now"
     return None
 

@@ -80,7 +80,7 @@ function drawList() {
   fill(list, data.prompts.map((prompt) => {
     const draft = prompt.draft || local.get(draftKey(prompt.id)) !== null;
     const mark = prompt.answers ? el("span", { class: "wd-tick" }, "✓", el("span", { class: "wb-hidden" }, ` ${count(prompt.answers, "answer")}`))
-      : draft ? el("span", { class: "wd-draft" }, "Draft") : null;
+      : draft ? el("span", { class: "wd-draft" }, "Draft") : prompt.too_long ? el("span", { class: "wd-draft" }, "Too long") : null;
     return el("li", {}, el("button", { class: "wd-item", "data-id": prompt.id, "aria-current": prompt.id === open?.id ? "true" : null, onclick: () => openPrompt(prompt.id) },
       el("span", { class: "wd-item-text" }, plain(prompt.text)), mark),
       el("button", { class: "wd-drop", title: "Delete this prompt", onclick: () => dropPrompt(prompt) }, "✕",
@@ -137,8 +137,9 @@ async function openPrompt(id) {
   });
   showCurrent();
   promptText.textContent = open.text;
-  promptNote.textContent = open.heldout ? "Held out: kept for measuring. An answer here is not trained on." : "";
-  promptNote.hidden = !open.heldout;
+  const held = open.heldout ? "Held out: kept for measuring. An answer here is not trained on." : "";
+  promptNote.textContent = [open.too_long, held].filter(Boolean).join(" ");
+  promptNote.hidden = !promptNote.textContent;
   edit(open.answers.findLast((each) => each.who === "you") || null);
   ask(false);
 }
@@ -271,7 +272,7 @@ function conflict(answer) {
 async function next(id) {
   const at = data.prompts.findIndex((each) => each.id === id);
   const order = [...data.prompts.slice(at + 1), ...data.prompts.slice(0, Math.max(0, at))];
-  const free = order.find((each) => !each.answers);
+  const free = order.find((each) => !each.answers && !each.too_long);
   if (free) return openPrompt(free.id);
   await reload();
   if (data.next && data.next !== open.id) return openPrompt(data.next);
