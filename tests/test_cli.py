@@ -192,6 +192,7 @@ def test_a_fault_of_ours_shows_no_traceback_unless_asked(monkeypatch, capsys):
 def test_prompts_too_long_for_the_model_are_counted_and_passed_over(tmp_path, capsys):
     model = models.load(str(tiny_model.base(tmp_path)), device="cpu")
     long = "x" * 300
+    capsys.readouterr()  # what loading says
     assert readable(model, ["short", long, "also short"], 64) == ["short", "also short"]
     assert capsys.readouterr().err == (
         f"1 of 3 prompts are too long, up to 302 tokens: {tmp_path} reads 192 tokens beside 64 new ones. "
