@@ -219,12 +219,12 @@ def one_line(error: BaseException) -> str:
     return text[:300] if text.endswith((".", "!", "?")) else f"{text[:300]}."
 
 
-def explain_tokenizer(name: str, error: Exception) -> ModelError:
-    """A ModelError that says why the tokenizer of `name` could not be read."""
+def explain_tokenizer(name: str, error: Exception) -> ModelError | MemoryError:
+    """What to raise for an error over the tokenizer of `name`."""
     folder = settings.model_folder(name)
     if folder is not None and not any(next(folder.glob(pattern), None) for pattern in TOKENIZERS):
         return ModelError(
-            f"{name}: its folder holds no tokenizer (tokenizer.json). Copy it from where the model is from."
+            f"{name}: its folder holds no tokenizer (tokenizer.json). Copy it from the model's source."
         )
     if isinstance(error, OSError) and folder is None:
         return explain(name, error)
