@@ -91,7 +91,10 @@ def test_a_config_that_does_not_fit_the_weights_is_refused(copy, changes, extra,
 
 
 def test_weights_of_a_part_that_is_not_built_do_no_harm(copy):
-    change(copy, lambda w: w | {"vision_tower.patch.weight": torch.zeros(2, 2), "v_head.summary.weight": torch.ones(1)})
+    more = {"vision_tower.patch.weight": torch.zeros(2, 2), "v_head.summary.weight": torch.ones(1)}
+    # rotary frequencies, as older versions stored them
+    more |= {f"model.{where}rotary_emb.inv_freq": torch.ones(4) for where in ("", "layers.0.self_attn.")}
+    change(copy, lambda w: w | more)
     assert models.load(str(copy), device="cpu").hf is not None
 
 

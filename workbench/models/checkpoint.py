@@ -154,16 +154,23 @@ def check_loaded(hf: Any, info: dict[str, Any], name: str) -> None:
 
 
 def _belongs(key: str, hf: Any) -> bool:
-    """Whether a left-over weight is part of a layer that is there, or of a further one in a stack of layers."""
+    """Whether a left-over weight is part of a layer that was built, or of a further one in a stack of layers.
+
+    What such a layer computes for itself (rotary frequencies, masks) was stored by older versions and is no weight.
+    """
     modules = dict(hf.named_modules())
-    parent = key.rpartition(".")[0]
+    parent, _, last = key.rpartition(".")
     prefix = f"{hf.base_model_prefix}."
-    places = (parent, prefix + parent, parent.removeprefix(prefix))
-    if any(place in modules and next(modules[place].children(), None) is None for place in places if place):
+
+    def built(place: str) -> Any:
+        return next((modules[p] for p in (place, prefix + place, place.removeprefix(prefix)) if p in modules), None)
+
+    layer = built(parent) if parent else None
+    if layer is not None and next(layer.children(), None) is None and last not in dict(layer.named_buffers()):
         return True
-    stacks = {n for n, m in modules.items() if type(m).__name__ == "ModuleList"}
-    stack = re.match(r"(.+?)\.\d+\.", key)
-    return stack is not None and bool({stack[1], prefix + stack[1]} & stacks)
+    stack = re.match(r"(.+?)\.(\d+)\.", key)
+    layers = built(stack[1]) if stack else None
+    return stack is not None and type(layers).__name__ == "ModuleList" and int(stack[2]) >= len(layers)
 
 
 def listing(names: Iterable[str]) -> str:
@@ -223,9 +230,7 @@ def explain_tokenizer(name: str, error: Exception) -> ModelError | MemoryError:
     """What to raise for an error over the tokenizer of `name`."""
     folder = settings.model_folder(name)
     if folder is not None and not any(next(folder.glob(pattern), None) for pattern in TOKENIZERS):
-        return ModelError(
-            f"{name}: its folder holds no tokenizer (tokenizer.json). Copy it from the model's source."
-        )
+        return ModelError(f"{name}: its folder holds no tokenizer (tokenizer.json). Copy it from the model's source.")
     if isinstance(error, OSError) and folder is None:
         return explain(name, error)
     if isinstance(error, LookupError | ValueError | TypeError) and "trust_remote_code" not in str(error):
