@@ -110,6 +110,28 @@ def test_12_a_run_that_cannot_fit_is_refused_with_the_estimate(place, monkeypatc
     assert not plan_run(made, store, "sft", parse("sft", SMALL)).estimate.fits
 
 
+def test_the_estimate_counts_activations_that_are_computed_again(place, monkeypatch):
+    """A Llama of 1 B on a GPU: hidden 2048, 16 layers, feed-forward 8192; 16 tokens of 64 x 2 answers, 2 bytes each."""
+    from workbench import settings as settings_module
+    from workbench.jobs.estimate import PROCESS_MB, memory_mb
+
+    config = {"hidden_size": 2048, "num_hidden_layers": 16, "intermediate_size": 8192, "vocab_size": 1000}
+    monkeypatch.setattr(settings_module, "model_config", lambda name: config)
+    monkeypatch.setattr(settings_module, "parameters", lambda name: 1_000_000_000)
+    monkeypatch.setattr(settings_module, "graphics", lambda: settings_module.Graphics("a GPU", 80_000, 80_000))
+    values = {"batch_size": 16, "max_tokens": 128, "lora_rank": 8}
+    args = {m: resolve(m, parse(m, values | {"micro_batch": 16}), 10**9)[0] for m in ("sft", "ppo")}
+    adapter = 16 * 8 * (8 * 2048 + 3 * (2048 + 8192)) * 16
+    tokens, in_a_layer = 16 * 64, 16 * 2048 + 3 * 8192
+    rest = 2 * 10**9 + adapter + tokens * 1000 * 8
+    assert memory_mb("m", "sft", args["sft"]) == pytest.approx(
+        PROCESS_MB + (rest + tokens * (16 * 2048 + in_a_layer) * 2) / 2**20
+    )
+    assert memory_mb("m", "ppo", args["ppo"]) == pytest.approx(
+        PROCESS_MB + (rest + tokens * 16 * in_a_layer * 2) / 2**20
+    )
+
+
 def test_40_a_model_that_is_not_here_starts_no_job(place, monkeypatch):
     made, store = place
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

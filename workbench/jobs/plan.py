@@ -20,6 +20,7 @@ from workbench.learn.data import MissingData
 from workbench.learn.rewards import sources, verdict
 from workbench.learn.rewards.verdict import Distrusted, GateResult
 from workbench.learn.run_files import DataCounts
+from workbench.models import origin
 from workbench.processes import read_json
 from workbench.settings import Settings
 
@@ -150,8 +151,8 @@ def _parent_problem(settings: Settings, start_from: int | None) -> Exception | N
         parent: Run = find_run(settings.workspace, start_from)
     except ValueError as error:
         return error
-    if parent.config.model != settings.model:
-        return ValueError(f"Run {start_from} trained {parent.config.model}, not {settings.model}: it is no start here.")
+    if different := origin.difference(parent.config, settings.model):
+        return ValueError(f"Run {start_from} {different}: it is no start here.")
     if parent.adapter is None:
         return ValueError(f"Run {start_from} has no trained model to start from; it is {parent.state}.")
     return None

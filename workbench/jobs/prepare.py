@@ -19,6 +19,7 @@ from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn import data
 from workbench.learn.catalogue import PRESETS, TrainArgs, parse
 from workbench.learn.run_files import RunConfig, RunStatus
+from workbench.models import origin
 from workbench.processes import locked
 from workbench.settings import Settings, model_folder
 
@@ -69,10 +70,10 @@ def prepare_run(
 ) -> Run:
     """Freeze data and settings into a new run folder, complete before it is seen under its name.
 
-    Raises MissingData when there is nothing to learn from, NothingToLearn when all of it would be left out, ValueError
-    for a start that is no finished run of this model, MemoryError with the estimate when the run would not fit,
-    FileNotFoundError for a model that is not here, and verdict.Distrusted for a reward model whose verdict is red or
-    missing, unless `allow_failed_gate`.
+    Raises MissingData when there is nothing to learn from, NothingToLearn when all of it would be left out, ModelError
+    for a model that cannot be trained (see learn.dry_run), ValueError for a start that is no finished run of this
+    model, MemoryError with the estimate when the run would not fit, FileNotFoundError for a model that is not here, and
+    verdict.Distrusted for a reward model whose verdict is red or missing, unless `allow_failed_gate`.
     """
     preset = preset_of(method, args)
     plan = plan_run(settings, store, method, args, start_from, allow_failed_gate)
@@ -80,7 +81,7 @@ def prepare_run(
         raise plan.problems[0]
     given, args, despite = args, plan.args, list(plan.despite)
     train, heldout = data.rows(store, method, settings.model)
-    _check_some_left(settings.model, method, train, args)
+    _dry_run(settings.model, method, train, heldout, args)
     prompts = data.prompts(settings.model, store, args, train, heldout)
     parent = None if start_from is None else find_run(settings.workspace, start_from).adapter
     with locked(settings.workspace):
@@ -89,7 +90,7 @@ def prepare_run(
         shutil.rmtree(fresh, ignore_errors=True)
         digest = data.freeze(fresh / "data", train, heldout, prompts)
         start = data.freeze_start(parent, fresh / data.START) if parent else None
-        wanted: dict[str, Any] = {"method": method, "model": settings.model, "parent": start_from, "args": asdict(args)}
+        wanted = {"method": method, **origin.of(settings.model), "parent": start_from, "args": asdict(args)}
         before = list_runs(settings.workspace)
         if before and before[0].active and _just_asked(before[0], wanted, digest):
             shutil.rmtree(fresh)
@@ -118,14 +119,16 @@ def prepare_run(
         return find_run(settings.workspace, number)
 
 
-def _check_some_left(model: str, method: str, train: list[data.Row], args: TrainArgs) -> None:
-    """Raise NothingToLearn before a run is made of rows that its job would all leave out. A model that has still to be
-    downloaded is left to the job."""
+def _dry_run(model: str, method: str, train: list[data.Row], heldout: list[data.Row], args: TrainArgs) -> None:
+    """Raise ModelError, SettingError or NothingToLearn before a run is made that could only fail. A model that has still
+    to be downloaded is left to the job."""
     if model_folder(model) is None:
         return
+    from workbench.learn import dry_run
     from workbench.learn.examples import Limits, check_some_left
     from workbench.models import context, tokenizer
 
+    dry_run.check(model, train + heldout, args)
     check_some_left(tokenizer(model), method, train, Limits.of(args, context(model)))
 
 

@@ -97,16 +97,21 @@ def _ending(report: Reporter, result: RunResult) -> dict[str, Any]:
 
 def explain(run: Run, step: int, error: Exception) -> str:
     """What happened, what is safe, what to do: for the page."""
-    args = run.config.args
+    args, safe = run.config.args, "Nothing before it is lost."
     if isinstance(error, NothingToLearn | data.ChangedStart | data.ChangedTokens):
         return f"Run {run.number} cannot train: {error}"
     if isinstance(error, NotFinite):
         why, advice = str(error), f"Try a smaller learning rate than {args['learning_rate']:g}."
     elif isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
-        why, advice = "out of memory", f"Try Quick, or a micro_batch of {max(1, args['micro_batch'] // 2)}."
+        half = (args.get("micro_batch") or 1) // 2
+        smaller = f"Quick, or a micro_batch of {half}" if half else f"a max_tokens below {args['max_tokens']}"
+        why, advice = "out of memory", f"Try {smaller}."
+    elif type(error).__module__.startswith("workbench."):  # written for people: what is wrong and what to do
+        text = str(error).rstrip(".")
+        return f"Run {run.number} stopped at step {step}: {text}. {safe}"
     else:
         why, advice = f"{type(error).__name__}: {error}".splitlines()[0][:300], "The log says more."
-    return f"Run {run.number} stopped: {why} at step {step}. Nothing before it is lost. {advice}"
+    return f"Run {run.number} stopped: {why} at step {step}. {safe} {advice}"
 
 
 def standby() -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 from workbench.intervals import GAP
 from workbench.measure.winrate import FEWEST, mean, paired_difference, win_rate
+from workbench.models import origin
 from workbench.processes import read_json, write_atomic
 from workbench.records import Sampling
 from workbench.ui.context import Context, Refused
@@ -60,7 +61,9 @@ def prompts(context: Context, n: int, seed: int = 0) -> list[str]:
     """Up to n held-out prompts, always the same: of the sandbox's world, else those in the store."""
     if has_gold(context):
         return list(_of_the_world(n, seed))
-    return [p.text for p in context.store.prompts("heldout")][:n]
+    texts = [p.text for p in context.store.prompts("heldout")]
+    long = context.too_long(texts)
+    return [text for text in texts if text not in long][:n]
 
 
 @cache
@@ -139,7 +142,8 @@ def _work(context: Context, voices: list[Voice], asked: list[str], look: Look) -
 def _key(context: Context, voice: Voice, asked: list[str]) -> str:
     weights = voice.folder / "adapter" / "adapter_model.safetensors" if voice.folder else None
     made = weights.stat().st_mtime_ns if weights else 0
-    what = [context.settings.model, voice.run, made, voice.strength, asked, SAMPLING.temperature, SAMPLING.seed]
+    base = list(origin.of(context.settings.model).values())
+    what = [*base, voice.run, made, voice.strength, asked, SAMPLING.temperature, SAMPLING.seed]
     return blake2b(json.dumps(what).encode(), digest_size=12).hexdigest()
 
 

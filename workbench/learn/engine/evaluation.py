@@ -63,6 +63,7 @@ def kl(work: Work, step: int, prompts: Sequence[str], answers: Sequence[generate
         [a.tokens for a in answers],
         adapter=work.start,
         temperature=work.args.temperature,
+        batch_size=work.args.micro_batch or work.args.batch_size,
         on_batch=work.alive,
     )
     values = [a.logprob - sum(b) for a, b in zip(answers, began, strict=True)]
@@ -87,9 +88,7 @@ def answer_logprobs(work: Work, rows: Sequence[data.Row], key: str, adapter: str
     encoded, _ = examples.examples(work.model.tokenizer, work.method, rows, work.limits)
     prompts, answers = [one.prompt for one in encoded], [one.answers[key] for one in encoded]
     size = work.args.micro_batch or work.args.batch_size
-    return generate.logprobs(
-        work.model, prompts, answers, adapter=adapter, batch_size=max(size, 16), on_batch=work.alive
-    )
+    return generate.logprobs(work.model, prompts, answers, adapter=adapter, batch_size=size, on_batch=work.alive)
 
 
 def finish(work: Work) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from workbench.learn.engine import adapter, checkpoints, evaluation
 from workbench.learn.engine.adapter import POLICY
 from workbench.learn.engine.reporter import NOT_FINITE_IN_A_ROW, NotFinite
 from workbench.learn.engine.work import Work
+from workbench.memory import recomputes
 
 # TRL's names of what it logs -> ours
 LOGGED = {
@@ -213,7 +214,7 @@ def trainer_settings(work: Work) -> dict[str, Any]:
     """Arguments that TRL's configs share; trl's own defaults (bf16, telemetry, logging every 10) do not suit us."""
     a: TrainArgs = work.args
     on_gpu = work.model.device.type == "cuda"
-    large = sum(p.numel() for p in work.model.hf.parameters()) > 300_000_000
+    weights = sum(p.numel() for p in work.model.hf.parameters())
     return {
         "output_dir": str(work.folder),
         "max_steps": a.steps,
@@ -233,6 +234,6 @@ def trainer_settings(work: Work) -> dict[str, Any]:
         "disable_tqdm": True,
         "bf16": False,  # the base keeps its own format, the adapter is float32
         "use_cpu": not on_gpu and work.model.device.type == "cpu",
-        "gradient_checkpointing": on_gpu and large,
+        "gradient_checkpointing": recomputes(weights, on_gpu),
         "dataloader_pin_memory": on_gpu,
     }

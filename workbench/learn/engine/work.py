@@ -16,13 +16,14 @@ import torch
 from peft import PeftModel
 
 from workbench import models
-from workbench.learn import data, examples
+from workbench.learn import data, dry_run, examples
 from workbench.learn.catalogue import TrainArgs, parse
 from workbench.learn.engine import checkpoints
 from workbench.learn.engine.adapter import POLICY, START, frozen_hash, with_adapter
 from workbench.learn.engine.reporter import Reporter
 from workbench.learn.examples import Example, Limits
 from workbench.learn.run_files import RunConfig
+from workbench.models import origin
 from workbench.models.tokens import freeze_date
 from workbench.records import Sampling
 
@@ -57,6 +58,8 @@ class Work:
         args: TrainArgs = parse(run.method, run.config.args)
         train, heldout, prompts = data.load(run.folder / "data")
         start = data.frozen_start(run.folder, run.config)
+        if different := origin.difference(run.config, run.config.model):
+            raise models.ModelError(f"This run {different}.")
         model = models.load(run.config.model)
         freeze_date(model.tokenizer, datetime.fromisoformat(run.config.created))
         report.alive()
@@ -66,6 +69,7 @@ class Work:
         work = cls(run.folder, run.config, args, report, model, peft, train, heldout, prompts)
         work.frozen = frozen_hash(peft)
         work._encode()
+        dry_run.one_row(model, peft, work.examples)
         batch = data.batch_of(model.tokenizer, run.method, work.examples, args)
         (run.folder / "first_batch.txt").write_text(data.as_text(batch), "utf-8")
         work._find_checkpoint()

@@ -14,11 +14,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from workbench.collect.steps import SPLITS, split_for
-from workbench.learn.rewards.files import STEP_HEAD, adapter_folder, scale_of
+from workbench.learn.rewards.files import STEP_HEAD, adapter_folder, read_head, scale_of
 from workbench.models import Model, llama, tokens
 from workbench.models.decoders import forward, last_hidden
 
@@ -45,7 +44,7 @@ class ProcessRewardModel:
         named = scale_of(folder).split or split_for(model.name)
         self.model, self.split = model, split or SPLITS[named]
         self.adapter = model.attach(folder)
-        head = load_file(folder / STEP_HEAD)
+        head = read_head(folder / STEP_HEAD)
         self.weight, self.bias = (head[f"score.{k}"].to(model.device) for k in ("weight", "bias"))
 
     def steps(self, prompts: Sequence[str], answers: Sequence[str]) -> list[list[tuple[str, tuple[float, ...]]]]:

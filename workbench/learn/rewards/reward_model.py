@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.learn.rewards.files import HEAD, adapter_folder, scale_of
+from workbench.learn.rewards.files import HEAD, adapter_folder, read_head, scale_of
 
 if TYPE_CHECKING:
     from workbench.models import Model
@@ -25,11 +25,9 @@ class RewardModel:
     def __init__(self, model: Model, run_folder: str | Path) -> None:
         """Attach the reward model of `run_folder`. Raises ModelError when there is none, or it is for another base."""
         folder = adapter_folder(Path(run_folder), (HEAD,))
-        from safetensors.torch import load_file
-
         self.model = model
         self.adapter = model.attach(folder)
-        head = load_file(folder / HEAD)
+        head = read_head(folder / HEAD)
         self.weight = head["score.weight"].to(model.device)  # [1, hidden], float32
         self.bias = float(head["score.bias"]) if "score.bias" in head else 0.0
         scale = scale_of(folder)
