@@ -15,6 +15,7 @@ from workbench.learn.engine import actor_critic
 from workbench.learn.engine.actor_critic import POLICY, ActorCritic, Rows
 from workbench.learn.engine.adapter import frozen_hash
 from workbench.learn.engine.reporter import NotFinite
+from workbench.learn.engine.through_transformers import ThroughTransformers
 from workbench.learn.methods import ppo
 from workbench.models import llama
 
@@ -108,11 +109,94 @@ def test_models_that_are_no_llama_go_through_transformers_to_the_same_numbers(ba
     rows = some_rows(own.model)
     monkeypatch.setattr(llama, "why_not", lambda hf: "as if it were none")
     through = ActorCritic(own.model)
-    assert through.workers == 1 and isinstance(through.engine(POLICY), actor_critic.ThroughTransformers)
+    assert through.workers == 1 and isinstance(through.engine(POLICY), ThroughTransformers)
     for adapter in (POLICY, None):
         a = own.engine(adapter).hidden(own.chunks(rows, range(8))[0].ids)
         b = through.engine(adapter).hidden(own.chunks(rows, range(8))[0].ids)
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 256}
+GPTJ = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "rotary_dim": 4}
+WIDE = SHAPE | {"intermediate_size": 48, "initializer_range": 0.4}
+GROUPED = WIDE | {"num_key_value_heads": 2, "head_dim": 8}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "scale", "cap"),
+    [
+        ("Phi", WIDE, 1.0, None),
+        ("GPTJ", GPTJ, 1.0, None),
+        ("Cohere", WIDE | {"logit_scale": 0.25}, 0.25, None),
+        ("Granite", WIDE | {"logits_scaling": 4.0}, 0.25, None),
+        ("Gemma2", GROUPED | {"final_logit_softcapping": 2.0}, 1.0, 2.0),
+        ("Gemma3Text", GROUPED | {"final_logit_softcapping": 2.0}, 1.0, 2.0),
+    ],
+)
+@pytest.mark.parametrize("own_logits", [False, True])
+def test_the_output_layers_bias_scale_and_soft_cap_are_followed(
+    kind, config, scale, cap, own_logits, tmp_path, monkeypatch
+):
+    """Values and gradients equal transformers', also where the layer is not known and the model's own logits are taken."""
+    import transformers
+
+    tokenizer = tiny_model.tokenizer()
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    settings = getattr(transformers, f"{kind}Config")(vocab_size=len(tokenizer), **config, **ends)
+    torch.manual_seed(0)
+    hf = getattr(transformers, f"{kind.removesuffix('Text')}ForCausalLM")(settings)
+    head = hf.get_output_embeddings()
+    if head.bias is not None:
+        torch.nn.init.normal_(head.bias, std=2.0)
+    hf.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    if own_logits:
+        monkeypatch.setattr(actor_critic, "output_layer", lambda model: None)
+    actor = fresh(tmp_path, temperature=0.7)
+    if not own_logits:
+        assert (actor.output.scale, actor.output.cap) == (pytest.approx(scale), cap)
+        assert (actor.output.bias is not None) == (kind in ("Phi", "GPTJ"))
+    rows = some_rows(actor.model)
+    (chunk,) = actor.chunks(rows, range(8))
+    weights = [w for name, w in actor.trainable.items() if not name.startswith("value_head")]
+    log_p, entropy, _ = actor.policy_and_value(chunk)
+    slope = torch.randn(len(log_p), generator=torch.Generator().manual_seed(3))
+    gradients = torch.autograd.grad((log_p * slope).sum(), weights)
+    answers = actor_critic.Rows([rows.prompts[i] for i in chunk.rows], [rows.answers[i] for i in chunk.rows])
+    expected, expected_entropy = by_transformers(actor.model, answers, 0.7)
+    torch.testing.assert_close(log_p, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(entropy, expected_entropy, atol=1e-4, rtol=1e-4)
+    for mine, theirs in zip(gradients, torch.autograd.grad((expected * slope).sum(), weights), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-3 * float(theirs.abs().max()), rtol=1e-3)
+
+
+def test_logits_changed_in_an_unknown_way_are_the_models_own(bases, monkeypatch):
+    """Of 30 places one is changed by a hundredth: the layer counts as unknown."""
+    from transformers import LlamaForCausalLM
+
+    plain = LlamaForCausalLM.forward
+
+    def changed(self, *given, **named):
+        output = plain(self, *given, **named)
+        if output.logits.shape[1] > 10:
+            output.logits[:, 7] *= 1.01
+        return output
+
+    monkeypatch.setattr(llama, "why_not", lambda hf: "as if it were none")
+    assert fresh(bases["llama"]).output is not None
+    monkeypatch.setattr(LlamaForCausalLM, "forward", changed)
+    assert fresh(bases["llama"]).output is None
+
+
+def test_a_soft_cap_and_a_scale_by_hand():
+    """z = scale * (1, 0) = (2, 0), cap 2: logits 2 tanh(1) = 1.523188 and 0; p = (.821007, .178993)."""
+    hidden = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    output = llama.OutputLayer(torch.eye(2), scale=2.0, cap=2.0)
+    log_p, _ = llama.log_prob(hidden, output, torch.tensor([0]), 1.0)
+    torch.testing.assert_close(log_p, torch.tensor([-0.197223]), atol=1e-5, rtol=0)
+    log_p.sum().backward()
+    # d log p(0) / d z = (1 - p0) (1 - tanh(1)^2), -p1 (1 - 0); each times the scale
+    torch.testing.assert_close(hidden.grad, torch.tensor([[0.150345, -0.357985]]), atol=1e-5, rtol=0)
 
 
 def test_padding_fills_what_is_packed_up_to_a_round_number(monkeypatch):
@@ -143,8 +227,10 @@ def test_every_worker_gets_a_chunk_and_none_is_smaller_than_it_needs_to_be(bases
 
 def test_log_prob_by_chunks_of_logits(monkeypatch):
     """Hidden [1, 0], outputs 1 and 0 over two words at temperature 1/2: logits 2 and 0."""
-    hidden, head = torch.tensor([[1.0, 0.0]] * 3, requires_grad=True), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    hidden = torch.tensor([[1.0, 0.0]] * 3, requires_grad=True)
+    head = llama.OutputLayer(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
     monkeypatch.setattr(llama, "LOGIT_CHUNK", 4)
+    monkeypatch.setattr(llama, "LOGIT_TOKENS", 2)
     log_p, entropy = llama.log_prob(hidden, head, torch.tensor([0, 1, 0]), 0.5)
     torch.testing.assert_close(log_p, torch.tensor([-0.126928, -2.126928, -0.126928]))
     torch.testing.assert_close(entropy, torch.full((3,), 0.365334))
@@ -406,10 +492,10 @@ def test_ppo_without_a_reward_model_says_what_it_needs(place):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_gold_rises_by_an_eighth_on_prompts_never_trained_on(seed):
     """20 rounds of 64 answers, about 12 seconds on two idle cores."""
-    from workbench.learn.engine import distributed
     from workbench.learn.rewards.sources import gold
     from workbench.measure.evaluate import evaluate
     from workbench.records import Sampling
+    from workbench.sandbox import world
 
     a = PPOArgs(steps=20, micro_batch=64, learning_rate=1e-3, seed=seed, reward="gold")
     model = models.load("sandbox")
@@ -418,8 +504,8 @@ def test_gold_rises_by_an_eighth_on_prompts_never_trained_on(seed):
     model.adopt(get_peft_model(model.hf, config, adapter_name=POLICY), POLICY)
     actor = ActorCritic(model, temperature=a.temperature)
     state = ppo.PPO(actor, gold, a)
-    rows = [{"id": i, "prompt": p.text} for i, p in enumerate(distributed.sample(1500, "train", seed=seed))]
-    held = [p.text for p in distributed.sample(200, "heldout", seed=0)]
+    rows = [{"id": i, "prompt": p.text} for i, p in enumerate(world.sample(1500, "train", seed=seed))]
+    held = [p.text for p in world.sample(200, "heldout", seed=0)]
     for step, prompts in enumerate(ppo.prompts_of(rows, a), 1):
         state.iterate(prompts, step)
     sampling = Sampling(temperature=0.8, max_new_tokens=64)
