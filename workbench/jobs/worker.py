@@ -92,11 +92,19 @@ def _ending(report: Reporter, result: dict[str, Any]) -> dict[str, Any]:
     return {"state": state, "message": message, "step": step, "saved_step": step, "eta_s": 0, "peak_mb": peak_mb()}
 
 
+NOT_FINITE_ADVICE = {
+    "update": "Try a smaller learning rate than {learning_rate:g}.",
+    "reward": "Make sure that the reward, {reward}, gives a finite number for every answer.",
+    "model": "That is no matter of settings: {model} gives such numbers untrained. Its files may be damaged, or its weights "
+    "need another number format.",
+}
+
+
 def explain(run: Run, step: int, error: Exception) -> str:
     """What happened, what is safe, what to do: for the page."""
     args = run.config["args"]
     if isinstance(error, NotFinite):
-        why, advice = str(error), f"Try a smaller learning rate than {args['learning_rate']:g}."
+        why, advice = str(error), NOT_FINITE_ADVICE[error.cause].format_map(args | {"model": run.config["model"]})
     elif isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
         why, advice = "out of memory", f"Try Quick, or a micro_batch of {max(1, args['micro_batch'] // 2)}."
     else:

@@ -65,7 +65,7 @@ class Sampled(trl_trainer.Tracked):
         with answering(self.work):
             found = reward(prompts, completions)
         if not torch.tensor(found).isfinite().all():
-            self.bad = True
+            self.bad, self.cause = True, "reward"
         n = self.work.args.answers_per_prompt
         groups = [found[k : k + n] for k in range(0, len(found), n)]
         self.tell(
