@@ -95,13 +95,21 @@ def _ending(report: Reporter, result: RunResult) -> dict[str, Any]:
     return {"state": state, "message": message, "step": step, "saved_step": step, "eta_s": 0, "peak_mb": peak_mb()}
 
 
+NOT_FINITE_ADVICE = {
+    "update": "Try a smaller learning rate than {learning_rate:g}.",
+    "reward": "Make sure that the reward, {reward}, gives a finite number for every answer.",
+    "model": "That is no matter of settings: {model} gives such numbers untrained. Its files may be damaged, or its weights "
+    "need another number format.",
+}
+
+
 def explain(run: Run, step: int, error: Exception) -> str:
     """What happened, what is safe, what to do: for the page."""
     args, safe = run.config.args, "Nothing before it is lost."
     if isinstance(error, NothingToLearn | data.ChangedStart | data.ChangedTokens):
         return f"Run {run.number} cannot train: {error}"
     if isinstance(error, NotFinite):
-        why, advice = str(error), f"Try a smaller learning rate than {args['learning_rate']:g}."
+        why, advice = str(error), NOT_FINITE_ADVICE[error.cause].format_map(args | {"model": run.config["model"]})
     elif isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
         half = (args.get("micro_batch") or 1) // 2
         smaller = f"Quick, or a micro_batch of {half}" if half else f"a max_tokens below {args['max_tokens']}"

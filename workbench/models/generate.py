@@ -54,6 +54,7 @@ def generate(
     seeds: Sequence[int] | None = None,
     background: bool = False,
     batch_size: int | None = None,
+    on_halved: Callable[[int], object] | None = None,
 ) -> list[Generated]:
     """Answer every prompt; row i speaks with adapters[i] (None = base) at its strength (0 base, 1 as trained).
 
@@ -62,8 +63,8 @@ def generate(
     0 answers exactly as the base does. `on_text(row, text so far)` streams. After `should_stop()` the rows end where
     they are, `ended` False. `background` rests while somebody waits for a foreground generation.
 
-    Out of memory halves the batch that runs at once (`batch_size` at most), not the rows asked for. Raises ValueError
-    for rows that do not match, ModelError for a prompt too long for the model, MemoryError if one row alone is too big.
+    Out of memory halves the batch that runs at once (`batch_size` at most), not the rows asked for, and tells
+    `on_halved` of the new size. Raises ValueError for rows that do not match, ModelError for a prompt too long for the model, MemoryError if one row alone is too big.
     """
     voices = _voices(model, len(prompts), adapters, strength)
     seeds = [sampling.seed] * len(prompts) if seeds is None else seeds
@@ -85,6 +86,8 @@ def generate(
                 answers = batch.run(np.stack([noise[i] for i in rows]), told, should_stop, background)
             except (RuntimeError, MemoryError) as error:
                 waiting = halved(error, [rows, *waiting], model.device, "ask for fewer new tokens")
+                if on_halved:
+                    on_halved(len(waiting[0]))
                 continue
             for i, answer in zip(rows, answers, strict=True):
                 done[i] = answer

@@ -80,6 +80,11 @@ class ProcessGroup:
             dist.all_gather(parts, matrix.contiguous())
         return torch.cat(parts)
 
+    def own(self, matrix: Tensor, like: Tensor) -> Tensor:
+        """What `rows` has put together taken apart again: this process's rows of `matrix`, as wide as `like`."""
+        mine = self.share(len(matrix))
+        return matrix[mine.start : mine.stop, : like.shape[1]]
+
     def greatest(self, value: float) -> float:
         """The greatest of all processes' values."""
         if self.size == 1:
@@ -88,3 +93,7 @@ class ProcessGroup:
         with self.waiting():
             dist.all_reduce(most, dist.ReduceOp.MAX)
         return float(most)
+
+    def least(self, value: float) -> float:
+        """The least of all processes' values."""
+        return -self.greatest(-value)

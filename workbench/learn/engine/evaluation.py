@@ -91,6 +91,14 @@ def answer_logprobs(work: Work, rows: Sequence[data.Row], key: str, adapter: str
     return generate.logprobs(work.model, prompts, answers, adapter=adapter, batch_size=size, on_batch=work.alive)
 
 
+def not_finite_cause(work: Work) -> str:
+    """ "model" if the base gives no finite log-probability for the shortest training prompt, else "update"."""
+    work.peft.eval()
+    prompt = min((row["prompt"] for row in work.train), key=len)
+    (values,) = generate.logprobs(work.model, [prompt], ["Yes"])
+    return "update" if all(map(math.isfinite, values)) else "model"
+
+
 def finish(work: Work) -> dict[str, Any]:
     """Check that only the adapter has changed, save it, answer the final prompts, and return the result."""
     step = work.report.get("step") or 0

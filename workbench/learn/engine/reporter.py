@@ -180,4 +180,9 @@ NOT_FINITE_IN_A_ROW = 3
 
 
 class NotFinite(ArithmeticError):
-    """Several steps in a row gave no valid number."""
+    """A step gave no valid number; ends a run when several in a row did. `cause` is what gave it: "update" (training
+    itself), "reward" or "model" (the model before any training)."""
+
+    def __init__(self, message: str, cause: str = "update") -> None:
+        super().__init__(message)
+        self.cause = cause

@@ -47,6 +47,7 @@ class Tracked:
 
     work: Work
     bad = False  # this step gave no valid number
+    cause = ""  # of that, where it is known: see NotFinite
     bad_in_a_row = 0
     idle = ""  # why there is nothing to learn from in this step: it makes no update then
     idle_steps = 0
@@ -169,7 +170,7 @@ class Teller(TrainerCallback):
         if self.trainer.bad:
             self._reject(step)
         else:
-            self.trainer.bad_in_a_row = 0
+            self.trainer.bad_in_a_row, self.trainer.cause = 0, ""
             report.metrics(step, **{ours: logs[name] for name, ours in LOGGED.items() if name in logs})
             print(f"step {step}  loss {logs['loss']:.4f}  learning rate {logs['learning_rate']:.3g}", flush=True)
         self._tell_idle(step)
@@ -198,7 +199,8 @@ class Teller(TrainerCallback):
         self.trainer.bad = False
         self.trainer.bad_in_a_row += 1
         if self.trainer.bad_in_a_row >= NOT_FINITE_IN_A_ROW:
-            raise NotFinite(f"no valid number in {NOT_FINITE_IN_A_ROW} steps in a row")
+            cause = self.trainer.cause or evaluation.not_finite_cause(self.work)
+            raise NotFinite(f"no valid number in {NOT_FINITE_IN_A_ROW} steps in a row", cause)
 
 
 def run(trainer: Any, work: Work, method_metrics: Metrics) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Sampled(trl_trainer.Tracked):
         with answering(self.work):
             found = reward(prompts, completions)
         if not torch.tensor(found).isfinite().all():
-            self.bad = True
+            self.bad, self.cause = True, "reward"
         n, cut = self.work.args.answers_per_prompt, self.work.args.end_penalty
         values = [value - cut * (tokens[-1] not in ends) for value, tokens in zip(found, ids, strict=True)]
         if all(same(values[k : k + n]) for k in range(0, len(values), n)):
