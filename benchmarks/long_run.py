@@ -26,8 +26,10 @@ import psutil
 
 from tests.browser.app import App
 from tests.browser.conftest import FLAGS, NAMES
-from workbench import jobs, settings
-from workbench.learn.args import parse
+from workbench import settings
+from workbench.jobs import control
+from workbench.jobs.runs import Run, find_run
+from workbench.learn.catalogue import parse
 from workbench.sandbox import world
 from workbench.store import Store
 
@@ -43,7 +45,7 @@ FRAMES = """async (seconds) => {
 }"""
 
 
-def start(place: Path, steps: int, batch: int) -> jobs.Run:
+def start(place: Path, steps: int, batch: int) -> Run:
     """A PPO run on the gold reward, as the page would start it."""
     made = settings.load(place)
     made.workspace.mkdir(parents=True, exist_ok=True)
@@ -51,7 +53,7 @@ def start(place: Path, steps: int, batch: int) -> jobs.Run:
         asked = world.sample(PROMPTS, "train", seed=0)
         store.add_prompts([p.text for p in asked], "sandbox", [p.kind for p in asked])
         values = {"steps": steps, "batch_size": batch, "reward": "gold"}
-        return jobs.launch(made, store, "ppo", parse("ppo", values))
+        return control.launch(made, store, "ppo", parse("ppo", values))
 
 
 def opened(browser: Any, url: str) -> tuple[Any, float]:
@@ -73,16 +75,16 @@ def most_memory(pid: int) -> float:
     return max(seen)
 
 
-def look(browser: Any, app: App, run: jobs.Run, seconds: float) -> dict[str, float]:
+def look(browser: Any, app: App, run: Run, seconds: float) -> dict[str, float]:
     """Memory of the job, and what the page feels like, at this moment of the run."""
     page, opening = opened(browser, app.url)
     page.wait_for_timeout(2_000)
     gaps = sorted(page.evaluate(FRAMES, seconds))
     page.close()
-    now = jobs.run(run.folder.parent.parent, run.number)
+    now = find_run(run.folder.parent.parent, run.number)
     return {
-        "step": now.status.get("step") or 0,
-        "rss_mb": round(most_memory(now.status["pid"])),
+        "step": now.status.step,
+        "rss_mb": round(most_memory(now.status.pid)),
         "page_opens_s": round(opening, 2),
         "frame_gap_median_ms": round(statistics.median(gaps), 1),
         "frame_gap_p99_ms": round(gaps[int(0.99 * (len(gaps) - 1))], 1),
@@ -108,21 +110,19 @@ def main() -> None:
         looks: list[dict[str, float]] = []
         try:
             for share in (0.05, 0.5, 0.95):
-                while (now := jobs.run(place, run.number)).active and (
-                    now.status.get("step") or 0
-                ) < share * flags.steps:
+                while (now := find_run(place, run.number)).active and (now.status.step) < share * flags.steps:
                     time.sleep(0.5)
                 if now.active:
                     looks.append(look(browser, app, run, flags.seconds))
                     print("  ".join(f"{key} {value}" for key, value in looks[-1].items()), flush=True)
-            done = jobs.wait(place, run.number)
+            done = control.wait(place, run.number)
         finally:
             browser.close()
             app.stop()
-            if jobs.run(place, run.number).active:
-                jobs.stop(settings.load(place), jobs.run(place, run.number))
+            if find_run(place, run.number).active:
+                control.stop(settings.load(place), find_run(place, run.number))
         if done.state != "done" or done.result is None:
-            sys.exit(f"the run ended {done.state}: {done.status.get('message')}\n{done.log_tail()}")
+            sys.exit(f"the run ended {done.state}: {done.status.message}\n{done.log_tail()}")
         rows, _ = done.metrics(0)
         each = [sum(row[f"seconds_{p}"] for p in ("generate", "score", "update")) for row in rows if "reward" in row]
         tenth = max(1, len(each) // 10)

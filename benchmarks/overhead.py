@@ -50,19 +50,20 @@ def workspace(folder: Path, n: int = 200) -> tuple[Any, Any]:
 
 def opened(made: Any, store: Any, method: str, steps: int) -> Any:
     """A prepared run as its job opens it, without looks at held-out examples."""
-    from workbench import jobs
-    from workbench.learn.args import parse
-    from workbench.learn.common import Work
-    from workbench.learn.reporter import Reporter
+    from workbench.jobs import control, prepare
+    from workbench.learn.catalogue import parse
+    from workbench.learn.engine.reporter import Reporter
+    from workbench.learn.engine.work import Work
 
-    run = jobs.prepare(made, store, method, parse(method, {"steps": steps, "held_out": 0}))
-    jobs.write_status(run.folder, state="done")  # it is opened here, not by a job of its own
+    run = prepare.prepare_run(made, store, method, parse(method, {"steps": steps, "held_out": 0}))
+    control.write_status(run.folder, state="done")  # it is opened here, not by a job of its own
     return Work.open(run, Reporter(run.folder))
 
 
 def ours(work: Any, clock: Clock) -> float:
     """Seconds our trainer takes from the first to the last step."""
-    from workbench.learn import common, tracked
+    from workbench.learn.engine import evaluation, trl_trainer
+    from workbench.learn.methods import method_module
 
     spent: list[float] = []
 
@@ -71,9 +72,12 @@ def ours(work: Any, clock: Clock) -> float:
         spent.append(timed(trainer, clock))
         return {}
 
-    skip = patch.object(common, "look", lambda *_: None), patch.object(tracked.Tracked, "_save_checkpoint", _nothing)
-    with skip[0], skip[1], patch.object(tracked, "run", run):
-        common.method_module(work.config["method"]).train(work)
+    skip = (
+        patch.object(evaluation, "look", lambda *_: None),
+        patch.object(trl_trainer.Tracked, "_save_checkpoint", _nothing),
+    )
+    with skip[0], skip[1], patch.object(trl_trainer, "run", run):
+        method_module(work.config["method"]).train(work)
     return spent[0]
 
 
@@ -85,10 +89,12 @@ def bare(work: Any, clock: Clock) -> float:
     """Seconds TRL's own trainer takes for the same."""
     import trl
 
-    from workbench.learn import common, data, dpo, sft
-    from workbench.learn.common import START
+    from workbench.learn import data
+    from workbench.learn.engine import trl_trainer
+    from workbench.learn.engine.adapter import START
+    from workbench.learn.methods import dpo, sft
 
-    settings, words, a = common.trainer_settings(work), work.model.tokenizer, work.args
+    settings, words, a = trl_trainer.trainer_settings(work), work.model.tokenizer, work.args
     method = work.config["method"]
     if method == "sft":
         config = trl.SFTConfig(**settings, completion_only_loss=True, dataset_kwargs={"skip_prepare_dataset": True})
@@ -114,7 +120,7 @@ def _bare_reward(work: Any, settings: dict[str, Any], order: list[int]) -> Any:
     from peft import LoraConfig
     from transformers import AutoModelForSequenceClassification
 
-    from workbench.learn import reward
+    from workbench.learn.methods import reward
     from workbench.settings import model_path
 
     pairs = [

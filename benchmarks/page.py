@@ -23,7 +23,9 @@ from typing import Any
 from tests.browser.app import App
 from tests.browser.conftest import FLAGS, NAMES
 from tests.browser.test_loop import POINTS, RANK_READY, open_rank, write_one
-from workbench import jobs, settings
+from workbench import settings
+from workbench.jobs import control
+from workbench.jobs.runs import list_runs
 
 WARM = 20.0
 # From an event until a condition holds, looked at before each frame; in milliseconds.
@@ -51,8 +53,8 @@ def page_of(browser: Any) -> Iterator[tuple[App, Any]]:
             yield app, page
         finally:
             page.close()
-            for run in jobs.runs(app.workspace):
-                jobs.stop(settings.load(app.workspace), run)
+            for run in list_runs(app.workspace):
+                control.stop(settings.load(app.workspace), run)
             app.stop()
 
 

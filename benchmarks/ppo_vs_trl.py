@@ -180,7 +180,7 @@ def probe(model: Any, texts: list[str]) -> tuple[Any, float, float]:
     """A linear reward on the base's state at the end token, fitted to gold by ridge regression; its mean and spread."""
     import torch
 
-    from workbench.generate import answer_ids, generate
+    from workbench.models.generate import answer_ids, generate
     from workbench.records import Sampling
     from workbench.sandbox.gold import score
 
@@ -213,10 +213,12 @@ def ours(folder: Path, device: str, precision: str | None, seed: int) -> dict[st
     import torch
 
     from workbench import models
-    from workbench.learn import common, llama, ppo
-    from workbench.learn.actor_critic import ActorCritic
-    from workbench.learn.args import PPOArgs
-    from workbench.learn.reward_sources import build
+    from workbench.learn.catalogue.ppo import PPOArgs
+    from workbench.learn.engine import adapter
+    from workbench.learn.engine.actor_critic import ActorCritic
+    from workbench.learn.methods import ppo
+    from workbench.learn.rewards.sources import build
+    from workbench.models import llama
 
     bare = memory()
     case = json.loads((folder / "case.json").read_text())
@@ -236,7 +238,7 @@ def ours(folder: Path, device: str, precision: str | None, seed: int) -> dict[st
     )
     torch.manual_seed(seed)
     model = models.load(case["base"], device=device)
-    model.adopt(common._with_adapter(model, a, folder / "runs", None), common.POLICY)
+    model.adopt(adapter.with_adapter(model, a, folder / "runs", None), adapter.POLICY)
     if llama.merges(model.hf) and device == "cpu":
         torch.set_num_threads(1)
     actor = ActorCritic(model, None, a.temperature, a.micro_batch)
@@ -250,7 +252,7 @@ def ours(folder: Path, device: str, precision: str | None, seed: int) -> dict[st
         told = state.iterate(batch, step)
         rewards.append(told["reward"] - a.end_penalty * (1 - told["ended"]))  # as TRL tells it
         seconds.append(clock() - began)
-    common.save_adapter(model.peft, folder / "ours", case["base"])
+    adapter.save_adapter(model.peft, folder / "ours", case["base"])
     return summary(case, rewards, seconds, bare, device, f"{actor.dtype}".removeprefix("torch."))
 
 
@@ -374,7 +376,7 @@ def gold(case: Case, folder: Path) -> float | None:
     if case.shape:
         return None
     model = models.load(json.loads((folder.parent / "case.json").read_text())["base"])
-    asked = [p.text for p in world.sample(HELD_OUT, "heldout", seed=0)]
+    asked = [p.text for p in world.reporting(HELD_OUT)]
     sampling = Sampling(temperature=0.8, max_new_tokens=case.new_tokens, seed=0)
     return evaluate(model, asked, sampling, model.attach(folder)).gold
 

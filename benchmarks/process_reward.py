@@ -14,7 +14,7 @@ solution. Both rewards learn from the same answers, with the same LoRA, updates 
 those tried on validation problems (docs/log.md); only the labels differ: one per step, or one per answer. No problem they are tested
 on has the text or the three numbers of one learned from. A reward chooses the answer that it scores highest, or weighs
 votes: every answer votes for its final number with the probability that it is right (Li et al. 2023). Intervals are
-over problems, on the mean of the seeds; differences are paired per problem (bootstrap).
+over problems, on the mean of the seeds; differences are paired per problem (Student's t).
 
     python -m benchmarks.process_reward [--own] [--train 2000] [--test 1000] [--pool 16] [--steps 400] [--seeds 3]
                                         [--json FILE] [--html FILE]
@@ -36,14 +36,15 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from workbench import jobs, models, settings
+from workbench import models, settings
 from workbench.collect.simulated import RATER
-from workbench.generate import generate
-from workbench.learn import job
-from workbench.learn.args import parse
-from workbench.learn.process_reward import ProcessRewardModel, answer_score
+from workbench.jobs import prepare, worker
+from workbench.jobs.runs import find_run
+from workbench.learn.catalogue import parse
+from workbench.learn.rewards.process_reward_model import ProcessRewardModel, answer_score
 from workbench.measure.best_of_n import expected_best, expected_majority
 from workbench.measure.winrate import mean, paired_difference
+from workbench.models.generate import generate
 from workbench.records import Sampling, StepLabels, split_of
 from workbench.sandbox import topics
 from workbench.sandbox.steps import concluded, is_right, label_steps, split_steps
@@ -119,13 +120,13 @@ class Trained:
     def reward(self, steps: int, seed: int, learning_rate: float) -> tuple[ProcessRewardModel, float]:
         """One training, and the seconds it took."""
         values = {"steps": steps, "seed": seed, "learning_rate": learning_rate, "final_prompts": 0}
-        run = jobs.prepare(self.settings, self.store, "process", parse("process", values))
+        run = prepare.prepare_run(self.settings, self.store, "prm", parse("prm", values))
         with (run.folder / "log.txt").open("a") as log, redirect_stdout(log), redirect_stderr(log):
-            code = job.main(run.folder)
-        found = jobs.run(self.settings.workspace, run.number)
+            code = worker.main(run.folder)
+        found = find_run(self.settings.workspace, run.number)
         if code:
-            raise RuntimeError(f"{found.status.get('message')} See {run.folder / 'log.txt'}")
-        return ProcessRewardModel(models.load("sandbox"), run.folder), found.result["train_seconds"]
+            raise RuntimeError(f"{found.status.message} See {run.folder / 'log.txt'}")
+        return ProcessRewardModel(models.load("sandbox"), run.folder), found.result.train_seconds
 
 
 class Tested:
@@ -219,7 +220,7 @@ def report(by: dict[str, dict[int, list[float]]], runs: list[Any], ns: Sequence[
         print(f"{name:14}" + "".join(f"{cell:>24}" for cell in cells))
     differences = []
     for a, b in COMPARED:
-        d = paired_difference(by[b][last], by[a][last])
+        d = paired_difference(by[b][last], by[a][last], (-1, 1))
         differences.append({"better": a, "than": b, "at": last, "clear": d.clear, **asdict(d)})
         word = "clear" if d.clear else "within chance"
         print(f"n = {last}: {a} - {b} = {d.value:+.3f} ({d.low:+.3f} to {d.high:+.3f}), {word}")

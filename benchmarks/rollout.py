@@ -33,9 +33,9 @@ import workbench  # noqa: F401 (before torch: it lets waiting threads sleep, for
 import torch
 
 from workbench import models
-from workbench.decoders import BASE, choose
-from workbench.generate import generate
 from workbench.models import Model
+from workbench.models.decoders import BASE, choose
+from workbench.models.generate import generate
 from workbench.records import Sampling
 
 

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from workbench import jobs
-from workbench.learn.args import parse
+from workbench.jobs import prepare
+from workbench.jobs.runs import Run
+from workbench.learn.catalogue import parse
 from workbench.processes import write_status
 
 SAYS = {
@@ -49,9 +50,9 @@ def folder(
     return made
 
 
-def ppo(settings, store, **say) -> jobs.Run:
+def ppo(settings, store, **say) -> Run:
     """A PPO run prepared on the newest reward model."""
-    return jobs.prepare(settings, store, "ppo", parse("ppo", {}, "quick"), **say)
+    return prepare.prepare_run(settings, store, "ppo", parse("ppo", {}, "quick"), **say)
 
 
 def weights(made: Path, base: Path, seed: int = 0) -> Path:
@@ -74,12 +75,12 @@ def step_weights(made: Path, base: Path, seed: int = 0) -> Path:
     import torch
 
     from tests import tiny_model
-    from workbench.learn import process
+    from workbench.learn.methods import prm
 
     tiny_model.adapter(base, made / "adapter", seed)
     torch.manual_seed(seed)
     head = torch.nn.Linear(json.loads((base / "config.json").read_text())["hidden_size"], 3)
-    process.save_head(head, made / "adapter", "sentences")
+    prm.save_head(head, made / "adapter", "sentences")
     (made / "adapter" / "score_head.safetensors").unlink(missing_ok=True)
     row = {"prompt": "What is 2 + 2?", "steps": ["4."], "labels": [1], "split": "heldout", "id": 1}
     (made / "data").mkdir(exist_ok=True)

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tests import tiny_model
-from workbench import jobs, settings
-from workbench.learn.args import METHODS, parse
+from workbench import settings
+from workbench.jobs import control, prepare
+from workbench.jobs.runs import Run, find_run, list_runs
+from workbench.learn.catalogue import METHODS, parse
 from workbench.records import Response
 from workbench.store import Store
 
@@ -47,10 +49,8 @@ def workspace(folder: Path, n: int = 30) -> tuple[settings.Settings, Store]:
     return made, store
 
 
-def launch(
-    made: settings.Settings, store: Store, method: str = "sft", start_from: int | None = None, **changes
-) -> jobs.Run:
-    return jobs.launch(made, store, method, parse(method, small(method) | changes), start_from)
+def launch(made: settings.Settings, store: Store, method: str = "sft", start_from: int | None = None, **changes) -> Run:
+    return control.launch(made, store, method, parse(method, small(method) | changes), start_from)
 
 
 @contextmanager
@@ -58,15 +58,15 @@ def opened(
     made: settings.Settings, store: Store, method: str, start_from: int | None = None, **changes
 ) -> Iterator[Any]:
     """The Work of a new run in this process, as its job would open it."""
-    from workbench.learn import common
-    from workbench.learn.reporter import Reporter
+    from workbench.learn.engine.reporter import Reporter
+    from workbench.learn.engine.work import Work
 
-    run = jobs.prepare(made, store, method, parse(method, small(method) | changes), start_from)
-    jobs.write_status(run.folder, state="done")
+    run = prepare.prepare_run(made, store, method, parse(method, small(method) | changes), start_from)
+    control.write_status(run.folder, state="done")
     report = Reporter(run.folder)
     report.status(steps=run.config["args"]["steps"])
     try:
-        yield common.Work.open(run, report)
+        yield Work.open(run, report)
     finally:
         report.close()
 
@@ -77,7 +77,7 @@ def opener(made: settings.Settings, store: Store, method: str) -> Iterator[Any]:
     with ExitStack() as stack:
 
         def open_(method=method, start_from=None, **changes):
-            changes = {"seed": len(jobs.runs(made.workspace))} | changes
+            changes = {"seed": len(list_runs(made.workspace))} | changes
             return stack.enter_context(opened(made, store, method, start_from, **changes))
 
         yield open_
@@ -92,15 +92,15 @@ def until(condition, seconds: float = 240.0):
     return value
 
 
-def reached(made: settings.Settings, run: jobs.Run, step: int) -> None:
+def reached(made: settings.Settings, run: Run, step: int) -> None:
     """Wait until the run has told of that step. (Its status is written a few times a second only: it may be done.)"""
-    until(lambda: any(row["step"] >= step for row in figures(jobs.run(made.workspace, run.number))))
+    until(lambda: any(row["step"] >= step for row in figures(find_run(made.workspace, run.number))))
 
 
-def done(made: settings.Settings, run: jobs.Run) -> jobs.Run:
+def done(made: settings.Settings, run: Run) -> Run:
     """The run at its end."""
-    until(lambda: not jobs.run(made.workspace, run.number).active)
-    return jobs.run(made.workspace, run.number)
+    until(lambda: not find_run(made.workspace, run.number).active)
+    return find_run(made.workspace, run.number)
 
 
 def alive(pid: int) -> bool:
@@ -110,12 +110,12 @@ def alive(pid: int) -> bool:
     return identity(pid) is not None
 
 
-def figures(run: jobs.Run) -> list[dict]:
+def figures(run: Run) -> list[dict]:
     """The run's metrics without those that are times."""
     return run.metrics(0)[0]
 
 
-def pid_of(run: jobs.Run) -> int:
+def pid_of(run: Run) -> int:
     pid = run.status["pid"]
     assert isinstance(pid, int) and pid != os.getpid()
     return pid

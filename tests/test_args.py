@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from workbench.learn import args as learn_args
-from workbench.learn.args import SFTArgs, check, fields_of, parse, resolve
+from workbench.learn import catalogue
+from workbench.learn.catalogue import SettingError, check, fields_of, parse, resolve
+from workbench.learn.catalogue.sft import SFTArgs
 
 
 def test_defaults_are_those_that_move_a_lora_on_the_sandbox():
@@ -16,9 +17,9 @@ def test_defaults_are_those_that_move_a_lora_on_the_sandbox():
 
 
 def test_a_larger_model_gets_a_smaller_rate_and_the_reason_is_told():
-    rates = [learn_args.learning_rate("dpo", n).value for n in (1_500_000, 100_000_000, 1_000_000_000, 7_000_000_000)]
+    rates = [catalogue.learning_rate("dpo", n).value for n in (1_500_000, 100_000_000, 1_000_000_000, 7_000_000_000)]
     assert rates == sorted(rates, reverse=True) and len(set(rates)) == 4
-    assert "1.0B" in learn_args.learning_rate("dpo", 1_000_000_000).reason
+    assert "1.0B" in catalogue.learning_rate("dpo", 1_000_000_000).reason
 
 
 def test_what_was_set_stays_and_gives_no_reason():
@@ -39,20 +40,21 @@ def test_a_value_given_wins_over_the_preset():
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"learning_rate": "fast"}, "--set learning_rate=fast: not a number"),
-        ({"steps": "1.5"}, "--set steps=1.5: must be a whole number"),
-        ({"steps": "0"}, "--set steps=0: must be at least 1"),
-        ({"steps": "nan"}, "--set steps=nan: not a finite number"),
-        ({"lora_dropout": 2}, "--set lora_dropout=2.0: must be at most 0.9"),
-        ({"schedule": "zigzag"}, "--set schedule=zigzag: must be one of linear, cosine, constant"),
-        ({"lr": "1"}, "--set lr: SFT has no such setting"),
-        ({"batch_size": 16, "micro_batch": 5}, "--set micro_batch=5: must divide batch_size"),
+        ({"learning_rate": "fast"}, "learning_rate=fast: not a number"),
+        ({"steps": "1.5"}, "steps=1.5: must be a whole number"),
+        ({"steps": "0"}, "steps=0: must be at least 1"),
+        ({"steps": "nan"}, "steps=nan: not a finite number"),
+        ({"lora_dropout": 2}, "lora_dropout=2.0: must be at most 0.9"),
+        ({"schedule": "zigzag"}, "schedule=zigzag: must be one of linear, cosine, constant"),
+        ({"lr": "1"}, "lr=1: SFT has no such setting"),
+        ({"batch_size": 16, "micro_batch": 5}, "micro_batch=5: must divide batch_size"),
     ],
 )
-def test_errors_name_the_flag(values, message):
-    with pytest.raises(ValueError) as error:
+def test_errors_name_the_setting(values, message):
+    with pytest.raises(SettingError) as error:
         parse("sft", values)
     assert str(error.value).startswith(message)
+    assert error.value.field == list(values)[-1] and message.endswith(error.value.why[: len(message.split(": ")[1])])
 
 
 def test_robust_needs_the_share_of_wrong_votes():
@@ -72,13 +74,13 @@ def test_empty_fields_of_a_form_mean_the_default():
     assert parse("sft", {"learning_rate": " ", "steps": None}) == SFTArgs()
 
 
-@pytest.mark.parametrize("name", list(learn_args.METHODS))
+@pytest.mark.parametrize("name", list(catalogue.METHODS))
 def test_every_setting_is_explained_and_every_default_allowed(name):
     rows = fields_of(name, 1_570_000)
     json.dumps(rows, allow_nan=False)
     assert all(len(row["doc"]) > 10 for row in rows)
-    check(learn_args.METHODS[name].args())
-    for preset in learn_args.PRESETS:
+    check(catalogue.METHODS[name].args())
+    for preset in catalogue.PRESETS:
         check(parse(name, {}, preset))
 
 
@@ -118,9 +120,9 @@ def test_label_smoothing_is_refused_where_nothing_reads_it():
 )
 def test_batches_must_be_shareable(name, values, processes, said):
     with pytest.raises(ValueError, match=said):
-        learn_args.check_processes(name, parse(name, values), processes)
+        catalogue.check_processes(name, parse(name, values), processes)
 
 
 def test_batches_that_can_be_shared_pass():
-    learn_args.check_processes("dpo", parse("dpo", {}), 1)
-    learn_args.check_processes("ppo", parse("ppo", {"batch_size": 8, "minibatches": 2}), 4)
+    catalogue.check_processes("dpo", parse("dpo", {}), 1)
+    catalogue.check_processes("ppo", parse("ppo", {"batch_size": 8, "minibatches": 2}), 4)

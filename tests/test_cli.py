@@ -10,24 +10,25 @@ from pathlib import Path
 import pytest
 
 from tests.small_runs import SMALL, workspace
-from workbench import cli, jobs
-from workbench.learn.args import parse
+from workbench.cli import main
+from workbench.jobs.runs import find_run
+from workbench.learn.catalogue import parse
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", main.COMMANDS)
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main([command, "--help"])
+        main.main([command, "--help"])
     assert ended.value.code == 0
     out = capsys.readouterr().out
-    assert "--workspace" in out and cli.COMMANDS[command][2] in " ".join(out.split())
+    assert "--workspace" in out and main.COMMANDS[command][2] in " ".join(out.split())
 
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys; from workbench.cli import main\n"
+        "import sys; from workbench.cli.main import main\n"
         "try: main(['train', '--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'transformers', 'trl', 'peft', 'gradio', 'datasets', 'pandas', 'sqlalchemy', 'numpy'}\n"
@@ -39,7 +40,7 @@ def test_help_imports_nothing_heavy():
 
 def test_no_command_is_wrong_usage():
     with pytest.raises(SystemExit) as ended:
-        cli.main([])
+        main.main([])
     assert ended.value.code == 2
 
 
@@ -61,22 +62,22 @@ def test_no_command_is_wrong_usage():
     ],
 )
 def test_an_error_is_one_clear_line(words, message, capsys, tmp_path):
-    assert cli.main([*words, "--workspace", str(tmp_path / "space")]) == 1
+    assert main.main([*words, "--workspace", str(tmp_path / "space")]) == 1
     err = capsys.readouterr().err
     assert err.startswith(message) and err.count("\n") == 1
 
 
 def test_settings_of_a_method_are_listed_with_their_meaning(capsys):
-    assert cli.main(["train", "dpo", "--settings"]) == 0
+    assert main.main(["train", "dpo", "--settings"]) == 0
     out = capsys.readouterr().out
     assert "beta" in out and "less moves further" in out and "automatic" in out
 
 
 def test_runs_of_an_empty_workspace(tmp_path, capsys):
-    assert cli.main(["runs", "--workspace", str(tmp_path / "none")]) == 0
+    assert main.main(["runs", "--workspace", str(tmp_path / "none")]) == 0
     assert capsys.readouterr().out == "No runs yet.\n"
     assert not (tmp_path / "none").exists(), "looking creates nothing"
-    assert cli.main(["runs", "--json", "--workspace", str(tmp_path / "none")]) == 0
+    assert main.main(["runs", "--json", "--workspace", str(tmp_path / "none")]) == 0
     assert json.loads(capsys.readouterr().out) == []
 
 
@@ -84,9 +85,9 @@ def test_export_then_import_brings_everything_back(tmp_path, capsys):
     made, store = workspace(tmp_path / "space", n=6)
     store.close()
     file, other = tmp_path / "choices.jsonl", tmp_path / "other"
-    assert cli.main(["export", "comparisons", str(file), "--workspace", str(made.workspace)]) == 0
+    assert main.main(["export", "comparisons", str(file), "--workspace", str(made.workspace)]) == 0
     assert len(file.read_text().splitlines()) == 6
-    assert cli.main(["import", str(file), "--workspace", str(other)]) == 0
+    assert main.main(["import", str(file), "--workspace", str(other)]) == 0
     capsys.readouterr()
     from workbench.store import Store
 
@@ -101,15 +102,15 @@ def test_train_from_the_command_line_detached_then_stopped(tmp_path, capsys, mon
     words = ["train", "sft", "--detach", "--workspace", str(made.workspace), "--model", made.model]
     words += [f"--set={k}={v}" for k, v in (SMALL | {"steps": 500}).items()]
     began = time.monotonic()
-    assert cli.main(words) == 0
+    assert main.main(words) == 0
     assert "SFT, run 1" in capsys.readouterr().out
-    run = jobs.run(made.workspace, 1)
+    run = find_run(made.workspace, 1)
     assert run.active and time.monotonic() - began < 60
     assert run.config["args"]["steps"] == 500 and run.config["args"]["batch_size"] == SMALL["batch_size"]
-    assert cli.main(["stop", "1", "--workspace", str(made.workspace)]) == 0
+    assert main.main(["stop", "1", "--workspace", str(made.workspace)]) == 0
     assert capsys.readouterr().out.startswith("Stopped at step ")
-    assert jobs.run(made.workspace, 1).state == "stopped"
-    assert cli.main(["runs", "--workspace", str(made.workspace)]) == 0
+    assert find_run(made.workspace, 1).state == "stopped"
+    assert main.main(["runs", "--workspace", str(made.workspace)]) == 0
     assert "stopped" in capsys.readouterr().out
 
 
@@ -124,8 +125,8 @@ def test_train_waits_and_tells_and_compare_answers(tmp_path, capsys):
     )
     assert told.returncode == 0, told.stderr + told.stdout
     assert "step 8/8" in told.stdout and "Done in" in told.stdout
-    assert parse("sft", jobs.run(made.workspace, 1).config["args"])
-    assert cli.main(["compare", "1", "--prompt", "What is 1 plus 1?", *where]) == 0
+    assert parse("sft", find_run(made.workspace, 1).config["args"])
+    assert main.main(["compare", "1", "--prompt", "What is 1 plus 1?", *where]) == 0
     shown = capsys.readouterr().out
     assert "> What is 1 plus 1?" in shown and "base: " in shown and "SFT, run 1: " in shown
 
@@ -138,11 +139,11 @@ def test_best_of_n_and_rejection_choose_by_a_reward(tmp_path, capsys):
     file.write_text("def reward(prompts, responses):\n    return [float(len(r)) for r in responses]\n")
     words = ["--workspace", str(made.workspace), "--model", made.model, f"--reward=file:{file}"]
     words += ["--n", "4", "--max-new-tokens", "10"]
-    assert cli.main(["best-of-n", *words]) == 0
+    assert main.main(["best-of-n", *words]) == 0
     told = capsys.readouterr().out
     assert [line.split()[0] for line in told.splitlines()[:4]] == ["n", "1", "2", "4"]
     assert "0.64 nats" in told and "Best of 4 against a single sample: reward +" in told
-    assert cli.main(["rejection", *words, "--keep", "0.5"]) == 0
+    assert main.main(["rejection", *words, "--keep", "0.5"]) == 0
     told = capsys.readouterr().out
     from workbench.store import Store
 
@@ -159,12 +160,12 @@ def test_best_of_n_and_rejection_choose_by_a_reward(tmp_path, capsys):
     "words, message",
     [
         (["best-of-n"], "error: A reward model has to say what a good answer is."),
-        (["best-of-n", "--reward", "tasty"], "error: --set reward=tasty: 'tasty' is no reward"),
+        (["best-of-n", "--reward", "tasty"], "error: --reward tasty: 'tasty' is no reward"),
         (["best-of-n", "--reward", "gold", "--prompts", "0"], "error: there are no prompts"),
         (["rejection", "--reward", "gold", "--keep", "2"], "error: keep must be above 0"),
         (["rejection", "--reward", "gold", "--n", "1"], "error: n must be at least 2"),
     ],
 )
 def test_what_cannot_be_chosen_is_told(words, message, capsys, tmp_path):
-    assert cli.main([*words, "--workspace", str(tmp_path / "space")]) == 1
+    assert main.main([*words, "--workspace", str(tmp_path / "space")]) == 1
     assert message in capsys.readouterr().err

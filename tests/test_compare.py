@@ -6,9 +6,9 @@ import pytest
 
 from tests import tiny_model
 from workbench import models
-from workbench.generate import Generated, generate, logprobs
 from workbench.measure import compare as module
 from workbench.measure.compare import cancel, compare, histogram, kl, poll, start, to_json, word_diff
+from workbench.models.generate import Generated, generate, logprobs
 from workbench.records import Sampling
 
 PROMPTS = ["hello", "who are you?", "x"]
@@ -79,7 +79,9 @@ def test_histogram_shares_its_bins():
 def test_kl_by_hand(model, monkeypatch):
     """An aligned answer of log-probabilities -1, -2 that the base gives -3, -2.5 has 2.5 nats; the base's own has 0."""
     rows = [Generated("a", [5, 6], False, [-1.0, -2.0]) for _ in range(3)]
-    monkeypatch.setattr("workbench.generate.logprobs", lambda model, prompts, answers, temperature: [[-3.0, -2.5]])
+    monkeypatch.setattr(
+        "workbench.models.generate.logprobs", lambda model, prompts, answers, temperature: [[-3.0, -2.5]]
+    )
     assert kl(model, ["p"], [(None, 1.0), ("0003-sft", 1.0), ("0003-sft", 0.0)], rows, WARM) == [0, 2.5, 0]
 
 

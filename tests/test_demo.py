@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from workbench import cli, demo, jobs
+from workbench import demo
+from workbench.cli import main
+from workbench.jobs.runs import list_runs
 from workbench.settings import SANDBOX
 from workbench.store import Store
+from workbench.ui.runs import result_text
 
 pytestmark = [
     pytest.mark.slow,
@@ -39,7 +42,7 @@ def small(tmp_path_factory):
         )
         told = []
         patch.setattr(demo, "say", told.append)
-        assert cli.main(["demo", "--json", "--workspace", str(place)]) == 0
+        assert main.main(["demo", "--json", "--workspace", str(place)]) == 0
     return json.loads(told[-1]), place, "\n".join(told[:-1])
 
 
@@ -77,7 +80,7 @@ def test_the_workspace_has_something_to_look_at_and_says_it_is_simulated(small):
         assert len(splits) == 20
         assert all(r.author == "model" and r.run is None for c in store.comparisons() for r in c.responses)
         assert all("simulated" in c.rater for c in store.comparisons())
-    runs = jobs.runs(place)
+    runs = list_runs(place)
     assert [(r.method, r.state) for r in runs] == [
         (method, "done") for method in ("ppo", "ppo", "reward", "dpo", "sft")
     ]
@@ -92,15 +95,17 @@ def test_the_workspace_has_something_to_look_at_and_says_it_is_simulated(small):
 
 def test_figures_of_base_and_result_agree(small):
     found, place, _ = small
-    for run in jobs.runs(place):
+    for run in list_runs(place):
         if run.method == "reward":
             continue
-        assert run.result["base_gold"] == pytest.approx(found["stages"][0]["gold"], abs=1e-4)
+        assert run.result.base_gold == pytest.approx(found["stages"][0]["gold"], abs=1e-4)
+        assert f"; base {run.result.base_gold:.2f} (" in result_text(run)[1]
+        assert not run.result.model_extra, "a reader must know every key that is written"
 
 
 def test_a_workspace_in_use_is_left_alone(small, capsys):
     _, place, _ = small
-    assert cli.main(["demo", "--workspace", str(place)]) == 1
+    assert main.main(["demo", "--workspace", str(place)]) == 1
     assert "give a new folder with --workspace" in capsys.readouterr().err
 
 

@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from tests.small_runs import SMALL, workspace
-from workbench import jobs
-from workbench.learn import common, data, dpo, sft
-from workbench.learn.args import parse
-from workbench.learn.reporter import Reporter
+from workbench.jobs import control, prepare
+from workbench.jobs.runs import list_runs, read_run
+from workbench.learn import data
+from workbench.learn.catalogue import parse
+from workbench.learn.engine import adapter
+from workbench.learn.engine.reporter import Reporter
+from workbench.learn.engine.work import Work
+from workbench.learn.methods import dpo, sft
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +30,13 @@ def opened(place):
     reports = []
 
     def open_(method="dpo", start_from=None, **changes):
-        changes = {"seed": len(jobs.runs(made.workspace))} | changes
-        run = jobs.prepare(made, store, method, parse(method, SMALL | changes), start_from)
-        jobs.write_status(run.folder, state="done")
+        changes = {"seed": len(list_runs(made.workspace))} | changes
+        run = prepare.prepare_run(made, store, method, parse(method, SMALL | changes), start_from)
+        control.write_status(run.folder, state="done")
         report = Reporter(run.folder)
         report.status(steps=run.config["args"]["steps"])
         reports.append(report)
-        return common.Work.open(run, report)
+        return Work.open(run, report)
 
     yield open_
     for report in reports:
@@ -40,7 +44,7 @@ def opened(place):
 
 
 def rows_of(work):
-    return jobs.read(work.folder).metrics()[0]
+    return read_run(work.folder).metrics()[0]
 
 
 def test_pairs_reach_the_trainer_as_the_templates_token_ids(opened):
@@ -64,14 +68,14 @@ def test_at_the_start_the_loss_is_a_coin_toss_and_nothing_is_told_apart(opened):
 
 def test_it_learns_to_prefer_the_chosen_answers_on_pairs_it_never_saw(opened):
     work = opened(steps=16, evaluate_every=16)
-    hashed = common.frozen_hash(work.peft)
+    hashed = adapter.frozen_hash(work.peft)
     result = dpo.train(work)
     assert result["accuracy"] == 1.0 and result["accuracy_low"] < 1.0
     assert result["heldout_margin"] > 0.2
     last = [r for r in rows_of(work) if "rewards_chosen" in r][-1]
     assert last["rewards_chosen"] > last["rewards_rejected"]
     assert last["margin"] == pytest.approx(last["rewards_chosen"] - last["rewards_rejected"], abs=1e-5)
-    assert common.frozen_hash(work.peft) == hashed
+    assert adapter.frozen_hash(work.peft) == hashed
     assert list(work.peft.peft_config) == ["default"], "turning the adapter off is the reference"
 
 
@@ -116,7 +120,7 @@ def test_pairs_of_one_ranking_count_as_one_judgement(opened):
 def test_from_an_sft_run_the_reference_is_where_it_began(opened):
     first = opened("sft", steps=4)
     (first.folder / "result.json").write_text(json.dumps(sft.train(first)))
-    number = jobs.read(first.folder).number
+    number = read_run(first.folder).number
     work = opened(start_from=number, steps=4, evaluate_every=4)
     assert work.start == "ref"
     began = {n: w.detach().clone() for n, w in work.peft.named_parameters() if ".default." in n}
@@ -126,7 +130,7 @@ def test_from_an_sft_run_the_reference_is_where_it_began(opened):
     assert any(not torch.equal(w, after[n]) for n, w in began.items())
     rows = rows_of(work)
     assert next(r["loss"] for r in rows if "loss" in r) == pytest.approx(log(2), abs=1e-4)
-    assert jobs.read(work.folder).config["parent"] == number
+    assert read_run(work.folder).config["parent"] == number
     assert {f.name for f in (work.folder / "adapter").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests import tiny_model
-from workbench import decoders, models
-from workbench.generate import answer_ids, generate, logprobs, nucleus, pick, rows_that_fit, survivors, uniforms
-from workbench.models import ModelError
+from workbench import models
+from workbench.models import ModelError, decoders
+from workbench.models.generate import answer_ids, generate, logprobs, nucleus, pick, rows_that_fit, survivors, uniforms
 from workbench.records import Sampling
 
 PROMPTS = ["hello", "who are you?", "x", "name a bird that swims", "2 + 2", "why?", "a longer question than the others"]
@@ -241,7 +241,7 @@ def test_nul_characters_become_the_sign_for_an_unreadable_one(model, monkeypatch
     nul = model.tokenizer("\0", add_special_tokens=False)["input_ids"]
     assert model.tokenizer.decode(nul) == "\0"  # the model could say it
     picked = lambda logits, *_: (torch.full((len(logits),), nul[0]), torch.zeros(len(logits)))  # noqa: E731
-    monkeypatch.setattr("workbench.generate.pick", picked)
+    monkeypatch.setattr("workbench.models.generate.pick", picked)
     (answer,) = generate(model, ["hello"], Sampling(max_new_tokens=2))
     assert answer.text == "\ufffd\ufffd" and answer.tokens == [nul[0]] * 2
 
@@ -282,7 +282,7 @@ def test_end_token_is_kept_in_tokens_and_left_out_of_text(model):
 
 
 def test_streaming_ends_with_the_whole_text(model, monkeypatch):
-    monkeypatch.setattr("workbench.generate.STREAM_EVERY", 0)
+    monkeypatch.setattr("workbench.models.generate.STREAM_EVERY", 0)
     told = {}
     answers = generate(model, PROMPTS, GREEDY, on_text=lambda row, text: told.setdefault(row, []).append(text))
     for row, answer in enumerate(answers):
@@ -317,7 +317,7 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_rows(model, monkeypatch):
 
 def test_rows_at_once_fit_into_half_of_the_free_memory(model, monkeypatch):
     # a token's cache: keys and values, 2 layers, 2 heads of width 16, float32: 512 bytes; a row's logits: 16 * 260
-    monkeypatch.setattr("workbench.generate.free_memory", lambda device: 2 * 5 * (512 * 100 + 16 * 260))
+    monkeypatch.setattr("workbench.models.generate.free_memory", lambda device: 2 * 5 * (512 * 100 + 16 * 260))
     assert model.hf.config.vocab_size == 260
     assert rows_that_fit(model, 100) == 5
     assert rows_that_fit(model, 101) == 4

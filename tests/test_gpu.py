@@ -10,12 +10,17 @@ import pytest
 import torch
 
 from tests import small_runs, tiny_model
-from workbench import decoders, jobs, models, processes
-from workbench.generate import generate
-from workbench.learn import common, llama, ppo
-from workbench.learn.actor_critic import POLICY, ActorCritic
-from workbench.learn.args import METHODS, PPOArgs, parse
-from workbench.learn.fields import RewardedArgs
+from workbench import models, processes
+from workbench.jobs import prepare
+from workbench.jobs.runs import find_run
+from workbench.learn.catalogue import METHODS, parse
+from workbench.learn.catalogue.ppo import PPOArgs
+from workbench.learn.catalogue.settings import RewardedArgs
+from workbench.learn.engine.actor_critic import POLICY, ActorCritic
+from workbench.learn.engine.adapter import with_adapter
+from workbench.learn.methods import ppo
+from workbench.models import decoders, llama
+from workbench.models.generate import generate
 from workbench.records import Sampling
 
 pytestmark = pytest.mark.skipif(
@@ -83,7 +88,7 @@ def test_a_round_of_ppo_starts_at_a_ratio_of_exactly_one(tmp_path, by_hand, dtyp
         monkeypatch.setattr(llama, "why_not", lambda hf: "asked for by the test")
     a = PPOArgs(steps=4, batch_size=8, micro_batch=4, max_new_tokens=10, learning_rate=3e-3, reward="gold")
     actor_model = models.load(str(tiny_model.base(tmp_path / "base")), device="cuda", dtype=dtype)
-    actor_model.adopt(common._with_adapter(actor_model, a, tmp_path, None), POLICY)
+    actor_model.adopt(with_adapter(actor_model, a, tmp_path, None), POLICY)
     state = ppo.PPO(ActorCritic(actor_model, None, a.temperature, 4), lambda p, r: [float(len(x)) for x in r], a)
     for step in (1, 2):
         told = state.iterate([f"What is {i}?" for i in range(8)], step)
@@ -99,7 +104,7 @@ def place(tmp_path):
         yield made, store, f"file:{file}"
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "process"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "prm"])
 def test_every_method_ends_with_an_adapter(place, method):
     made, store, reward = place
     changes = {"reward": reward, "batch_size": 8} if issubclass(METHODS[method].args, RewardedArgs) else {}
@@ -113,20 +118,20 @@ def test_every_method_ends_with_an_adapter(place, method):
 def test_two_processes_share_one_gpu(place):
     made, store, reward = place
     asked = {"reward": reward, "batch_size": 8, "steps": 2, "epochs": 1, "micro_batch": 4}
-    run = jobs.prepare(made, store, "ppo", parse("ppo", small_runs.small("ppo") | asked))
+    run = prepare.prepare_run(made, store, "ppo", parse("ppo", small_runs.small("ppo") | asked))
     assert processes.torchrun(run.folder, 2) == 0
-    assert jobs.run(made.workspace, run.number).state == "done"
+    assert find_run(made.workspace, run.number).state == "done"
 
 
 def test_gold_rises_by_an_eighth_on_prompts_never_trained_on():
-    from workbench.learn.reward_sources import gold
+    from workbench.learn.rewards.sources import gold
     from workbench.measure.evaluate import evaluate
     from workbench.sandbox import world
 
     a = PPOArgs(steps=20, micro_batch=64, learning_rate=1e-3, reward="gold")
     bundled = models.load("sandbox")
     torch.manual_seed(0)
-    bundled.adopt(common._with_adapter(bundled, a, None, None), POLICY)
+    bundled.adopt(with_adapter(bundled, a, None, None), POLICY)
     state = ppo.PPO(ActorCritic(bundled, temperature=a.temperature), gold, a)
     rows = [{"id": i, "prompt": p.text} for i, p in enumerate(world.sample(1500, "train", seed=0))]
     held = [p.text for p in world.sample(200, "heldout", seed=0)]

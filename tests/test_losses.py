@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import tensor
 
-from workbench.learn import losses
+from workbench.learn.engine import losses
+from workbench.measure import best_of_n
 
 
 def close(actual, expected, tolerance=1e-6):
@@ -101,11 +102,11 @@ def test_token_rewards_match_torchtunes():
 
 
 def test_best_of_n_kl():
-    close(losses.best_of_n_kl(4), 0.636, 5e-4)
-    close(losses.best_of_n_kl(16), 1.835, 5e-4)
-    assert losses.best_of_n_kl(1) == 0
+    close(best_of_n.best_of_n_kl(4), 0.636, 5e-4)
+    close(best_of_n.best_of_n_kl(16), 1.835, 5e-4)
+    assert best_of_n.best_of_n_kl(1) == 0
     with pytest.raises(ValueError, match="at least 1"):
-        losses.best_of_n_kl(0)
+        best_of_n.best_of_n_kl(0)
 
 
 def test_whiten():

@@ -10,6 +10,7 @@ import torch
 from tests import tiny_model
 from workbench import models, settings
 from workbench.models import ModelError, Turns
+from workbench.models import base as base_module
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,7 @@ def test_a_folder_that_lacks_a_file_names_it(tmp_path, base, file, words):
 
 def test_shared_loads_once_for_everybody(base, monkeypatch, tmp_path):
     chosen = settings.Settings(tmp_path, str(base))
-    monkeypatch.setattr(models, "_shared", {})
+    monkeypatch.setattr(base_module, "_shared", {})
     assert not models.loaded(chosen)
     got = []
     threads = [threading.Thread(target=lambda: got.append(models.shared(chosen))) for _ in range(4)]
@@ -180,8 +181,8 @@ def test_an_adapter_of_another_shape_is_refused_naming_both(model, base, tmp_pat
 
 
 def test_the_bundled_model_is_one_wherever_it_lies():
-    assert models._plain("sandbox") == models._plain("/elsewhere/workbench/sandbox/model") == "sandbox"
-    assert models._plain("someone/model") == "someone/model"
+    assert base_module._plain("sandbox") == base_module._plain("/elsewhere/workbench/sandbox/model") == "sandbox"
+    assert base_module._plain("someone/model") == "someone/model"
 
 
 def test_a_pickled_adapter_and_a_missing_one_are_refused(model, adapter, tmp_path):

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from tests import tiny_model
-from workbench import decoders, models, onnx_decoder
-from workbench.generate import generate
-from workbench.onnx_decoder import OnnxDecoder, why_not_onnx
+from workbench import models
+from workbench.models import decoders, onnx_decoder
+from workbench.models.generate import generate
+from workbench.models.onnx_decoder import OnnxDecoder, why_not_onnx
 from workbench.records import Sampling
 
 PROMPTS = [[5, 9, 30, 7, 8, 60], [40], [12, 13, 14], [99, 98], [7, 7, 7, 7, 7], [200, 100], [3] * 9, [66], [1, 2, 3]]

@@ -7,9 +7,10 @@ import torch
 
 from tests import small_runs
 from tests.small_runs import workspace
-from workbench import jobs
-from workbench.learn import dpo, losses, orpo, sft
-from workbench.learn.progress import CURVES
+from workbench.jobs.runs import read_run
+from workbench.learn.catalogue import METHODS
+from workbench.learn.engine import losses
+from workbench.learn.methods import dpo, orpo, sft
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def opened(place):
 
 
 def rows_of(work):
-    return jobs.read(work.folder).metrics()[0]
+    return read_run(work.folder).metrics()[0]
 
 
 @pytest.mark.parametrize("weight", [0.0, 2.0])
@@ -67,14 +68,14 @@ def test_it_learns_to_prefer_the_chosen_answers_on_pairs_it_never_saw(opened):
     told = [r for r in rows_of(work) if "log_odds" in r]
     assert told[-1]["log_odds"] > told[0]["log_odds"] and told[-1]["imitation_loss"] < told[0]["imitation_loss"]
     assert list(work.peft.peft_config) == ["default"]
-    keys = {s.key for c in CURVES["orpo"] if not c.sandbox for s in c.series}
+    keys = {s.key for c in METHODS["orpo"].curves if not c.sandbox for s in c.series}
     assert keys <= {key for row in rows_of(work) for key in row}
 
 
 def test_from_an_sft_run_the_distance_is_from_where_it_began(opened):
     first = opened("sft", steps=4)
     (first.folder / "result.json").write_text(json.dumps(sft.train(first)))
-    work = opened(start_from=jobs.read(first.folder).number, steps=4, evaluate_every=4)
+    work = opened(start_from=read_run(first.folder).number, steps=4, evaluate_every=4)
     began = {n: w.detach().clone() for n, w in work.peft.named_parameters() if ".default." in n}
     orpo.train(work)
     after = dict(work.peft.named_parameters())

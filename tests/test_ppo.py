@@ -7,11 +7,16 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from tests import small_runs, tiny_model
-from workbench import jobs, models
-from workbench.learn import actor_critic, common, llama, ppo
-from workbench.learn.actor_critic import POLICY, ActorCritic, Rows
-from workbench.learn.args import PPOArgs
-from workbench.learn.job import NotFinite
+from workbench import models
+from workbench.jobs import control, prepare
+from workbench.jobs.runs import find_run
+from workbench.learn.catalogue.ppo import PPOArgs
+from workbench.learn.engine import actor_critic
+from workbench.learn.engine.actor_critic import POLICY, ActorCritic, Rows
+from workbench.learn.engine.adapter import frozen_hash
+from workbench.learn.engine.reporter import NotFinite
+from workbench.learn.methods import ppo
+from workbench.models import llama
 
 ARGS = PPOArgs(steps=4, batch_size=8, micro_batch=8, max_new_tokens=10, learning_rate=3e-3, reward="gold", warmup=0.0)
 PROMPTS = [f"What is {i}?" for i in range(8)]
@@ -211,9 +216,9 @@ def test_the_first_pass_goes_on_from_the_scoring_pass_where_the_batch_fits(bases
 
 def test_only_the_adapter_and_the_value_head_change(bases):
     actor = fresh(bases["llama"])
-    before, frozen = weights_of(actor), common.frozen_hash(actor.model.peft)
+    before, frozen = weights_of(actor), frozen_hash(actor.model.peft)
     iterate(actor, steps=2)
-    assert common.frozen_hash(actor.model.peft) == frozen
+    assert frozen_hash(actor.model.peft) == frozen
     after = weights_of(actor)
     assert all(not torch.equal(before[name], after[name]) for name in before)
     assert all("lora_" in name or name.startswith("value_head.") for name in before)
@@ -359,9 +364,9 @@ def test_a_run_tells_all_and_leaves_an_adapter(place):
     rows = small_runs.figures(run)
     told = [row for row in rows if "reward" in row]
     assert [row["step"] for row in told] == [1, 2, 3, 4, 5, 6]
-    from workbench.learn.progress import CURVES
+    from workbench.learn.catalogue import METHODS
 
-    keys = {s.key for c in CURVES["ppo"] if not c.sandbox for s in c.series}
+    keys = {s.key for c in METHODS["ppo"].curves if not c.sandbox for s in c.series}
     assert keys <= {key for row in rows for key in row}
     assert run.samples() and run.adapter is not None
     model = models.load(made.model)
@@ -373,8 +378,8 @@ def test_a_run_killed_and_resumed_equals_one_that_ran_through(place):
     whole = small_runs.done(made, small_runs.launch(made, store, "ppo", **changes))
     cut = small_runs.launch(made, store, "ppo", **changes, seed=0, held_out=99)
     small_runs.reached(made, cut, 3)
-    jobs.stop(made, jobs.run(made.workspace, cut.number))
-    resumed = small_runs.done(made, jobs.resume(made, jobs.run(made.workspace, cut.number)))
+    control.stop(made, find_run(made.workspace, cut.number))
+    resumed = small_runs.done(made, control.resume(made, find_run(made.workspace, cut.number)))
     assert resumed.state == "done", resumed.log_tail()
 
     def figures(run):
@@ -401,7 +406,7 @@ def test_ppo_without_a_reward_model_says_what_it_needs(place):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_gold_rises_by_an_eighth_on_prompts_never_trained_on(seed):
     """20 rounds of 64 answers, about 12 seconds on two idle cores."""
-    from workbench.learn.reward_sources import gold
+    from workbench.learn.rewards.sources import gold
     from workbench.measure.evaluate import evaluate
     from workbench.records import Sampling
     from workbench.sandbox import world
@@ -428,10 +433,10 @@ def one_of_two(rank, folder, base, port):
 
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
-    from workbench.learn.world import World
+    from workbench.learn.engine.distributed import ProcessGroup
 
     actor = fresh(base)
-    state = ppo.PPO(actor, lengths, ARGS, World())
+    state = ppo.PPO(actor, lengths, ARGS, ProcessGroup())
     told = [state.iterate(PROMPTS, step) for step in (1, 2)]
     torch.save([{k: v for k, v in t.items() if isinstance(v, float)} for t in told], folder / f"told-{rank}.pt")
     torch.save([w.detach() for w in actor.trainable.values()], folder / f"weights-{rank}.pt")
@@ -457,14 +462,14 @@ def test_two_processes_learn_what_one_does(bases, tmp_path):
 
 def test_a_run_shared_by_two_processes_is_one_run(place):
     from workbench import processes
-    from workbench.learn.args import parse
+    from workbench.learn.catalogue import parse
 
     made, store, changes = place
     changes |= {"steps": 2, "epochs": 1}  # Adam turns last bits into steps: later passes part for good
     alone = small_runs.done(made, small_runs.launch(made, store, "ppo", **changes))
-    shared = jobs.prepare(made, store, "ppo", parse("ppo", small_runs.SMALL | changes | {"held_out": 99}))
+    shared = prepare.prepare_run(made, store, "ppo", parse("ppo", small_runs.SMALL | changes | {"held_out": 99}))
     assert processes.torchrun(shared.folder, 2) == 0
-    shared = jobs.run(made.workspace, shared.number)
+    shared = find_run(made.workspace, shared.number)
     assert shared.state == "done" and shared.adapter is not None
     one, two = ([r for r in small_runs.figures(run) if "reward" in r] for run in (alone, shared))
     assert [r["step"] for r in two] == [1, 2]
@@ -480,23 +485,23 @@ def test_a_run_shared_by_two_processes_is_one_run(place):
     [(1, None, "0", None), (3, None, "1", "1"), (3, None, None, "0"), (2, "4,6", "1", "6"), (2, "4,6", "2", "4")],
 )
 def test_a_process_sees_one_gpu_of_several(monkeypatch, found, visible, rank, expected):
-    from workbench.learn import world
+    from workbench.learn.engine import distributed
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: found)
     for name, value in (("CUDA_VISIBLE_DEVICES", visible), ("LOCAL_RANK", rank)):
         monkeypatch.delenv(name, raising=False)
         if value is not None:
             monkeypatch.setenv(name, value)
-    world.one_gpu()
-    assert world.os.environ.get("CUDA_VISIBLE_DEVICES") == expected
+    distributed.one_gpu()
+    assert distributed.os.environ.get("CUDA_VISIBLE_DEVICES") == expected
 
 
 def test_fewer_processes_than_asked_for_is_an_error(monkeypatch):
-    from workbench.learn import world
+    from workbench.learn.engine import distributed
 
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(world.dist, "is_initialized", lambda: True)
-    monkeypatch.setattr(world.dist, "get_rank", lambda: 0)
-    monkeypatch.setattr(world.dist, "get_world_size", lambda: 1)
+    monkeypatch.setattr(distributed.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed.dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 1)
     with pytest.raises(RuntimeError, match="2 processes were asked for, and 1 came"):
-        world.World()
+        distributed.ProcessGroup()

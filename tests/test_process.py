@@ -8,13 +8,19 @@ import torch
 from safetensors.torch import load_file
 
 from tests import small_runs
-from workbench import jobs, models
+from workbench import models
 from workbench.collect.simulated import label_answers
 from workbench.intervals import clustered, wilson
-from workbench.learn import common, job, llama, process, reward_sources, trust
-from workbench.learn.args import parse
-from workbench.learn.process_reward import ProcessRewardModel
-from workbench.learn.reporter import Reporter
+from workbench.jobs import control, prepare, worker
+from workbench.jobs.runs import find_run
+from workbench.learn.catalogue import parse
+from workbench.learn.engine.reporter import Reporter
+from workbench.learn.engine.work import Work
+from workbench.learn.methods import prm
+from workbench.learn.rewards import sources
+from workbench.learn.rewards import verdict as verdict_module
+from workbench.learn.rewards.process_reward_model import ProcessRewardModel
+from workbench.models import llama
 from workbench.records import split_of
 from workbench.settings import Choice
 from workbench.store import Store
@@ -42,23 +48,23 @@ def test_shares_of_steps_and_of_whole_answers():
     rows = [{"prompt": "p", "labels": [1, -1]}, {"prompt": "p", "labels": [1, 0]}, {"prompt": "q", "labels": [0]}]
     found = [(rows[0], [1, 1]), (rows[1], [1, 1]), (rows[2], [0])]
     # steps met 1, 1 of 2 each and 1 of 1; the first answer is wrong as a whole and was found right
-    assert process.steps_right(found)[0] == pytest.approx(3 / 5) and process.steps_right(found)[3] == 5
-    assert process.answers_right(found)[0] == pytest.approx(2 / 3) and process.answers_right(found)[3] == 3
-    assert not process.sound([0, 0]) and process.sound([0, 1]) and not process.sound([1, 1, -1])
+    assert prm.steps_right(found)[0] == pytest.approx(3 / 5) and prm.steps_right(found)[3] == 5
+    assert prm.answers_right(found)[0] == pytest.approx(2 / 3) and prm.answers_right(found)[3] == 3
+    assert not prm.sound([0, 0]) and prm.sound([0, 1]) and not prm.sound([1, 1, -1])
 
 
 def test_every_step_of_a_batch_counts_the_same_however_it_is_cut_up():
     """Two answers of 1 and 3 steps, loss log 3 each step: 4 steps share a weight of 1, in one part or in two."""
 
     class Work:
-        args = parse("process", {"steps": 1, "batch_size": 2})
+        args = parse("prm", {"steps": 1, "batch_size": 2})
 
     examples = [{"row": {"id": i}, "ids": [1] * 4, "places": [0] * n, "labels": [2] * n} for i, n in enumerate((1, 3))]
     for micro, share in ((2, 1 / 4), (1, 2 / 4)):
         object.__setattr__(Work.args, "micro_batch", micro)
-        made = process.in_order(Work(), examples)
+        made = prm.in_order(Work(), examples)
         assert made["share"] == [share, share]
-    batch = process.collate([made[0], made[1]], pad=0)
+    batch = prm.collate([made[0], made[1]], pad=0)
     order = [len(labels) for labels in made["labels"]]
     assert batch["row"].tolist() == [0] * order[0] + [1] * order[1] and len(batch["share"]) == 4
 
@@ -66,7 +72,7 @@ def test_every_step_of_a_batch_counts_the_same_however_it_is_cut_up():
 def verdict(said, labels, prompts=None):
     prompts = prompts or [str(i) for i in range(len(said))]
     found = [({"prompt": p, "labels": b}, a) for p, a, b in zip(prompts, said, labels, strict=True)]
-    return process.gate(found, 0)
+    return prm.gate(found, 0)
 
 
 def test_the_verdict_compares_with_the_commonest_label():
@@ -93,7 +99,7 @@ def labelled(folder, n=80):
 
 
 def prepared(made, store, **changes):
-    return jobs.prepare(made, store, "process", parse("process", ARGS | changes))
+    return prepare.prepare_run(made, store, "prm", parse("prm", ARGS | changes))
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +110,8 @@ def trained(tmp_path_factory):
         made, store = labelled(folder)
         with store:
             run = prepared(made, store)
-            assert job.main(run.folder) == 0
-            yield made, store, jobs.run(made.workspace, run.number)
+            assert worker.main(run.folder) == 0
+            yield made, store, find_run(made.workspace, run.number)
 
 
 def test_it_learns_which_steps_are_wrong_on_prompts_never_trained_on(trained):
@@ -139,15 +145,15 @@ def test_it_is_a_reward_and_no_model_that_answers(trained):
     made, _, run = trained
     assert run.adapter is None and run.reward_model is None and run.scorer is not None
     assert {f.name for f in run.scorer.iterdir()} >= {"step_head.safetensors", "adapter_config.json", "score.json"}
-    assert reward_sources.settle("newest", made) == (
+    assert sources.settle("newest", made) == (
         f"run:{run.number}",
-        f"run {run.number} is the newest process reward, and there is no reward model",
+        f"run {run.number} is the newest process reward model, and there is no reward model",
     )
     model = models.load(made.model)
-    score = reward_sources.build(f"0.5*run:{run.number}", made.workspace / "runs", model)
+    score = sources.build(f"0.5*run:{run.number}", made.workspace / "runs", model)
     whole = ProcessRewardModel(models.load(made.model), run.folder).score(["q"], [RIGHT])
     assert score(["q"], [RIGHT]) == pytest.approx([0.5 * whole[0]])
-    found = trust.verdict(run.folder)
+    found = verdict_module.verdict(run.folder)
     assert found.level == "amber" and "too few" in found.reason and found.simulated == 40
 
 
@@ -155,8 +161,8 @@ def test_it_is_a_reward_and_no_model_that_answers(trained):
 def test_it_can_be_raised(trained, method):
     made, store, run = trained
     args = small_runs.small(method) | {"steps": 2, "reward": f"run:{run.number}"}
-    ran = jobs.prepare(made, store, method, parse(method, args))
-    assert job.main(ran.folder) == 0
+    ran = prepare.prepare_run(made, store, method, parse(method, args))
+    assert worker.main(ran.folder) == 0
     rewards = [row["reward"] for row in ran.metrics(0)[0] if "reward" in row]
     assert len(rewards) == 2 and all(math.isfinite(r) and r < 0 for r in rewards)  # log-probabilities
 
@@ -167,7 +173,7 @@ def test_smaller_parts_give_the_same_model(trained, monkeypatch):
     heads = []
     for parts in (None, 2):
         run = prepared(made, store, micro_batch=parts)
-        assert job.main(run.folder) == 0
+        assert worker.main(run.folder) == 0
         heads.append(load_file(run.folder / "adapter" / "step_head.safetensors"))
     assert all(torch.allclose(heads[0][k], heads[1][k], atol=1e-3) for k in heads[0])
 
@@ -177,23 +183,23 @@ def test_a_resumed_run_equals_the_uninterrupted_one(trained, monkeypatch, tmp_pa
     made, store = labelled(tmp_path / "w")
     with store:
         run = prepared(made, store)
-    loss = process.Trainer.compute_loss
+    loss = prm.Trainer.compute_loss
 
     def broken(self, *args, **kwargs):
         if self.state.global_step == 12:
             raise RuntimeError("the power went out")
         return loss(self, *args, **kwargs)
 
-    monkeypatch.setattr(process.Trainer, "compute_loss", broken)
-    assert job.main(run.folder) == 1
-    monkeypatch.setattr(process.Trainer, "compute_loss", loss)
+    monkeypatch.setattr(prm.Trainer, "compute_loss", broken)
+    assert worker.main(run.folder) == 1
+    monkeypatch.setattr(prm.Trainer, "compute_loss", loss)
     status = {"state": "waiting", "step": 8, "steps": 24, "pid": None, "prepared": 0}
     (run.folder / "status.json").write_text(json.dumps(status))
-    assert job.main(run.folder) == 0
-    resumed = jobs.run(made.workspace, run.number)
+    assert worker.main(run.folder) == 0
+    resumed = find_run(made.workspace, run.number)
     timed = ("seconds", "train_seconds", "peak_mb")
-    assert {k: v for k, v in resumed.result.items() if k not in timed} == {
-        k: v for k, v in whole.result.items() if k not in timed
+    assert {k: v for k, v in resumed.result.as_json().items() if k not in timed} == {
+        k: v for k, v in whole.result.as_json().items() if k not in timed
     }
     for name in ("adapter_model.safetensors", "step_head.safetensors"):
         a, b = (load_file(r.scorer / name) for r in (whole, resumed))
@@ -204,8 +210,8 @@ def test_stop_and_save_keeps_a_whole_process_reward(trained):
     made, store, _ = trained
     run = prepared(made, store, seed=5)
     (run.folder / "stop").write_text("save")
-    assert job.main(run.folder) == 0
-    stopped = jobs.run(made.workspace, run.number)
+    assert worker.main(run.folder) == 0
+    stopped = find_run(made.workspace, run.number)
     assert stopped.state == "stopped" and stopped.result["steps"] == 1 and stopped.resumable
     assert ProcessRewardModel(models.load(made.model), run.folder).score(["q"], [RIGHT])
 
@@ -217,26 +223,26 @@ def test_answers_that_do_not_fit_are_cut_or_left_out_and_said(tmp_path):
         store.add_step_labels(long.id, ["a" * 100, " No."], [1, -1], "me")
         start = max(len(f"<|user|>{p.text}") for p in store.prompts()) - 16 + 4  # two special tokens are one each
         run = prepared(made, store, max_tokens=start + 14)
-        jobs.write_status(run.folder, state="done")
+        control.write_status(run.folder, state="done")
         report = Reporter(run.folder)
         try:
-            work = common.Work.open(run, report)
-            found, left_out = process.encoded(work, work.train + work.heldout)
+            work = Work.open(run, report)
+            found, left_out = prm.encoded(work, work.train + work.heldout)
         finally:
             report.close()
     assert left_out == 1 and all(len(e["ids"]) <= work.args.max_tokens for e in found)
     assert all(len(e["places"]) == len(e["labels"]) for e in found)
-    work.args = parse("process", {"max_tokens": 8})
+    work.args = parse("prm", {"max_tokens": 8})
     with pytest.raises(ValueError, match="no answer has a step within max_tokens, which is 8"):
-        process.encoded(work, work.train)
+        prm.encoded(work, work.train)
 
 
 def test_on_the_sandbox_it_ends_with_best_of_n_on_held_out_word_problems(settings):
     settings.workspace.mkdir(parents=True, exist_ok=True)
     with Store(settings.database) as store:
         label_answers(store, models.load("sandbox"), {"train": 16, "heldout": 8})
-        run = jobs.prepare(settings, store, "process", parse("process", {"steps": 2, "final_prompts": 5}))
-    assert job.main(run.folder) == 0
-    found = jobs.run(settings.workspace, run.number).result["best_of_n"]
+        run = prepare.prepare_run(settings, store, "prm", parse("prm", {"steps": 2, "final_prompts": 5}))
+    assert worker.main(run.folder) == 0
+    found = find_run(settings.workspace, run.number).result["best_of_n"]
     assert found["n"] == 5 and found["ns"] == [1, 2, 4, 8, 16]
     assert all(low <= value <= high for value, low, high in [*found["reward"], *found["majority"], found["one"]])

@@ -6,8 +6,8 @@ import pytest
 
 from tests import reward_runs, tiny_model
 from workbench import models
-from workbench.learn import process_reward as pr
-from workbench.learn.process_reward import ProcessRewardModel
+from workbench.learn.rewards import process_reward_model
+from workbench.learn.rewards.process_reward_model import ProcessRewardModel
 from workbench.models import ModelError
 
 
@@ -18,23 +18,23 @@ def base(tmp_path_factory):
 
 def test_a_step_is_read_at_its_last_token_and_the_last_at_the_end_token(base):
     model = models.load(str(base))
-    ids, places = pr.encode(model, "q", ["ab. ", "c.", " né"])
+    ids, places = process_reward_model.encode(model, "q", ["ab. ", "c.", " né"])
     words = model.tokenizer
     assert words.decode(ids) == "<|user|>q<|assistant|>ab. c. né<|end|>"
     start = len(model.prompt_ids("q"))
     assert words.decode(ids[start : places[0] + 1]) == "ab. "
     assert words.decode(ids[start : places[1] + 1]) == "ab. c."
     assert ids[places[2]] == words.eos_token_id and places[2] == len(ids) - 1
-    assert pr.encode(model, "q", [""])[1] == [start]
+    assert process_reward_model.encode(model, "q", [""])[1] == [start]
 
 
 def test_the_score_of_an_answer_by_hand():
     # steps wrong with .1 and .5, right with .8 and .2: log(.9 * .5) and log(1 - .2 * .8)
     steps = [(0.1, 0.1, 0.8), (0.5, 0.3, 0.2)]
-    assert pr.answer_score(steps, "product") == pytest.approx((math.log(0.45), math.log(0.84)))
-    assert pr.answer_score(steps) == pytest.approx((math.log(0.5), math.log(0.84)))
-    silent = sum(pr.answer_score([(0.0, 1.0, 0.0)]))
-    assert silent < sum(pr.answer_score([(0.3, 0.0, 0.7)]))  # saying nothing is not the safest
+    assert process_reward_model.answer_score(steps, "product") == pytest.approx((math.log(0.45), math.log(0.84)))
+    assert process_reward_model.answer_score(steps) == pytest.approx((math.log(0.5), math.log(0.84)))
+    silent = sum(process_reward_model.answer_score([(0.0, 1.0, 0.0)]))
+    assert silent < sum(process_reward_model.answer_score([(0.3, 0.0, 0.7)]))  # saying nothing is not the safest
 
 
 RIGHT, WRONG = "Yes.", " No."
@@ -51,7 +51,9 @@ def test_every_step_gets_three_probabilities(base, saved):
     found = rewards.steps(["q"], [RIGHT + WRONG])[0]
     assert [text for text, _ in found] == [RIGHT, WRONG]
     assert all(sum(p) == pytest.approx(1, abs=1e-5) for _, p in found)
-    assert rewards.score(["q"], [RIGHT + WRONG]) == [pytest.approx(sum(pr.answer_score([p for _, p in found])))]
+    assert rewards.score(["q"], [RIGHT + WRONG]) == [
+        pytest.approx(sum(process_reward_model.answer_score([p for _, p in found])))
+    ]
 
 
 def test_scores_are_identical_after_a_reload(base, saved):
@@ -63,7 +65,7 @@ def test_scores_are_identical_after_a_reload(base, saved):
 def test_the_hand_written_forward_and_transformers_agree(base, saved, monkeypatch):
     answers = [RIGHT + WRONG, RIGHT]
     fast = ProcessRewardModel(models.load(str(base)), saved).score(["q"] * 2, answers)
-    monkeypatch.setattr(pr.llama, "why_not", lambda hf: "to compare")
+    monkeypatch.setattr(process_reward_model.llama, "why_not", lambda hf: "to compare")
     plain = ProcessRewardModel(models.load(str(base)), saved).score(["q"] * 2, answers)
     assert plain == pytest.approx(fast, abs=1e-4)
 

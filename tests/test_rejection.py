@@ -4,7 +4,7 @@ import pytest
 
 from tests import tiny_model
 from workbench import models
-from workbench.learn.rejection import collect
+from workbench.collect.rejection import collect
 from workbench.records import Sampling, split_of
 
 

@@ -8,10 +8,13 @@ import torch
 from safetensors.torch import load_file
 
 from tests import small_runs
-from workbench import jobs, models
-from workbench.learn import job, llama, reward
-from workbench.learn.args import parse
-from workbench.learn.score import RewardModel
+from workbench import models
+from workbench.jobs import prepare, worker
+from workbench.jobs.runs import find_run
+from workbench.learn.catalogue import parse
+from workbench.learn.methods import reward
+from workbench.learn.rewards.reward_model import RewardModel
+from workbench.models import llama
 from workbench.records import Response, split_of
 from workbench.settings import Choice
 
@@ -85,9 +88,9 @@ def ranked(folder, n=24):
 
 def finished(made, store, **changes):
     args = parse("reward", {"steps": 12, "batch_size": 4, "learning_rate": 0.01, "checkpoint_every": 4} | changes)
-    run = jobs.prepare(made, store, "reward", args)
-    assert job.main(run.folder) == 0
-    return jobs.run(made.workspace, run.number)
+    run = prepare.prepare_run(made, store, "reward", args)
+    assert worker.main(run.folder) == 0
+    return find_run(made.workspace, run.number)
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +215,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, trained, monkeypat
     made, store = ranked(tmp_path / "w")
     with store:
         args = parse("reward", {"steps": 12, "batch_size": 4, "learning_rate": 0.01, "checkpoint_every": 4})
-        run = jobs.prepare(made, store, "reward", args)
+        run = prepare.prepare_run(made, store, "reward", args)
     loss = reward.Trainer.compute_loss
 
     def broken(self, *args, **kwargs):
@@ -221,16 +224,16 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, trained, monkeypat
         return loss(self, *args, **kwargs)
 
     monkeypatch.setattr(reward.Trainer, "compute_loss", broken)
-    assert job.main(run.folder) == 1
+    assert worker.main(run.folder) == 1
     monkeypatch.setattr(reward.Trainer, "compute_loss", loss)
     (run.folder / "status.json").write_text(
         json.dumps({"state": "waiting", "step": 4, "steps": 12, "pid": None, "prepared": 0})
     )
-    assert job.main(run.folder) == 0
-    resumed = jobs.run(made.workspace, run.number)
+    assert worker.main(run.folder) == 0
+    resumed = find_run(made.workspace, run.number)
     timed = ("seconds", "train_seconds", "peak_mb")
-    assert {k: v for k, v in resumed.result.items() if k not in timed} == {
-        k: v for k, v in whole.result.items() if k not in timed
+    assert {k: v for k, v in resumed.result.as_json().items() if k not in timed} == {
+        k: v for k, v in whole.result.as_json().items() if k not in timed
     }
     for name in ("adapter_model.safetensors", "score_head.safetensors"):
         a, b = (load_file(r.reward_model / name) for r in (whole, resumed))
@@ -240,12 +243,12 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, trained, monkeypat
 def test_a_reward_model_starts_from_sft_but_nothing_starts_from_it(tmp_path):
     made, store = ranked(tmp_path / "w")
     with store:
-        first = jobs.prepare(made, store, "sft", parse("sft", {"steps": 2, "batch_size": 4, "live_prompts": 0}))
-        assert job.main(first.folder) == 0
+        first = prepare.prepare_run(made, store, "sft", parse("sft", {"steps": 2, "batch_size": 4, "live_prompts": 0}))
+        assert worker.main(first.folder) == 0
         args = parse("reward", {"steps": 2, "batch_size": 4, "micro_batch": 2})
-        second = jobs.prepare(made, store, "reward", args, start_from=first.number)
-        assert job.main(second.folder) == 0
+        second = prepare.prepare_run(made, store, "reward", args, start_from=first.number)
+        assert worker.main(second.folder) == 0
         with pytest.raises(ValueError, match="no trained model to start from"):
-            jobs.prepare(made, store, "dpo", parse("dpo", {}), start_from=second.number)
-    found = RewardModel(models.load(made.model), jobs.run(made.workspace, second.number).folder)
+            prepare.prepare_run(made, store, "dpo", parse("dpo", {}), start_from=second.number)
+    found = RewardModel(models.load(made.model), find_run(made.workspace, second.number).folder)
     assert all(math.isfinite(s) for s in found.score(["a", "b"], [GOOD, ""]))

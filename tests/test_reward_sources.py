@@ -5,21 +5,21 @@ import json
 import pytest
 
 from workbench import settings
-from workbench.learn import reward_sources
 from workbench.learn.data import MissingData
-from workbench.learn.reward_sources import RewardError, Term
+from workbench.learn.rewards import sources
+from workbench.learn.rewards.sources import RewardError, Term
 
 
 def test_names_and_sums():
-    assert reward_sources.parse("gold") == [Term(1.0, "gold", "")]
-    assert reward_sources.parse("run:7 + 0.3*gold") == [Term(1.0, "run", "7"), Term(0.3, "gold", "")]
-    assert reward_sources.parse("2*run:7+-1*file:a+b.py") == [Term(2.0, "run", "7"), Term(-1.0, "file", "a+b.py")]
+    assert sources.parse("gold") == [Term(1.0, "gold", "")]
+    assert sources.parse("run:7 + 0.3*gold") == [Term(1.0, "run", "7"), Term(0.3, "gold", "")]
+    assert sources.parse("2*run:7+-1*file:a+b.py") == [Term(2.0, "run", "7"), Term(-1.0, "file", "a+b.py")]
 
 
 @pytest.mark.parametrize("text", ["", "silver", "run:", "run:best", "gold:3", "0.3gold", "run:7 +", "file"])
 def test_a_name_that_makes_no_sense_is_told(text):
-    with pytest.raises(RewardError, match="--set reward="):
-        reward_sources.parse(text)
+    with pytest.raises(RewardError, match=r"^reward="):
+        sources.parse(text)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def file(tmp_path):
 
 
 def test_a_file_of_ones_own(file):
-    reward = reward_sources.from_file(file("def reward(prompts, responses):\n    return [len(r) for r in responses]\n"))
+    reward = sources.from_file(file("def reward(prompts, responses):\n    return [len(r) for r in responses]\n"))
     assert reward(["a", "b"], ["xx", "xxxx"]) == [2.0, 4.0]
 
 
@@ -53,12 +53,12 @@ def test_a_file_of_ones_own(file):
 )
 def test_errors_name_file_and_function(file, code, told):
     with pytest.raises(RewardError, match=told):
-        reward_sources.from_file(file(code))(["a", "b"], ["x", "y"])
+        sources.from_file(file(code))(["a", "b"], ["x", "y"])
 
 
 def test_a_sum_of_sources(file, tmp_path):
     made = file("def reward(prompts, responses):\n    return [float(len(r)) for r in responses]\n")
-    total = reward_sources.build(f"2*file:{made} + -0.5*file:{made}", tmp_path, None)
+    total = sources.build(f"2*file:{made} + -0.5*file:{made}", tmp_path, None)
     assert total(["a"], ["xxxx"]) == [6.0]
 
 
@@ -67,29 +67,29 @@ def test_gold_is_the_sandboxs_own():
     from workbench.sandbox.gold import score
 
     prompt = world.sample(1, "train", seed=0)[0].text
-    assert reward_sources.gold([prompt], ["No."]) == [score(prompt, "No.").total]
+    assert sources.gold([prompt], ["No."]) == [score(prompt, "No.").total]
     with pytest.raises(RewardError, match="not of the sandbox's world"):
-        reward_sources.gold(["Write a poem about the number 12345."], ["No."])
+        sources.gold(["Write a poem about the number 12345."], ["No."])
 
 
 def test_code_runs_only_for_the_owner_of_a_server_that_nobody_else_can_reach(file, tmp_path):
     made = file("def reward(prompts, responses):\n    return [0.0] * len(responses)\n")
-    reward_sources.check(f"file:{made}", settings.load(tmp_path))
+    sources.check(f"file:{made}", settings.load(tmp_path))
     for open_to_others in ({"host": "0.0.0.0"}, {"share": True}):
         with pytest.raises(RewardError, match="can be reached from other machines"):
-            reward_sources.check(f"file:{made}", settings.load(tmp_path, **open_to_others))
+            sources.check(f"file:{made}", settings.load(tmp_path, **open_to_others))
 
 
 def test_what_is_missing_is_told_before_anything_starts(tmp_path):
     made = settings.load(tmp_path)
     with pytest.raises(RewardError, match="no such file"):
-        reward_sources.check("file:/nowhere/mine.py", made)
+        sources.check("file:/nowhere/mine.py", made)
     with pytest.raises(RewardError, match="there is no run 7"):
-        reward_sources.check("run:7", made)
+        sources.check("run:7", made)
     with pytest.raises(RewardError, match="sandbox's world only"):
-        reward_sources.check("gold", settings.load(tmp_path, model=str(tmp_path)))
+        sources.check("gold", settings.load(tmp_path, model=str(tmp_path)))
     with pytest.raises(MissingData, match="There is none yet"):
-        reward_sources.settle("newest", made)
+        sources.settle("newest", made)
 
 
 def test_newest_is_the_newest_finished_reward_model_of_this_base(tmp_path):
@@ -104,7 +104,7 @@ def test_newest_is_the_newest_finished_reward_model_of_this_base(tmp_path):
         (folder / "config.json").write_text(json.dumps({"number": number, "model": model, "method": "reward"}))
         if finished:
             (folder / "adapter" / "score.json").write_text("{}")
-    chosen, reason = reward_sources.settle("newest", settings.load(tmp_path))
+    chosen, reason = sources.settle("newest", settings.load(tmp_path))
     assert chosen == "run:2" and "newest" in reason
     with pytest.raises(RewardError, match="no finished reward model"):
-        reward_sources.check("run:4", settings.load(tmp_path))
+        sources.check("run:4", settings.load(tmp_path))

@@ -6,12 +6,15 @@ import pytest
 import torch
 
 from tests import small_runs
-from workbench import generate, jobs
-from workbench.learn import common, grpo, reward, rloo, sft
-from workbench.learn.args import parse
-from workbench.learn.fields import RLOOArgs
-from workbench.learn.progress import CURVES
-from workbench.learn.reporter import Reporter
+from workbench.jobs import control, prepare
+from workbench.jobs.runs import find_run, read_run
+from workbench.learn.catalogue import METHODS, parse
+from workbench.learn.catalogue.rloo import RLOOArgs
+from workbench.learn.engine import adapter
+from workbench.learn.engine.reporter import Reporter
+from workbench.learn.engine.work import Work
+from workbench.learn.methods import grpo, reward, rloo, sft
+from workbench.models import generate
 from workbench.records import Sampling
 
 BOTH = pytest.mark.parametrize("method", ["rloo", "grpo"])
@@ -39,7 +42,7 @@ def opened(place):
 
 
 def rows_of(work):
-    return jobs.read(work.folder).metrics()[0]
+    return read_run(work.folder).metrics()[0]
 
 
 def watched(monkeypatch, method):
@@ -105,7 +108,7 @@ def test_on_the_policy_the_ratio_is_one_and_frozen_weights_stay(opened, method):
     after = dict(work.peft.named_parameters())
     assert any(not torch.equal(w, after[n]) for n, w in before.items())
     assert list(work.peft.peft_config) == ["default"], "turning the adapter off is the reference"
-    keys = {s.key for c in CURVES[method] if not c.sandbox for s in c.series}
+    keys = {s.key for c in METHODS[method].curves if not c.sandbox for s in c.series}
     assert keys <= {key for row in rows_of(work) for key in row}
 
 
@@ -114,7 +117,7 @@ def test_on_the_policy_the_ratio_is_one_and_frozen_weights_stay(opened, method):
 def test_from_another_run_the_reference_is_where_it_began(opened, method, kl):
     first = opened("sft", steps=2)
     (first.folder / "result.json").write_text(json.dumps(sft.train(first)))
-    work = opened(method, jobs.read(first.folder).number, kl_coefficient=kl, evaluate_every=4)
+    work = opened(method, read_run(first.folder).number, kl_coefficient=kl, evaluate_every=4)
     began = {n: w.detach().clone() for n, w in work.peft.named_parameters() if ".default." in n}
     TRAIN[method](work)
     after = dict(work.peft.named_parameters())
@@ -159,17 +162,17 @@ def test_it_learns_what_is_rewarded(opened, monkeypatch):
 
 def test_a_reward_model_scores_and_is_left_alone(opened, place):
     made, store, _ = place
-    scorer = jobs.prepare(made, store, "reward", parse("reward", {"steps": 2, "batch_size": 4}))
+    scorer = prepare.prepare_run(made, store, "reward", parse("reward", {"steps": 2, "batch_size": 4}))
     report = Reporter(scorer.folder)
-    reward.train(common.Work.open(scorer, report))
+    reward.train(Work.open(scorer, report))
     report.close()
-    jobs.write_status(scorer.folder, state="done")
+    control.write_status(scorer.folder, state="done")
     number = scorer.number
     (scorer.folder / "gate.json").write_text('{"verdict": "green", "reason": "tested", "helps": ""}')
     work = opened("rloo", steps=2, reward=f"run:{number}")
-    frozen = common.frozen_hash(work.peft)
+    frozen = adapter.frozen_hash(work.peft)
     rloo.train(work)
-    assert common.frozen_hash(work.peft) != frozen, "the reward model's adapter is frozen, too, and was hashed"
+    assert adapter.frozen_hash(work.peft) != frozen, "the reward model's adapter is frozen, too, and was hashed"
     trainable = {n for n, w in work.peft.named_parameters() if w.requires_grad}
     assert trainable and all(".default." in n for n in trainable)
     assert len({r["reward"] for r in rows_of(work) if "reward" in r}) == 2
@@ -204,8 +207,8 @@ def test_a_run_killed_and_resumed_equals_one_that_ran_through(place):
     whole = small_runs.done(made, small_runs.launch(made, store, method, **usual))
     cut = small_runs.launch(made, store, method, **usual, held_out=99)
     small_runs.reached(made, cut, 3)
-    jobs.stop(made, jobs.run(made.workspace, cut.number))
-    resumed = small_runs.done(made, jobs.resume(made, jobs.run(made.workspace, cut.number)))
+    control.stop(made, find_run(made.workspace, cut.number))
+    resumed = small_runs.done(made, control.resume(made, find_run(made.workspace, cut.number)))
     assert whole.state == resumed.state == "done", resumed.log_tail()
 
     def figures(run):
@@ -217,6 +220,6 @@ def test_a_run_killed_and_resumed_equals_one_that_ran_through(place):
 
 
 def test_answers_per_prompt_must_divide_the_batch():
-    with pytest.raises(ValueError, match="--set answers_per_prompt=5: must divide batch_size, which is 64"):
+    with pytest.raises(ValueError, match="answers_per_prompt=5: must divide batch_size, which is 64"):
         parse("rloo", {"answers_per_prompt": 5})
     assert isinstance(parse("grpo", {}), RLOOArgs)

@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from workbench.sandbox import build, world
+from workbench.pretrain import build
+from workbench.sandbox import world
 from workbench.settings import SANDBOX
 
 
@@ -86,7 +87,7 @@ def test_digits_are_single_tokens_and_known_values_are_one_token(tokenizer):
 
 
 def test_the_hand_written_forward_is_the_library_s(model):
-    from workbench.sandbox.pretrain import Shape, forward
+    from workbench.pretrain.train import Shape, forward
 
     state = {name: weight for name, weight in model.state_dict().items() if name != "lm_head.weight"}
     ids = torch.randint(4, 2000, (3, 17), generator=torch.Generator().manual_seed(0))
@@ -96,7 +97,7 @@ def test_the_hand_written_forward_is_the_library_s(model):
 
 
 def test_loss_counts_the_answer_fully_and_the_question_by_a_tenth(tokenizer):
-    from workbench.sandbox.pretrain import encode
+    from workbench.pretrain.train import encode
 
     ids, weights = encode(tokenizer, [("What is 1 + 1?", "2.")], 0.1)
     question, answer = tokenizer("What is 1 + 1?")["input_ids"], tokenizer("2.")["input_ids"]
@@ -106,7 +107,7 @@ def test_loss_counts_the_answer_fully_and_the_question_by_a_tenth(tokenizer):
 
 def test_a_weighted_loss_by_hand():
     """Uniform logits cost log(vocabulary) nats per token whatever the weights."""
-    from workbench.sandbox.pretrain import Shape, loss_of, new_state
+    from workbench.pretrain.train import Shape, loss_of, new_state
 
     shape = Shape(vocabulary=64, hidden=20, heads=5, inner=8, layers=1)
     state = new_state(shape, 0) | {"model.embed_tokens.weight": torch.zeros(64, 20)}
@@ -117,8 +118,8 @@ def test_a_weighted_loss_by_hand():
 
 @pytest.mark.slow
 def test_pretraining_learns_and_is_the_same_for_the_same_seed():
-    from workbench.sandbox.pretrain import Recipe, Shape, pretrain
-    from workbench.sandbox.tokenizer import train_tokenizer
+    from workbench.pretrain.tokenizer import train_tokenizer
+    from workbench.pretrain.train import Recipe, Shape, pretrain
 
     shape = Shape(vocabulary=400, hidden=40, layers=1, heads=2, inner=64)
     tokens = train_tokenizer(build.corpus_texts(5, 300), shape.vocabulary)

@@ -7,10 +7,12 @@ import torch
 from safetensors.torch import save_file
 
 from tests import reward_runs, tiny_model
-from workbench import cli, models
-from workbench.learn import score
-from workbench.learn.process_reward import ProcessRewardModel
-from workbench.learn.score import RewardModel, read_rows, score_file
+from workbench import models
+from workbench.cli import main
+from workbench.learn.rewards import reward_model, scoring
+from workbench.learn.rewards.process_reward_model import ProcessRewardModel
+from workbench.learn.rewards.reward_model import RewardModel
+from workbench.learn.rewards.scoring import read_rows, score_file
 from workbench.models import ModelError
 
 
@@ -81,10 +83,10 @@ def test_token_scores_join_to_the_answer_and_end_in_its_score(rewards):
 def test_every_beginning_scores_in_one_pass_as_it_would_alone(rewards, monkeypatch):
     text = "a fine answer, and long"
     alone = rewards.score(["q"] * len(text), [text[: i + 1] for i in range(len(text))])
-    assert score.one_pass(rewards.model.hf)
+    assert reward_model.one_pass(rewards.model.hf)
     assert [s for _, s in rewards.token_scores("q", text)] == pytest.approx(alone, abs=1e-5)
     monkeypatch.setattr(rewards.model.hf.config, "sliding_window", 8, raising=False)
-    assert not score.one_pass(rewards.model.hf)
+    assert not reward_model.one_pass(rewards.model.hf)
     assert [s for _, s in rewards.token_scores("q", text)] == pytest.approx(alone, abs=1e-5)
     with pytest.raises(ValueError, match="has 405 tokens"):
         rewards.token_scores("a", "x" * 401)
@@ -163,10 +165,10 @@ def test_a_process_reward_scores_a_file_too_step_by_step(tmp_path, base, capsys)
     (run / "config.json").write_text(json.dumps({"model": str(base)}))
     file = tmp_path / "a.jsonl"
     file.write_text('{"prompt": "q", "response": "Yes. No."}\n{"prompt": "q", "response": "' + "x" * 400 + '"}\n')
-    assert cli.main(["score", "--reward-model", str(run), str(file)]) == 1
+    assert main.main(["score", "--reward-model", str(run), str(file)]) == 1
     out, err = capsys.readouterr()
     row = json.loads(out)
-    rewards = score.load(models.load(str(base)), run)
+    rewards = scoring.load(models.load(str(base)), run)
     assert isinstance(rewards, ProcessRewardModel)
     assert row["score"] == round(rewards.score(["q"], ["Yes. No."])[0], 4)
     assert [step["text"] for step in row["steps"]] == ["Yes.", " No."]
@@ -177,9 +179,9 @@ def test_a_process_reward_scores_a_file_too_step_by_step(tmp_path, base, capsys)
 def test_the_command_scores_a_file_and_names_bad_lines(tmp_path, folder, capsys, rewards):
     file = tmp_path / "a.jsonl"
     file.write_text('{"prompt": "q", "response": "a"}\nnonsense\n')
-    assert cli.main(["score", "--reward-model", str(folder), str(file)]) == 1
+    assert main.main(["score", "--reward-model", str(folder), str(file)]) == 1
     out, err = capsys.readouterr()
     assert json.loads(out)["score"] == round(rewards.score(["q"], ["a"])[0], 4)
     assert "line 2: not valid JSON" in err
-    assert cli.main(["score", "--reward-model", str(tmp_path), str(file)]) == 1
+    assert main.main(["score", "--reward-model", str(tmp_path), str(file)]) == 1
     assert "holds no reward model" in capsys.readouterr().err

@@ -7,11 +7,15 @@ import pytest
 import torch
 
 from tests.small_runs import SMALL, workspace
-from workbench import jobs
-from workbench.learn import checkpoints, common, data, sft, tracked
-from workbench.learn.args import parse
-from workbench.learn.job import NotFinite, explain
-from workbench.learn.reporter import Reporter
+from workbench.jobs import control, prepare
+from workbench.jobs.runs import list_runs, read_run
+from workbench.jobs.worker import explain
+from workbench.learn import data
+from workbench.learn.catalogue import parse
+from workbench.learn.engine import adapter, checkpoints, evaluation, trl_trainer
+from workbench.learn.engine.reporter import NotFinite, Reporter
+from workbench.learn.engine.work import Work
+from workbench.learn.methods import sft
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +32,13 @@ def opened(place):
     reports = []
 
     def open_(method="sft", start_from=None, **changes):
-        changes = {"seed": len(jobs.runs(made.workspace))} | changes  # no two runs alike: alike means a double click
-        run = jobs.prepare(made, store, method, parse(method, SMALL | {"held_out": 4} | changes), start_from)
-        jobs.write_status(run.folder, state="done")  # nobody is to take it for a job that died
+        changes = {"seed": len(list_runs(made.workspace))} | changes  # no two runs alike: alike means a double click
+        run = prepare.prepare_run(made, store, method, parse(method, SMALL | {"held_out": 4} | changes), start_from)
+        control.write_status(run.folder, state="done")  # nobody is to take it for a job that died
         report = Reporter(run.folder)
         report.status(steps=run.config["args"]["steps"])
         reports.append(report)
-        return common.Work.open(run, report)
+        return Work.open(run, report)
 
     yield open_
     for report in reports:
@@ -71,11 +75,11 @@ def test_order_gives_every_judgement_once_a_round_and_one_pair_of_a_ranking():
 
 def test_training_makes_the_answers_likely_and_leaves_the_base_alone(opened):
     work = opened(steps=16, learning_rate=0.01, evaluate_every=8)
-    before = common.frozen_hash(work.peft)
+    before = adapter.frozen_hash(work.peft)
     result = sft.train(work)
-    losses = [r["heldout_loss"] for r in jobs.read(work.folder).metrics()[0] if "heldout_loss" in r]
+    losses = [r["heldout_loss"] for r in read_run(work.folder).metrics()[0] if "heldout_loss" in r]
     assert losses[-1] < losses[0] - 0.5
-    assert common.frozen_hash(work.peft) == before
+    assert adapter.frozen_hash(work.peft) == before
     assert result["heldout_loss_n"] == 4 and result["steps"] == 16
     assert result["heldout_loss_low"] <= result["heldout_loss"] <= result["heldout_loss_high"]
     assert {f.name for f in (work.folder / "adapter").iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
@@ -116,7 +120,7 @@ def test_13_a_step_without_a_valid_number_changes_nothing_and_is_a_gap(opened, m
 
     monkeypatch.setattr(sft.SFTTrainer, "compute_loss", loss)
     sft.train(work)
-    rows = jobs.read(work.folder).metrics()[0]
+    rows = read_run(work.folder).metrics()[0]
     assert [r["step"] for r in rows if "loss" in r] == [1, 2, 4]
     assert {"step": 3, "rejected": True} in rows
     assert work.report.get("notices") == ["Step 3 gave no valid number and was skipped."]
@@ -134,7 +138,7 @@ def test_13_several_such_steps_in_a_row_stop_the_job(opened, monkeypatch):
     )
     with pytest.raises(NotFinite) as error:
         sft.train(work)
-    run = jobs.read(work.folder)
+    run = read_run(work.folder)
     assert [r["step"] for r in run.metrics()[0] if r.get("rejected")] == [1, 2, 3]
     assert explain(run, 3, error.value) == (
         f"Run {run.number} stopped: no valid number in 3 steps in a row at step 3. Nothing before it is lost. "
@@ -143,7 +147,7 @@ def test_13_several_such_steps_in_a_row_stop_the_job(opened, monkeypatch):
 
 
 def test_memory_that_runs_out_is_said_with_what_to_do(opened):
-    run = jobs.read(opened().folder)
+    run = read_run(opened().folder)
     text = explain(run, 12, RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
     assert text == (
         f"Run {run.number} stopped: out of memory at step 12. Nothing before it is lost. Try Quick, or a micro_batch of 2."
@@ -155,7 +159,7 @@ def test_35_a_changed_base_stops_the_run(opened):
     with torch.no_grad():
         next(w for w in work.peft.parameters() if not w.requires_grad).add_(1e-3)
     with pytest.raises(RuntimeError, match="frozen have changed"):
-        common.finish(work)
+        evaluation.finish(work)
     assert not (work.folder / "adapter").exists()
 
 
@@ -171,17 +175,10 @@ def test_a_checkpoint_holds_no_pickle_and_brings_back_the_optimizer(opened):
     assert len(list((work.folder / "checkpoints").iterdir())) == checkpoints.KEEP
 
 
-def test_ratio_ci_by_hand():
-    # sums 2, 6 over counts 2, 2: ratio 2; residuals -2 and 2, spread 8, half = 1.96 * sqrt(8 / 2) / 2 = 1.96
-    ratio, low, high = common.ratio_ci([2.0, 6.0], [2, 2])
-    assert ratio == 2.0
-    assert (low, high) == (pytest.approx(2 - 1.96, abs=1e-3), pytest.approx(2 + 1.96, abs=1e-3))
-
-
 def test_settings_of_trl_are_ours_where_its_defaults_do_not_suit(opened):
     work = opened()
-    made = common.trainer_settings(work)
+    made = trl_trainer.trainer_settings(work)
     assert made["bf16"] is False and made["logging_steps"] == 1 and made["report_to"] == "none"
     assert made["learning_rate"] == 0.003
     assert asdict(replace(work.args, seed=1))["seed"] == 1
-    assert issubclass(sft.Trainer, tracked.Tracked)
+    assert issubclass(sft.Trainer, trl_trainer.Tracked)

@@ -3,7 +3,8 @@
 import pytest
 
 from tests import tiny_model
-from workbench import cli, models
+from workbench import models
+from workbench.cli import main
 from workbench.collect.simulated import RATER, label_answers
 from workbench.records import split_of
 from workbench.sandbox.steps import label_steps
@@ -33,7 +34,7 @@ def test_only_the_bundled_models_world_is_known(store: Store, tmp_path):
 
 def test_by_hand(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("workbench.collect.simulated.PROMPTS", FEW)
-    assert cli.main(["sandbox", "steps", "--workspace", str(tmp_path / "w")]) == 0
+    assert main.main(["sandbox", "steps", "--workspace", str(tmp_path / "w")]) == 0
     with Store(tmp_path / "w" / "workbench.db") as store:
         n = store.counts()["simulated_step_labels"]
     assert n > 0 and f"Stored {n} new answers with simulated step labels." in capsys.readouterr().out

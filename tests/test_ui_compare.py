@@ -9,8 +9,9 @@ from itertools import count
 import pytest
 
 from tests import reward_runs
-from workbench import jobs
-from workbench.learn.args import parse
+from workbench.jobs import prepare
+from workbench.jobs.runs import find_run
+from workbench.learn.catalogue import parse
 from workbench.processes import write_status
 from workbench.records import Response, Sampling, split_of
 from workbench.ui import compare, measured, rewards
@@ -45,7 +46,7 @@ def context(settings, store, trained, monkeypatch):
         good, bad = store.add_responses([Response(0, prompt.id, text, "x") for text in ("Yes.", "no!")])
         store.add_comparison(prompt.id, [good, bad], [[good.id], [bad.id]], [good.id, bad.id], "me")
     for method in ("sft", "dpo"):
-        run = jobs.prepare(made.settings, store, method, parse(method, {}))
+        run = prepare.prepare_run(made.settings, store, method, parse(method, {}))
         shutil.copytree(adapter, run.folder / "adapter")
         write_status(run.folder, state="done", seconds=7, step=40)
     return made
@@ -83,7 +84,7 @@ def test_the_models_and_the_held_out_prompts_are_offered(context):
 
 
 def test_an_adapter_of_another_base_is_not_offered(context):
-    run = jobs.run(context.settings.workspace, 1)
+    run = find_run(context.settings.workspace, 1)
     config = json.loads((run.folder / "config.json").read_text())
     (run.folder / "config.json").write_text(json.dumps(config | {"model": "another"}))
     assert [m["run"] for m in compare.choices(context, {})["models"]] == [None, 2]
@@ -369,7 +370,9 @@ def test_the_sentences_say_what_the_figures_allow():
         "By gold score DPO, run 7 wins 83 % (66 to 93) against the base, n 30; ties count half."
     ]
     same = measured.summary(voices, [base, base])["plots"]
-    assert same[0]["sentence"].endswith("within chance.") and "about as long" in same[1]["sentence"]
+    assert same[0]["sentence"].endswith("within chance.") and same[1]["sentence"].startswith(
+        "No clear change in length (n 30)"
+    )
     longer = measured.summary(voices, [base, rows([0.8] * 30, [31] * 30)])["plots"]
     assert longer[1]["sentence"] == "Answers grew by 11 tokens: look whether length alone explains a gain."
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests import reward_runs, tiny_model
 from workbench import models
-from workbench.learn import gate
-from workbench.learn.process_reward import ProcessRewardModel
+from workbench.learn.rewards import gate
+from workbench.learn.rewards.process_reward_model import ProcessRewardModel
 from workbench.ui import score
 from workbench.ui.context import Context, Refused
 
@@ -63,12 +63,12 @@ def test_the_tokens_are_the_answer_and_the_last_ones_score_is_the_answers(contex
 
 def test_a_process_reward_judges_step_by_step_and_begins_with_a_prompt_it_knows(context, base):
     workspace, path = context.settings.workspace, str(base)
-    reward_runs.step_weights(reward_runs.folder(workspace, 2, "amber", path, "process"), base)
+    reward_runs.step_weights(reward_runs.folder(workspace, 2, "amber", path, "prm"), base)
     offer = score.choices(context, {})["models"]
     assert [(m["run"], m["steps"]) for m in offer] == [(2, True), (1, False)]
-    assert offer[0]["prompt"] == "What is 2 + 2?" and "process reward, amber" in offer[0]["label"]
+    assert offer[0]["prompt"] == "What is 2 + 2?" and "process reward model, amber" in offer[0]["label"]
     found = score.score(context, asked(run=2))
-    rewards = ProcessRewardModel(context.model(), workspace / "runs" / "0002-process")
+    rewards = ProcessRewardModel(context.model(), workspace / "runs" / "0002-prm")
     (steps,) = rewards.steps(["How are you?"], ["Fine. And you?"])
     assert [t["text"] for t in found["tokens"]] == ["Fine.", " And you?"]
     worst = min(1 - wrong for _, (wrong, _, _) in steps)

@@ -9,8 +9,11 @@ import os
 import pytest
 
 from tests import reward_runs
-from workbench import jobs, processes
-from workbench.learn.args import METHODS, parse
+from workbench import processes
+from workbench.jobs import control, prepare
+from workbench.jobs.runs import Run, find_run, list_runs
+from workbench.learn.catalogue import METHODS, parse
+from workbench.learn.run_files import RunConfig, RunResult, RunStatus
 from workbench.processes import write_status
 from workbench.records import Response
 from workbench.ui import rewards, runs, train
@@ -36,7 +39,7 @@ def filled(context):
 @pytest.fixture
 def not_started(monkeypatch):
     """Runs are prepared but no process is started for them."""
-    monkeypatch.setattr(jobs, "start", lambda settings, run: run)
+    monkeypatch.setattr(control, "start", lambda settings, run: run)
 
 
 def asked(**changes):
@@ -44,7 +47,7 @@ def asked(**changes):
 
 
 def prepared(context, method="sft", preset="quick", parent=None, **values):
-    return jobs.prepare(context.settings, context.store, method, parse(method, values, preset), parent)
+    return prepare.prepare_run(context.settings, context.store, method, parse(method, values, preset), parent)
 
 
 def state(run, **changes):
@@ -147,13 +150,13 @@ def test_two_clicks_are_one_run(filled, not_started):
     first = train.start(filled, asked(token="a click of mine"))
     assert train.start(filled, asked(token="a click of mine")) == first
     assert train.start(filled, asked(token="in another tab")) == first
-    assert len(jobs.runs(filled.settings.workspace)) == 1
+    assert len(list_runs(filled.settings.workspace)) == 1
 
 
 def test_a_start_without_data_or_token_changes_nothing(context, filled):
     with pytest.raises(Refused, match="token"):
         train.start(filled, asked(token=None))
-    assert jobs.runs(filled.settings.workspace) == []
+    assert list_runs(filled.settings.workspace) == []
 
 
 def test_missing_data_is_refused_in_words(context):
@@ -201,20 +204,20 @@ def test_a_method_that_raises_a_reward_offers_what_there_is(filled):
 
 def test_a_process_reward_is_offered_and_tested_as_reward_models_are(filled):
     made = reward_runs.folder(filled.settings.workspace, 1, "green")
-    config = json.loads((made / "config.json").read_text()) | {"method": "process"}
+    config = json.loads((made / "config.json").read_text()) | {"method": "prm"}
     config["data"] |= {"unit": "labelled answers"}
     (made / "config.json").write_text(json.dumps(config))
     told = json.loads((made / "gate.json").read_text()) | {"simulated": 400}
     (made / "gate.json").write_text(json.dumps(told))
-    made = made.rename(made.with_name("0001-process"))
+    made = made.rename(made.with_name("0001-prm"))
     reward = plan_of(filled)["reward"]
     assert reward["options"][0] == {
         "value": "run:1",
-        "label": "run 1, process reward, green, 88 % (84 to 91), simulated raters",
+        "label": "run 1, process reward model, green, 88 % (84 to 91), simulated raters",
     }
     assert reward["value"] == "run:1" and "there is no reward model" in reward["says"]
     assert "answers like those whose steps were labelled" in reward["says"] and plan_of(filled)["ready"]
-    run = jobs.run(filled.settings.workspace, 1)
+    run = find_run(filled.settings.workspace, 1)
     assert rewards.badge(run)["reason"].endswith("400 of its labelled answers are by simulated raters.")
     assert rewards.gate(filled, {"run": 1})["level"] == "green" and rewards.here(filled) == []
     (made / "gate.json").write_text(json.dumps(reward_runs.gate("red")))
@@ -255,13 +258,13 @@ def test_a_distrusted_model_needs_the_click_which_is_kept(filled, not_started, l
     reward_runs.folder(filled.settings.workspace, 1, level)
     plan = plan_of(filled)
     assert plan["reward"]["red"].startswith("Run 1 is ") and "What would help: " in plan["reward"]["red"]
-    assert not plan["ready"] and plan["problem"] is None and "--despite-red" not in plan["command"]
+    assert not plan["ready"] and plan["problem"] is None and "--allow-failed-gate" not in plan["command"]
     with pytest.raises(Refused, match="run 1 is"):
         train.start(filled, asked(method="ppo", token="12345678"))
-    plan = plan_of(filled, despite_red=True)
-    assert plan["ready"] and "--despite-red" in plan["command"]
-    run = train.start(filled, asked(method="ppo", token="another click", despite_red=True))["run"]
-    shown = runs.brief(jobs.run(filled.settings.workspace, run))
+    plan = plan_of(filled, allow_failed_gate=True)
+    assert plan["ready"] and "--allow-failed-gate" in plan["command"]
+    run = train.start(filled, asked(method="ppo", token="another click", allow_failed_gate=True))["run"]
+    shown = runs.brief(find_run(filled.settings.workspace, run))
     assert shown["notices"][0].startswith("Started all the same although run 1 is ")
 
 
@@ -275,7 +278,7 @@ def test_a_reward_run_shows_its_verdict_and_its_checks(filled):
     workspace = filled.settings.workspace
     for number, level in ((1, "red"), (2, None)):
         reward_runs.folder(workspace, number, level)
-    red, untested = (runs.brief(jobs.run(workspace, n)) for n in (1, 2))
+    red, untested = (runs.brief(find_run(workspace, n)) for n in (1, 2))
     assert red["verdict"] == {"level": "red", "words": "✕ red", "reason": reward_runs.SAYS["red"]}
     assert red["action"]["label"] == "Score text" and untested["verdict"]["words"] == "? not tested"
     found = rewards.gate(filled, {"run": 1})
@@ -292,8 +295,8 @@ def test_simulated_raters_are_named_with_every_verdict(filled):
     folder = reward_runs.folder(filled.settings.workspace, 1)
     gate = json.loads((folder / "gate.json").read_text())
     (folder / "gate.json").write_text(json.dumps(gate | {"simulated": 1500}))
-    assert rewards.label(jobs.run(filled.settings.workspace, 1)).endswith("88 % (84 to 91), simulated raters")
-    said = runs.brief(jobs.run(filled.settings.workspace, 1))["verdict"]["reason"]
+    assert rewards.label(find_run(filled.settings.workspace, 1)).endswith("88 % (84 to 91), simulated raters")
+    said = runs.brief(find_run(filled.settings.workspace, 1))["verdict"]["reason"]
     assert said.endswith("held-out choices. 1,500 of its comparisons are by simulated raters.")
 
 
@@ -301,7 +304,7 @@ def test_of_several_reasons_the_badge_gives_one(filled):
     folder = reward_runs.folder(filled.settings.workspace, 1, "amber")
     gate = json.loads((folder / "gate.json").read_text())
     (folder / "gate.json").write_text(json.dumps(gate | {"reason": "One 3 % (1 to 5) of 9. Two. Three."}))
-    said = runs.brief(jobs.run(filled.settings.workspace, 1))["verdict"]["reason"]
+    said = runs.brief(find_run(filled.settings.workspace, 1))["verdict"]["reason"]
     assert said == "One 3 % (1 to 5) of 9; 2 more checks are amber."
 
 
@@ -332,7 +335,7 @@ def test_only_new_rows_are_sent(filled):
 
 def test_another_run_is_sent_from_its_beginning(filled):
     for _ in range(2):
-        run = prepared(filled, seed=len(jobs.runs(filled.settings.workspace)))
+        run = prepared(filled, seed=len(list_runs(filled.settings.workspace)))
         append(run, {"step": 0, "loss": 2.0})
         state(run, state="done", message="Done in 7 s. See what changed.")
     answer = train.watch(filled, {"run": 1, "seen": 2, "after": 1, "samples": 0})
@@ -351,6 +354,7 @@ def test_what_is_no_number_becomes_a_gap_and_stays_json(filled):
     )
     answer = train.watch(filled, {})
     assert answer["rows"] == [{"step": 1, "loss": None}, {"step": 2, "loss": None}, {"step": 3, "rejected": True}]
+    assert answer["faults"] == ["metrics.jsonl, line 4 is left out: it is no JSON."]
     json.dumps(answer, allow_nan=False)
 
 
@@ -386,7 +390,7 @@ def test_a_run_that_is_gone_is_refused(context):
 def test_every_state_has_its_sentence_and_its_buttons(filled, status, text, buttons):
     run = prepared(filled)
     state(run, heartbeat=1, **status)
-    told = runs.brief(jobs.run(filled.settings.workspace, 1))
+    told = runs.brief(find_run(filled.settings.workspace, 1))
     assert told["line"] == text
     assert [a["label"] for a in told["actions"]] == buttons
 
@@ -396,7 +400,7 @@ def test_a_finished_run_with_its_model_leads_to_compare(filled):
     (run.folder / "adapter").mkdir()
     (run.folder / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
     state(run, state="done", seconds=58.4, step=20)
-    told = runs.brief(jobs.run(filled.settings.workspace, 1))
+    told = runs.brief(find_run(filled.settings.workspace, 1))
     assert told["line"] == "Done in 58 s. See what changed."
     assert told["action"]["name"] == "compare" and told["title"] == "Run 1: SFT on 30 answers"
     assert train.plan(filled, asked())["starts"] == [
@@ -414,10 +418,10 @@ def test_a_run_asked_to_stop_and_save_says_so(filled):
 
 def test_a_result_carries_its_interval_and_n(filled):
     run = prepared(filled)
-    base = {"gold": 0.72, "gold_low": 0.69, "gold_high": 0.75}
-    result = {"gold": 0.9, "gold_low": 0.87, "gold_high": 0.93, "gold_n": 300, "base": base}
+    result = {"gold": 0.9, "gold_low": 0.87, "gold_high": 0.93, "gold_n": 300}
+    result |= {"base_gold": 0.72, "base_gold_low": 0.69, "base_gold_high": 0.75, "base_gold_n": 300}
     (run.folder / "result.json").write_text(json.dumps(result))
-    told = runs.brief(jobs.run(filled.settings.workspace, 1))
+    told = runs.brief(find_run(filled.settings.workspace, 1))
     assert told["result"] == "0.90 (0.87 to 0.93)"
     assert told["explain"] == "Gold score, 0 to 1; base 0.72 (0.69 to 0.75). n 300 held-out answers, 95 % intervals"
 
@@ -480,7 +484,7 @@ def test_without_step_labels_simulated_ones_are_offered_and_named(context, monke
     from workbench.ui.stepwise import simulate_steps
 
     monkeypatch.setattr("workbench.collect.simulated.PROMPTS", {"train": 8, "heldout": 4})
-    asked = {"method": "process", "preset": "quick", "start_from": None, "settings": {}}
+    asked = {"method": "prm", "preset": "quick", "start_from": None, "settings": {}}
     none = train.plan(context, asked)
     assert none["simulate"] and "There are none yet" in none["problem"] and none["missing"]["label"] == "Label some"
     added = simulate_steps(context, {"rater": "you"})["added"]
@@ -489,13 +493,14 @@ def test_without_step_labels_simulated_ones_are_offered_and_named(context, monke
 
 
 def test_best_of_n_is_drawn_over_n_and_compared_in_words(context):
-    run = jobs.Run(1, context.settings.workspace, {"method": "process"}, {}, {"best_of_n": {
+    config = RunConfig(number=1, method="prm", model="sandbox", args={})
+    run = Run(1, context.settings.workspace, config, RunStatus(), RunResult.model_validate({"best_of_n": {
         "n": 100, "ns": [1, 16], "reward": [[0.8, 0.7, 0.9], [0.97, 0.93, 1.0]], "majority": [[0.8, 0.7, 0.9], [1.0, 0.96, 1.0]],
-        "one": [0.8, 0.7, 0.9], "difference": [-0.03, -0.07, 0.0], "clear": False}})  # fmt: skip
+        "one": [0.8, 0.7, 0.9], "difference": [-0.03, -0.07, 0.0], "clear": False}}))  # fmt: skip
     found = runs.best_of_n(run)
     assert [s["label"] for s in found["series"]] == ["process reward", "majority vote", "one answer"]
-    assert found["series"][2]["values"] == [[0.8, 0.7, 0.9]] * 2 and "n 100" in found["unit"]
+    assert found["series"][2]["values"] == [(0.8, 0.7, 0.9)] * 2 and "n 100" in found["unit"]
     assert found["sentence"] == (
         "Best of 16: the reward's choice minus the majority vote is −3 points (−7 to 0), within chance."
     )
-    assert runs.best_of_n(jobs.Run(1, context.settings.workspace, {"method": "reward"}, {}, {})) is None
+    assert runs.best_of_n(Run(1, context.settings.workspace, config, RunStatus(), RunResult())) is None

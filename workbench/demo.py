@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workbench import jobs
-from workbench.learn.args import parse
+from workbench.jobs import control
+from workbench.jobs.runs import Run, list_runs
+from workbench.learn.catalogue import METHODS, parse
+from workbench.learn.run_files import RunResult
 from workbench.processes import standby
 from workbench.records import Comparison, Demonstration, Response, Sampling
 from workbench.sandbox import world
@@ -75,7 +77,7 @@ def main(settings: Settings, as_json: bool = False) -> int:
             say(f"The base answers {EVALUATED} held-out prompts at temperature 0.8, seed {SEED}.")
             stages = [base_stage(model)]
             stages.append(sft_stage(settings, store))
-            sft = jobs.runs(settings.workspace)[0].number
+            sft = list_runs(settings.workspace)[0].number
             stages.append(dpo_stage(settings, store, model))
             stages.append(reward_stage(settings, store))
             stages.append(ppo_stage(settings, store, "ppo", None, steps=40))
@@ -106,12 +108,12 @@ def say(text: str) -> None:
 
 
 def base_stage(model: Model) -> Stage:
-    from workbench.learn.job import peak_mb
     from workbench.measure.evaluate import evaluate
+    from workbench.memory import peak_mb
 
     began = time.monotonic()
     sampling = Sampling(temperature=0.8, max_new_tokens=64, seed=SEED)
-    found = evaluate(model, [p.text for p in world.sample(EVALUATED, "heldout", seed=0)], sampling)
+    found = evaluate(model, [p.text for p in world.reporting(EVALUATED)], sampling)
     parts = {name: part.value for name, part in found.parts.items()}
     parts |= {f"style_{style}": share.value for style, share in found.shares.items()}
     parts["claims_right"] = claims_right(model, sampling)
@@ -153,7 +155,7 @@ def sft_stage(settings: Settings, store: Store) -> Stage:
         ]
     )
     say(f"SFT learns from {DEMONSTRATIONS} demonstrations by a simulated rater.")
-    return stage_of(jobs.wait(settings.workspace, _launch(settings, store, "sft")), began, "sft")
+    return stage_of(control.wait(settings.workspace, _launch(settings, store, "sft")), began, "sft")
 
 
 def dpo_stage(settings: Settings, store: Store, model: Model) -> Stage:
@@ -164,20 +166,22 @@ def dpo_stage(settings: Settings, store: Store, model: Model) -> Stage:
     ]
     store.add_many(choices)
     say(f"DPO learns from {CHOICES} choices of a simulated rater between two answers of the base.")
-    return stage_of(jobs.wait(settings.workspace, _launch(settings, store, "dpo")), began, "dpo")
+    return stage_of(control.wait(settings.workspace, _launch(settings, store, "dpo")), began, "dpo")
 
 
 def reward_stage(settings: Settings, store: Store) -> Stage:
     began = time.monotonic()
     say(f"A reward model learns from the same {CHOICES} choices.")
-    run = finished(jobs.wait(settings.workspace, _launch(settings, store, "reward")))
-    r = run.result or {}
+    result = result_of(control.wait(settings.workspace, _launch(settings, store, "reward")))
     return Stage(
         name="reward",
-        n=r["accuracy_n"],
+        n=result.accuracy_n,
         seconds=round(time.monotonic() - began, 1),
-        peak_mb=r["peak_mb"],
-        **{key: r[key] for key in ("accuracy", "accuracy_low", "accuracy_high", "verdict")},
+        peak_mb=result.peak_mb,
+        accuracy=result.accuracy,
+        accuracy_low=result.accuracy_low,
+        accuracy_high=result.accuracy_high,
+        verdict=result.verdict,
     )
 
 
@@ -186,18 +190,18 @@ def ppo_stage(settings: Settings, store: Store, name: str, start: int | None, **
     machine) or from the model of run `start`, which has less far to go and gains by more answers a round."""
     began = time.monotonic()
     say(f"PPO learns from the reward model alone, from {'the base' if start is None else f'run {start}'}.")
-    return stage_of(jobs.wait(settings.workspace, _launch(settings, store, "ppo", start, **values)), began, name)
+    return stage_of(control.wait(settings.workspace, _launch(settings, store, "ppo", start, **values)), began, name)
 
 
 def _launch(settings: Settings, store: Store, method: str, start: int | None = None, **values: int) -> int:
-    values |= {"seed": SEED} if method == "reward" else {"seed": SEED, "final_prompts": EVALUATED}
+    values |= {"seed": SEED} if not METHODS[method].answers else {"seed": SEED, "final_prompts": EVALUATED}
     # the demo shows what any reward model brings, and its table says the verdict
-    return jobs.launch(settings, store, method, parse(method, values), start, despite_red=True).number
+    return control.launch(settings, store, method, parse(method, values), start, allow_failed_gate=True).number
 
 
 def choose(settings: Settings, store: Store, model: Model, split: str, n: int) -> list[Comparison]:
     """`n` simulated choices between two answers of the base. Pairs that look equally good are passed over."""
-    from workbench.generate import generate
+    from workbench.models.generate import generate
 
     rater, sides = SimulatedRater(seed=SEED), random.Random(SEED)
     prompts = world.sample(n, split, seed=3)
@@ -227,34 +231,36 @@ def choose(settings: Settings, store: Store, model: Model, split: str, n: int) -
     raise RuntimeError(f"only {len(chosen)} of {n} pairs could be told apart: the base answers too evenly")
 
 
-def finished(run: jobs.Run) -> jobs.Run:
-    """The run itself. Raises RuntimeError with the end of its log when it failed."""
+def result_of(run: Run) -> RunResult:
+    """What a run came to. Raises RuntimeError with the end of its log when it failed."""
     if run.state != "done" or not run.result:
-        raise RuntimeError(f"{run.status.get('message')}\n{run.log_tail()}")
-    return run
+        raise RuntimeError(f"{run.status.message}\n{run.log_tail()}")
+    return run.result
 
 
-def stage_of(run: jobs.Run, began: float, name: str) -> Stage:
+def stage_of(run: Run, began: float, name: str) -> Stage:
     """The row of a finished run whose model answers."""
-    r = finished(run).result or {}
+    result = result_of(run)
     return Stage(
         name=name,
-        n=r["gold_n"],
+        n=result.gold_n,
         seconds=round(time.monotonic() - began, 1),
-        peak_mb=r["peak_mb"],
-        **{key: r[key] for key in ("gold", "gold_low", "gold_high")},
-        win_rate=r["win_rate"],
-        win_low=r["win_rate_low"],
-        win_high=r["win_rate_high"],
-        parts={part: round(found["value"], 4) for part, found in r["parts"].items()},
+        peak_mb=result.peak_mb,
+        gold=result.gold,
+        gold_low=result.gold_low,
+        gold_high=result.gold_high,
+        win_rate=result.win_rate,
+        win_low=result.win_rate_low,
+        win_high=result.win_rate_high,
+        parts={part: round(figure["value"], 4) for part, figure in result.parts.items()},
     )
 
 
 def vote_blind(settings: Settings, store: Store, model: Model) -> None:
     """Let the simulated rater vote blind between the base and the last model, so that Compare has something to show."""
-    from workbench.generate import generate
+    from workbench.models.generate import generate
 
-    run = jobs.runs(settings.workspace)[0]
+    run = list_runs(settings.workspace)[0]
     adapter = model.attach(run.folder)
     rater, sides = SimulatedRater(seed=SEED), random.Random(SEED)
     sampling = Sampling(temperature=0.8, max_new_tokens=64, seed=SEED + 5)
@@ -277,9 +283,9 @@ def vote_blind(settings: Settings, store: Store, model: Model) -> None:
 
 def lead(settings: Settings, stages: Sequence[Stage]) -> dict[str, list[float]]:
     """Gold of the last stage minus that of each other trained one, on the same prompts, with its interval; told, too."""
-    from workbench.measure.between_runs import gold_between
+    from workbench.jobs.gold_between import gold_between
 
-    *others, last = (run for run in reversed(jobs.runs(settings.workspace)) if run.answers())
+    *others, last = (run for run in reversed(list_runs(settings.workspace)) if run.answers())
     *names, best = (stage.name for stage in stages[1:] if stage.gold is not None)
     found = {}
     for name, other in zip(names, others, strict=True):

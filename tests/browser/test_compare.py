@@ -6,8 +6,9 @@ import pytest
 
 from tests import reward_runs
 from tests.browser.app import App
-from workbench import jobs, settings
-from workbench.learn.args import parse
+from workbench import settings
+from workbench.jobs import prepare
+from workbench.learn.catalogue import parse
 from workbench.processes import write_status
 from workbench.store import Store
 
@@ -23,7 +24,7 @@ def compared(tmp_path_factory):
     with Store(made.database) as store:
         for prompt in store.add_prompts([f"What is {i} plus {i}?" for i in range(20)], "person"):
             store.add_demonstration(prompt.id, "An answer.", "me")
-        run = jobs.prepare(made, store, "sft", parse("sft", {}))
+        run = prepare.prepare_run(made, store, "sft", parse("sft", {}))
     tiny_model.adapter(settings.SANDBOX, run.folder / "adapter", seed=1)
     write_status(run.folder, state="done", seconds=7, step=40, message="Done in 7 s. See what changed.")
     reward_runs.weights(reward_runs.folder(workspace, 2, "green"), settings.SANDBOX)

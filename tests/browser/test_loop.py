@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from workbench import jobs
+from workbench.jobs.runs import find_run, list_runs
 from workbench.store import Store
 
 RANK_READY = "document.querySelector('.wr-prompt')?.textContent && !document.querySelector('.wr-choice').disabled"
@@ -59,7 +59,7 @@ def test_write_rank_train_leave_return_compare(own_app, open_page):
     page = open_page(f"{own_app.url}#train")
     page.wait_for_function(f"{POINTS} > {first}")  # the run is found again, with all it had and more
     page.wait_for_selector(".wb-run >> text=Done in", timeout=180_000)
-    [run] = jobs.runs(own_app.workspace)
+    [run] = list_runs(own_app.workspace)
     assert run.method == "sft" and run.state == "done"
     with Store(own_app.workspace / "workbench.db") as store:
         assert (store.counts()["demonstrations"], store.counts()["comparisons"]) == (1, 10)
@@ -83,13 +83,13 @@ def test_a_kill_of_the_app_while_it_trains_loses_nothing(own_app, open_page):
     write_one(page)
     start_sft(page)
     own_app.kill()
-    [run] = jobs.runs(own_app.workspace)
+    [run] = list_runs(own_app.workspace)
     step = run.status["step"]
     assert run.active
     deadline = time.monotonic() + 60
-    while jobs.run(own_app.workspace, run.number).status["step"] <= step and time.monotonic() < deadline:
+    while find_run(own_app.workspace, run.number).status["step"] <= step and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert jobs.run(own_app.workspace, run.number).status["step"] > step  # it trains on without the app
+    assert find_run(own_app.workspace, run.number).status["step"] > step  # it trains on without the app
     page.seen.allowed += ["Failed to load resource", "net::ERR_"]
 
     own_app.start()

@@ -97,7 +97,7 @@ def test_a_text_too_long_is_told_and_a_shorter_one_scores_again(scored, open_pag
 
 def test_a_process_reward_judges_each_step_on_a_line_of_its_own(scored, open_page, no_faults):
     workspace = scored.workspace
-    made = reward_runs.folder(workspace, 2, "amber", method="process")
+    made = reward_runs.folder(workspace, 2, "amber", method="prm")
     reward_runs.step_weights(made, settings.SANDBOX)
     try:
         page = score(open_page, scored, width=390)

@@ -130,8 +130,8 @@ def test_train_leads_to_where_steps_are_judged(own_app, open_page):
 
 def test_a_finished_run_shows_best_of_n_over_n(own_app, open_page, no_faults):
     made = reward_runs.folder(own_app.workspace, 1, "green")
-    made = made.rename(made.with_name("0001-process"))
-    config = json.loads((made / "config.json").read_text()) | {"method": "process"}
+    made = made.rename(made.with_name("0001-prm"))
+    config = json.loads((made / "config.json").read_text()) | {"method": "prm"}
     (made / "config.json").write_text(json.dumps(config))
     found = {"n": 100, "ns": [1, 2, 4], "reward": [[0.8, 0.7, 0.9]] * 2 + [[0.9, 0.85, 0.95]], "majority": [[0.8, 0.7, 0.9]] * 3,
              "one": [0.8, 0.7, 0.9], "difference": [0.1, 0.02, 0.2], "clear": True}  # fmt: skip

@@ -10,8 +10,10 @@ import pytest
 from tests import reward_runs
 from tests.browser.app import App
 from tests.browser.conftest import OFFLINE
-from workbench import jobs, settings
-from workbench.learn.args import parse
+from workbench import settings
+from workbench.jobs import control, prepare
+from workbench.jobs.runs import find_run, list_runs
+from workbench.learn.catalogue import parse
 from workbench.processes import write_status
 from workbench.records import Response
 from workbench.store import Store
@@ -33,7 +35,7 @@ def past(workspace, method, state, **values):
     """A run folder as a job would have left it, without the job."""
     made = settings.load(workspace)
     with Store(workspace / "workbench.db") as store:
-        run = jobs.prepare(made, store, method, parse(method, values, "quick"))
+        run = prepare.prepare_run(made, store, method, parse(method, values, "quick"))
     rows = [{"step": s, "loss": 0.7 - s / 100} for s in range(20) if s != 7] + [{"step": 7, "rejected": True}]
     (run.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     said = [{"step": s, "prompt": EVIL, "answer": f"{s} {EVIL}"} for s in (0, 5, 10, 15)]
@@ -162,8 +164,8 @@ def test_5_6_7_a_real_run_from_the_click_to_compare(tmp_path, open_page):
         app.start()
         page = train(open_page, app)
         page.wait_for_selector(".wb-run >> text=Done in")
-        assert len(jobs.runs(workspace)) == 1
-        run = jobs.run(workspace, 1)
+        assert len(list_runs(workspace)) == 1
+        run = find_run(workspace, 1)
         assert run.state == "done" and run.status["step"] == 30
         page.locator(".wb-run-buttons").get_by_role("button", name="Compare").click()
         page.wait_for_selector("#wb-tab-compare-button[aria-selected=true]")
@@ -171,8 +173,8 @@ def test_5_6_7_a_real_run_from_the_click_to_compare(tmp_path, open_page):
         assert page.locator(".wb-picked").all_inner_texts() == ["Base,", "SFT, run 1"]
         page.goto("about:blank")  # before the app ends, so that nothing asks for it in vain
     finally:
-        for run in jobs.runs(workspace):
-            jobs.stop(settings.load(workspace), run)
+        for run in list_runs(workspace):
+            control.stop(settings.load(workspace), run)
         app.stop()
 
 
@@ -211,7 +213,7 @@ def test_a_red_reward_model_is_shown_and_needs_a_click_that_is_sent(tmp_path, op
         page.get_by_label("Train on it all the same").check()
         page.wait_for_selector(".wb-start:not([disabled])")
         page.get_by_role("button", name="Show command").click()
-        page.wait_for_selector("code:has-text('--despite-red')")
+        page.wait_for_selector("code:has-text('--allow-failed-gate')")
         pick.select_option("other")  # another reward is another question
         page.get_by_label("Another reward").fill("run:2 + 0.5*run:1")
         page.wait_for_selector("text=The sum of run 2 and 0.5 × run 1.")
@@ -221,12 +223,12 @@ def test_a_red_reward_model_is_shown_and_needs_a_click_that_is_sent(tmp_path, op
         page.wait_for_selector(".wb-start:not([disabled])")
         page.locator(".wb-start").click()
         page.wait_for_selector("text=Started all the same although run 1 is red")
-        found = jobs.run(workspace, 3).config
+        found = find_run(workspace, 3).config
         assert found["args"]["reward"] == "run:2 + 0.5*run:1" and found["despite"][0].startswith("run 1 is red")
         page.goto("about:blank")
     finally:
-        for run in jobs.runs(workspace):
-            jobs.stop(settings.load(workspace), run)
+        for run in list_runs(workspace):
+            control.stop(settings.load(workspace), run)
         app.stop()
 
 

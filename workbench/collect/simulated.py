@@ -29,7 +29,7 @@ def label_answers(
 ) -> int:
     """Store the labelled steps of several sampled answers to so many `prompts` of each split, as simulated; how many
     answers are new. The same seed gives the same answers. Raises ValueError for a model that is not the bundled one."""
-    from workbench.generate import generate
+    from workbench.models.generate import generate
     from workbench.sandbox import world
     from workbench.sandbox.steps import label_steps, split_steps
 

@@ -6,14 +6,15 @@ that a curve is smooth and every n uses all samples. Importing this module impor
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import comb
+from math import comb, inf
 from typing import TYPE_CHECKING, Any
 
-from workbench.intervals import UNIT, wilson
+from workbench.intervals import GAP, UNIT
 from workbench.measure.winrate import Difference, Mean, mean, paired_difference
 from workbench.records import Sampling
 
@@ -84,7 +85,7 @@ def best_of_n(
     Its distance from where it samples is at most log n - (n - 1) / n nats (learn.losses.best_of_n_kl).
     Raises ValueError for n below 1.
     """
-    from workbench.generate import generate
+    from workbench.models.generate import generate
 
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
@@ -108,7 +109,7 @@ def gain(found: Sequence[Best], gold: Callable[[list[str], list[str]], list[floa
     A single sample is worth the mean of all n. `gold(prompts, answers)` scores the answers where there is gold. Raises
     ValueError without prompts.
     """
-    from workbench.learn.losses import best_of_n_kl
+    from workbench.measure.best_of_n import best_of_n_kl
 
     if not found:
         raise ValueError("there are no prompts to measure on")
@@ -122,12 +123,14 @@ def gain(found: Sequence[Best], gold: Callable[[list[str], list[str]], list[floa
         valued = [(b.rewards, [next(flat) for _ in b.texts]) for b in found]
     by_gold = curve(valued, ns) if gold else {}
     rows = tuple(Row(n, by_reward[n], by_gold.get(n), best_of_n_kl(n)) for n in ns)
-    return Gain(rows, _difference(rewards, most), _difference(valued, most) if gold else None)
+    return Gain(rows, _difference(rewards, most), _difference(valued, most, GAP) if gold else None)
 
 
-def _difference(pools: Sequence[tuple[Sequence[float], Sequence[float]]], n: int) -> Difference:
+def _difference(
+    pools: Sequence[tuple[Sequence[float], Sequence[float]]], n: int, within: tuple[float, float] = (-inf, inf)
+) -> Difference:
     one, best = ([expected_best(scores, values, k) for scores, values in pools] for k in (1, n))
-    return paired_difference(one, best)
+    return paired_difference(one, best, within)
 
 
 def expected_best(scores: Sequence[float], values: Sequence[float], n: int) -> float:
@@ -203,7 +206,7 @@ def on_word_problems(
     """Right answers of the bundled model to held-out word problems, as plain JSON: the best of n by `reward` and by a
     majority vote for each of "ns", and of "one" answer; each figure [share, low, high] over "n" problems. "difference"
     is reward minus majority at the largest n, paired by problem."""
-    from workbench.generate import generate
+    from workbench.models.generate import generate
     from workbench.sandbox.steps import concluded, is_right
     from workbench.sandbox.world import prompts
 
@@ -219,7 +222,7 @@ def on_word_problems(
     ns = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= pool]
     by_reward = {n: [expected_best(scores[s], right[s], n) for s in parts] for n in ns}
     by_vote = {n: [expected_majority(said[s], right[s], n) for s in parts] for n in ns}
-    gap = paired_difference(by_vote[ns[-1]], by_reward[ns[-1]])
+    gap = paired_difference(by_vote[ns[-1]], by_reward[ns[-1]], GAP)
 
     return {
         "n": len(asked),
@@ -233,7 +236,13 @@ def on_word_problems(
 
 
 def share(values: Sequence[float]) -> list[float]:
-    """[mean, low, high] of values from 0 to 1; where all are 0 or all are 1 their spread tells nothing, so Wilson's."""
-    found = mean(values, UNIT)
-    low, high = wilson(sum(values), len(values)) if set(values) in ({0.0}, {1.0}) else (found.low, found.high)
-    return [round(v, 4) for v in (found.value, low, high)]
+    """[mean, low, high] of values from 0 to 1."""
+    average = mean(values, UNIT)
+    return [round(v, 4) for v in (average.value, average.low, average.high)]
+
+
+def best_of_n_kl(n: int) -> float:
+    """KL in nats of best-of-n sampling from its base: log n - (n - 1) / n (Stiennon et al. 2020, appendix G.3)."""
+    if n < 1:
+        raise ValueError(f"n must be at least 1, not {n}")
+    return math.log(n) - (n - 1) / n

@@ -79,8 +79,8 @@ def compare(
     `on_text(row, text so far)` streams, row = place of the prompt * number of models + place of the model.
     Raises ValueError for nothing to compare or for more than 256 answers at once.
     """
-    from workbench.generate import generate
     from workbench.measure.evaluate import sandbox_gold
+    from workbench.models.generate import generate
 
     voices = check(prompts, models)
     rows = generate(
@@ -125,7 +125,7 @@ def kl(
     model: Model, prompts: Sequence[str], voices: Sequence[Voice], rows: Sequence[Any], sampling: Sampling
 ) -> list[float]:
     """log p(its writer) - log p(base) of every answer, in nats; `rows` are Generated, prompts outermost."""
-    from workbench.generate import logprobs
+    from workbench.models.generate import logprobs
 
     asked = [p for p in prompts for _ in voices]
     writers = list(voices) * len(prompts)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from workbench.generate import generate
 from workbench.intervals import UNIT
 from workbench.measure.winrate import Mean, Rate, mean, share
 from workbench.measure.winrate import win_rate as paired_win_rate
 from workbench.models import Model
+from workbench.models.generate import generate
 from workbench.records import Sampling
 
 

@@ -13,8 +13,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench import jobs
-from workbench.learn.args import METHODS
+from workbench.jobs.runs import Run, find_run, list_runs
+from workbench.learn.catalogue import METHODS
 from workbench.measure import compare as side_by_side
 from workbench.measure.winrate import Rate, rate
 from workbench.records import Response, Sampling, Verdict, split_of
@@ -215,10 +215,10 @@ def stop_measuring(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 # Who and what
 
 
-def _trained(context: Context) -> list[jobs.Run]:
+def _trained(context: Context) -> list[Run]:
     """Runs of this page's model whose adapter answers and is not being trained now, newest first."""
     here = context.settings
-    every = [r for r in jobs.runs(here.workspace) if r.config["model"] == here.model]
+    every = [r for r in list_runs(here.workspace) if r.config.model == here.model]
     return [r for r in every if r.adapter and not r.active]
 
 
@@ -249,14 +249,14 @@ def _look(context: Context, model: tuple[int | None, float]) -> tuple[str, str]:
     run, strength = model
     if run is None:
         return "Base", "base"
-    found = jobs.run(context.settings.workspace, run)
+    found = find_run(context.settings.workspace, run)
     return named(found) + ("" if strength == 1 else f" at {strength:.2f}"), METHODS[found.method].colour
 
 
 def _spoken(context: Context, model: tuple[int | None, float]) -> str:
     if model[0] is None:
         return "the base"
-    return f"{named(jobs.run(context.settings.workspace, model[0]))}, at strength {model[1]:.2f}"
+    return f"{named(find_run(context.settings.workspace, model[0]))}, at strength {model[1]:.2f}"
 
 
 def _ask(payload: dict[str, Any]) -> Ask:

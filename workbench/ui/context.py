@@ -114,7 +114,7 @@ class Context:
 
     def answer(self, prompts: Sequence[Prompt], background: bool = False) -> list[Response]:
         """One answer of the base per prompt, each from a seed of its own. Not stored yet (id 0)."""
-        from workbench import generate
+        from workbench.models import generate
         from workbench.records import Response, Sampling
 
         model = self.model()

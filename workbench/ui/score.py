@@ -8,17 +8,19 @@ from __future__ import annotations
 from math import exp
 from typing import TYPE_CHECKING, Any
 
-from workbench import jobs, models
-from workbench.jobs import Run
-from workbench.learn import data, gate
+from workbench import models
+from workbench.jobs.runs import Run, list_runs
+from workbench.learn import data
+from workbench.learn.catalogue import METHODS
+from workbench.learn.rewards import gate
 from workbench.ui import measured, rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
 from workbench.ui.payload import words
 
 if TYPE_CHECKING:
-    from workbench.learn.process_reward import ProcessRewardModel
-    from workbench.learn.score import RewardModel
+    from workbench.learn.rewards.process_reward_model import ProcessRewardModel
+    from workbench.learn.rewards.reward_model import RewardModel
 
 LONGEST = 20_000  # characters of a prompt or an answer
 # a button -> the way of spoiling an answer that the gate tests it with
@@ -39,7 +41,7 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             "run": r.number,
             "label": rewards.label(r),
             "verdict": rewards.badge(r),
-            "steps": r.method == "process",
+            "steps": METHODS[r.method].scores == "steps",
             "prompt": _prompt(context, r),
         }
         for r in rewards.usable(context)
@@ -49,8 +51,11 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 def _prompt(context: Context, run: Run) -> str:
     """A held-out prompt; for a process reward one of those whose answers were labelled, since it knows no others."""
-    if run.method == "process":
-        found = [row["prompt"] for row in data.load(run.folder / "data")[1]]
+    if METHODS[run.method].scores == "steps":
+        try:
+            found = [row["prompt"] for row in data.load(run.folder / "data")[1]]
+        except (ValueError, OSError):  # spoiled since; the reward itself is another file
+            found = []
     else:
         found = measured.prompts(context, 1, seed=1)
     return found[0] if found else ""
@@ -59,12 +64,10 @@ def _prompt(context: Context, run: Run) -> str:
 def _empty(context: Context) -> str:
     """What an empty tab says: nothing trained yet, or only for another base."""
     base = context.settings.model
-    other = [r for r in jobs.runs(context.settings.workspace) if r.scorer and r.config["model"] != base]
+    other = [r for r in list_runs(context.settings.workspace) if r.scorer and r.config.model != base]
     if other:
         r = other[0]
-        return (
-            f"Run {r.number} scores answers of {r.config['model']}; this page runs {base}. Train a reward model for it."
-        )
+        return f"Run {r.number} scores answers of {r.config.model}; this page runs {base}. Train a reward model for it."
     return "No reward model yet. It learns from your choices to score any answer."
 
 
@@ -80,7 +83,7 @@ def score(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         return {"loading": waiting}
     model = rewards.model(context, payload.get("run"))
     _check_length(model, prompt, answer)
-    from workbench.learn.score import RewardModel
+    from workbench.learn.rewards.reward_model import RewardModel
 
     (whole,) = _values(model, prompt, [answer])
     if isinstance(model, RewardModel):
@@ -98,7 +101,7 @@ def _step(text: str, wrong: float, neutral: float, right: float) -> dict[str, An
 
 def _values(model: RewardModel | ProcessRewardModel, prompt: str, answers: list[str]) -> list[float]:
     """Scores as the page shows them: a process reward's, which are log-probabilities, as probabilities."""
-    from workbench.learn.score import RewardModel
+    from workbench.learn.rewards.reward_model import RewardModel
 
     found = model.score([prompt] * len(answers), answers)
     return [round(value if isinstance(model, RewardModel) else exp(value), 3) for value in found]
@@ -141,7 +144,7 @@ def _loading(context: Context) -> str:
 
 
 def _check_length(reward: RewardModel | ProcessRewardModel, prompt: str, answer: str) -> None:
-    from workbench.generate import answer_ids
+    from workbench.models.generate import answer_ids
 
     model = reward.model
     n = len(model.prompt_ids(prompt)) + len(answer_ids(model, answer))

@@ -125,7 +125,7 @@ function showInstead() {
 function showFoot() {
   const parts = [];
   if (about.simulated) parts.push(`${count(about.simulated, "answer")} with simulated labels in this workspace, not counted here. `);
-  if (about.all) parts.push(el("button", { class: "wb-link", onclick: () => openTab("train", { method: "process" }) }, "Train a process reward"));
+  if (about.all) parts.push(el("button", { class: "wb-link", onclick: () => openTab("train", { method: "prm" }) }, "Train a process reward"));
   fill(foot, parts);
 }
 

@@ -11,11 +11,11 @@ let runs = []; // all runs, newest first
 let stamp = ""; // changes when `runs` does
 let shown = null; // the run in the card
 let wanted = null; // the run somebody chose; null: the newest that is live, else the newest
-let rows = [], samples = [], rowsNext = 0, samplesNext = 0, renew = true; // renew: draw all of it anew
+let rows = [], samples = [], faults = new Set(), rowsNext = 0, samplesNext = 0, renew = true; // renew: draw all of it anew
 let picked = []; // up to two runs to hold side by side
 let prompt = null; // the prompt whose answers are shown
 let timer = 0, asking = false, again = false, failures = 0;
-const choice = { method: null, preset: "normal", start_from: null, settings: {}, despite_red: false, ...local.get("train", {}) };
+const choice = { method: null, preset: "normal", start_from: null, settings: {}, allow_failed_gate: false, ...local.get("train", {}) };
 const before = new Map(); // run -> state seen last, to say when one ends
 
 const square = (colour) => {
@@ -37,7 +37,7 @@ const batch = el("details", { class: "wb-fold" }, el("summary", {}, "The first b
 batch.addEventListener("toggle", () => batch.open && showBatch());
 const rewardBox = el("div", { class: "wb-reward", hidden: true });
 const problem = el("div", { class: "wb-problem", "aria-live": "polite" });
-const despite = el("input", { type: "checkbox", onchange: () => choose({ despite_red: despite.checked }) });
+const despite = el("input", { type: "checkbox", onchange: () => choose({ allow_failed_gate: despite.checked }) });
 const redText = el("p", {}), red = el("div", { class: "wb-red", role: "group", "aria-label": "About this reward model", hidden: true }, redText, el("label", {}, despite, "Train on it all the same"));
 const start = el("button", { class: "wb-button wb-primary wb-start", type: "submit", disabled: true }, "Start"); // until there is a plan
 const foot = el("div", { class: "wb-foot" }, red, problem, start); // stays in view below a long form
@@ -62,7 +62,7 @@ function unfold(button, box) {
 
 function showMethods() {
   fill(methodsBox, form.methods.map((method) => {
-    const radio = el("input", { type: "radio", name: "wb-method", value: method.name, onchange: () => choose({ method: method.name, settings: {}, start_from: null, despite_red: false }) });
+    const radio = el("input", { type: "radio", name: "wb-method", value: method.name, onchange: () => choose({ method: method.name, settings: {}, start_from: null, allow_failed_gate: false }) });
     radio.checked = method.name === choice.method;
     return el("label", { class: "wb-method" }, radio,
       el("span", {}, el("span", { class: "wb-method-name" }, method.label, square(method.colour)),
@@ -142,7 +142,7 @@ function typeReward() {
 function setReward(text, typing = false) {
   if (text) choice.settings.reward = text;
   else delete choice.settings.reward;
-  choice.despite_red = false;
+  choice.allow_failed_gate = false;
   if (typing) replanSoon();
   else replan();
 }
@@ -162,7 +162,7 @@ function showReward() {
   rewardText.setAttribute("aria-invalid", String(!!reward.error));
   red.hidden = !reward.red;
   redText.textContent = reward.red;
-  despite.checked = choice.despite_red;
+  despite.checked = choice.allow_failed_gate;
 }
 
 const plainNumber = (n) => (Math.abs(n) >= 10000 ? n.toLocaleString("en") : String(n)).replace("-", "−");
@@ -237,7 +237,7 @@ async function showBatch() {
   }
 }
 
-const asked = () => ({ method: choice.method, preset: choice.preset, start_from: choice.start_from, settings: choice.settings, despite_red: choice.despite_red });
+const asked = () => ({ method: choice.method, preset: choice.preset, start_from: choice.start_from, settings: choice.settings, allow_failed_gate: choice.allow_failed_gate });
 
 let planning = 0;
 async function replan() {
@@ -338,7 +338,8 @@ function showCard() {
     buttons.querySelector(`[data-action="${focused}"]`)?.focus();
   }
   showVerdict();
-  if (notices.textContent !== shown.notices.join("")) fill(notices, shown.notices.map((text) => el("p", {}, text)));
+  const told = [...shown.notices, ...faults];
+  if (notices.textContent !== told.join("")) fill(notices, told.map((text) => el("p", {}, text)));
   barIn.style.width = `${shown.steps ? (100 * shown.step) / shown.steps : 0}%`;
   barIn.style.background = `var(--m-${shown.colour})`;
   progress.setAttribute("aria-valuemax", shown.steps || 1);
@@ -558,7 +559,8 @@ function take(answer) {
     const cell = table.querySelector(`[data-time="${one.number}"]`);
     if (cell) cell.textContent = one.time;
   }
-  if (fresh) [rows, samples] = [[], []];
+  if (fresh) [rows, samples, faults] = [[], [], new Set()];
+  answer.faults.forEach((text) => faults.add(text));
   for (const row of answer.rows) {
     if (row.back_to !== undefined) rows = rows.filter((old) => old.step <= row.back_to);
     else rows.push(row);
@@ -614,7 +616,7 @@ function opened({ method, run }) {
   if (!form) return;
   if (run) select(run);
   if (method && methodOf(method)) {
-    choose({ method, settings: {}, start_from: null, despite_red: false });
+    choose({ method, settings: {}, start_from: null, allow_failed_gate: false });
     showMethods();
   }
   tick();

@@ -1,0 +1,395 @@
+"""The command line: a table from a command's name to its function. The same functions as the page's.
+
+Nothing heavy is imported before a command needs it, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench import settings
+from workbench.cli.sampling import best_of_n, best_options, rejection, rejection_options
+from workbench.cli.shared import Args, prompts_of, settings_of, store_of
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Exit codes: 0 done, 1 a clear error on stderr, 2 wrong usage, 130 interrupted."""
+    args = parser().parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read our output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        print(f"error: {' '.join(_in_flags(error, args).split())}", file=sys.stderr)
+        return 1
+
+
+def _in_flags(error: Exception, args: Args) -> str:
+    """What went wrong; a wrong setting as it was typed: `--set beta=often: ...`, of commands without --set `--reward ...`."""
+    from workbench.learn.catalogue import SettingError
+
+    if not isinstance(error, SettingError):
+        return str(error)
+    return f"--set {error}" if hasattr(args, "set") else f"--{error.field} {error.value}: {error.why}"
+
+
+def parser() -> argparse.ArgumentParser:
+    prog = "alignment-workbench" if Path(sys.argv[0]).stem == "alignment-workbench" else "python -m workbench"
+    top = argparse.ArgumentParser(prog=prog, description="Align a language model and see it happen.")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, (function, options, line) in COMMANDS.items():
+        sub = commands.add_parser(name, help=line, description=line)
+        sub.add_argument("--workspace", metavar="DIR", help="where everything is kept (else WORKBENCH_HOME)")
+        options(sub)
+        sub.set_defaults(run=function)
+    return top
+
+
+# serve
+
+
+def _serve_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--host", help="address to listen on (127.0.0.1)")
+    p.add_argument("--port", help="port to listen on (7860)")
+    p.add_argument("--share", action="store_true", help="reach it from elsewhere through a Gradio link")
+    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
+
+
+def serve(args: Args) -> int:
+    """Start the page."""
+    from workbench.ui import serve as run
+
+    run(settings.load(args.workspace, args.model, host=args.host, port=args.port, share=args.share or None))
+    return 0
+
+
+# demo
+
+
+def _demo_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+
+
+def demo(args: Args) -> int:
+    """Walk the whole loop with simulated raters."""
+    from dataclasses import replace
+
+    from workbench.demo import free_folder
+    from workbench.demo import main as run
+
+    made = settings_of(args)
+    if args.workspace is None:
+        made = replace(made, workspace=free_folder(made.workspace))
+    return run(made, as_json=args.json)
+
+
+# import, export
+
+
+def _import_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("file", type=Path, metavar="FILE", help="JSONL, JSON, CSV or Parquet")
+    p.add_argument(
+        "--as", dest="kind", choices=("prompts", "demonstrations", "comparisons", "steps"), help="else recognised"
+    )
+    p.add_argument("--format", help="trl, alpaca, sharegpt, hh-rlhf, ...; else recognised")
+    p.add_argument("--rater", default="import", help="whose judgements these are")
+
+
+def import_(args: Args) -> int:
+    """Read a file of prompts, demonstrations, comparisons or step labels into the workspace."""
+    from workbench.collect.importing import import_file
+
+    with store_of(args) as store:
+        report = import_file(store, args.file, as_=args.kind, format=args.format, rater=args.rater)
+    print(report)
+    return 0
+
+
+def _export_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("what", choices=("comparisons", "demonstrations", "prompts", "steps"))
+    p.add_argument("file", type=Path, metavar="FILE", help="its ending decides: .jsonl, .json, .csv or .parquet")
+    p.add_argument("--format", default="trl", help="trl, alpaca, sharegpt, ...")
+
+
+def export(args: Args) -> int:
+    """Write what was collected to a file."""
+    from workbench.collect.formats import write
+
+    with store_of(args) as store:
+        n = write(store, args.what, args.file, args.format)
+    print(f"Wrote {n} {args.what} to {args.file}.")
+    return 0
+
+
+# train, run, runs, stop, resume
+
+
+def _train_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("method", metavar="METHOD", help="sft, dpo, kto, orpo, reward, prm, ppo, rloo or grpo")
+    p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting; repeat for more")
+    p.add_argument("--preset", default="normal", help="quick, normal or thorough (normal)")
+    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
+    p.add_argument("--from", dest="start_from", type=int, metavar="RUN", help="start from this run's model")
+    p.add_argument(
+        "--allow-failed-gate",
+        "--despite-red",  # its old name
+        action="store_true",
+        help="take a reward model whose test says red, or is missing",
+    )
+    p.add_argument("--detach", action="store_true", help="return at once; the job goes on by itself")
+    p.add_argument("--processes", type=int, default=1, metavar="N", help="share every batch by torchrun (ppo only)")
+    p.add_argument("--settings", action="store_true", help="list the method's settings instead")
+
+
+def train(args: Args) -> int:
+    """Train a model on what was collected."""
+    from workbench import processes
+    from workbench.jobs import control, prepare
+    from workbench.learn import catalogue
+
+    method = catalogue.method(args.method).name
+    if args.settings:
+        for row in catalogue.fields_of(method):
+            value = "automatic" if row["value"] is None else row["value"]
+            print(f"{row['name']:18} {value!s:10} {row['doc']}")
+        return 0
+    values = {}
+    for item in args.set:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise ValueError(f"--set {item}: write it as NAME=VALUE")
+        values[name.strip()] = value
+    chosen, made = catalogue.parse(method, values, args.preset), settings_of(args)
+    catalogue.check_processes(method, chosen, args.processes)
+    begin = control.launch if args.processes == 1 else prepare.prepare_run
+    with store_of(args) as store:
+        run = begin(made, store, method, chosen, args.start_from, allow_failed_gate=args.allow_failed_gate)
+    print(f"{run.title} in {run.folder}", flush=True)
+    if args.processes > 1:
+        return processes.torchrun(run.folder, args.processes)
+    return 0 if args.detach else _follow(run)
+
+
+def _follow(run: Any) -> int:
+    """Print a run's progress until it ends. Ctrl-C leaves the job running."""
+    import time
+
+    from workbench.jobs.runs import find_run
+
+    workspace, line, said = run.folder.parent.parent, 0, ""
+    while True:
+        run = find_run(workspace, run.number)
+        rows, line = run.metrics(line)
+        for row in rows:
+            numbers = {k: v for k, v in row.items() if isinstance(v, float) and k[-4:] not in ("_low", "high")}
+            if numbers and "step" in row:
+                figures = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+                print(f"step {row['step']}/{run.status.steps}  {figures}", flush=True)
+        if run.status.message not in ("", said):
+            said = run.status.message
+            print(said, flush=True)
+        if not run.active:
+            return 0 if run.state in ("done", "stopped") else 1
+        time.sleep(0.2)
+
+
+def _run_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("folder", metavar="FOLDER", help="a run folder; - waits for its name on standard input")
+
+
+def run_(args: Args) -> int:
+    """Be the job of a prepared run folder: what the page and `train` start."""
+    from workbench.jobs import worker
+
+    return worker.standby() if args.folder == "-" else worker.main(Path(args.folder))
+
+
+def _runs_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--json", action="store_true", help="print a JSON list")
+
+
+def runs(args: Args) -> int:
+    """List the runs, newest first."""
+    from workbench.jobs.runs import list_runs, spoiled_runs
+
+    workspace = settings_of(args).workspace
+    found = list_runs(workspace)
+    for fault in spoiled_runs(workspace):
+        print(fault, file=sys.stderr)
+    if args.json:
+        rows = [(r, r.result.as_json() if r.result else None) for r in found]
+        print(
+            json.dumps(
+                [
+                    {"number": r.number, "state": r.state, "config": r.config.as_json(), "result": result}
+                    for r, result in rows
+                ]
+            )
+        )
+        return 0
+    if not found:
+        print("No runs yet.")
+    for r in found:
+        figure = r.result.figure("gold") if r.result else None
+        gold = f"gold {figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})" if figure else ""
+        data = f"{r.config.data.n} {r.config.data.unit}"
+        print(f"{r.number:4}  {r.method:6} {r.config.preset:13} {data:14} {r.state:12} {gold or r.status.message}")
+    return 0
+
+
+def _number_option(p: argparse.ArgumentParser) -> None:
+    p.add_argument("number", type=int, metavar="RUN", help="the run's number")
+
+
+def _stop_options(p: argparse.ArgumentParser) -> None:
+    _number_option(p)
+    p.add_argument("--save", action="store_true", help="finish the step and keep its model")
+
+
+def stop(args: Args) -> int:
+    """Stop a run."""
+    from workbench.jobs import control
+    from workbench.jobs.runs import find_run
+
+    made = settings_of(args)
+    run = control.stop(made, find_run(made.workspace, args.number), save=args.save)
+    if run.active:
+        run = control.wait(made.workspace, run.number)
+    print(run.status.message)
+    return 0
+
+
+def _resume_options(p: argparse.ArgumentParser) -> None:
+    _number_option(p)
+    p.add_argument("--detach", action="store_true", help="return at once; the job goes on by itself")
+    p.add_argument("--processes", type=int, default=1, metavar="N", help="share every batch by torchrun (ppo only)")
+
+
+def resume(args: Args) -> int:
+    """Go on with a stopped, failed or interrupted run from its newest intact checkpoint."""
+    from workbench.jobs import control
+    from workbench.jobs.runs import find_run
+
+    made = settings_of(args)
+    run = control.resume(made, find_run(made.workspace, args.number))
+    return 0 if args.detach else _follow(run)
+
+
+# compare, score, sandbox
+
+
+def _compare_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("runs", nargs="+", type=int, metavar="RUN", help="runs to put beside the base")
+    p.add_argument("--prompt", action="append", metavar="TEXT", help="ask this; repeat for more (else held-out ones)")
+    p.add_argument("--n", type=int, default=5, help="how many held-out prompts (5)")
+    p.add_argument("--strength", type=float, default=1.0, help="0 is the base, 1 as trained (1)")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
+
+
+def compare(args: Args) -> int:
+    """Let the base and some runs answer the same prompts with the same seed."""
+    from workbench import models
+    from workbench.jobs.runs import find_run
+    from workbench.measure.compare import compare as side_by_side
+    from workbench.records import Sampling
+
+    made = settings_of(args)
+    found = [find_run(made.workspace, n) for n in args.runs]
+    for r in found:
+        if r.adapter is None:
+            raise ValueError(f"run {r.number} has no trained model; it is {r.state}")
+    prompts = args.prompt or prompts_of(made, "heldout", args.n, args.seed)
+    model = models.load(made.model)
+    voices = [(None, 0.0), *((model.attach(r.folder), args.strength) for r in found)]
+    names = ["base", *(r.title for r in found)]
+    result = side_by_side(model, prompts, voices, Sampling(seed=args.seed))
+    for answer in result.answers:
+        if answer.model == 0:
+            print(f"\n> {prompts[answer.prompt]}")
+        gold = "" if answer.gold is None else f"  [gold {answer.gold:.2f}]"
+        print(f"{names[answer.model]}: {answer.text}{gold}")
+    return 0
+
+
+def _score_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("file", type=Path, metavar="FILE", help="JSONL or CSV with the fields prompt and response")
+    p.add_argument(
+        "--reward-model", required=True, metavar="RUN", help="number of a reward or process run, or its folder"
+    )
+    p.add_argument("--out", type=Path, metavar="FILE", help="write JSONL there (else to the terminal)")
+    p.add_argument("--model", metavar="NAME", help="the base, if RUN is a folder without its config.json")
+
+
+def score(args: Args) -> int:
+    """Score answers with a reward of either kind. Lines that cannot be scored are named on stderr; the exit code is then 1."""
+    from workbench import models
+    from workbench.jobs.runs import find_run
+    from workbench.learn.rewards.files import adapter_folder
+    from workbench.learn.rewards.scoring import load, score_file
+    from workbench.learn.run_files import base_of
+
+    made = settings_of(args)
+    named = args.reward_model
+    folder = find_run(made.workspace, int(named)).folder if named.isdigit() else Path(named)
+    adapter_folder(folder)  # before the model is loaded: a wrong folder is told at once
+    base = args.model or base_of(folder) or made.model
+    rows, bad = score_file(load(models.load(base), folder), args.file)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    if args.out:
+        args.out.write_text(text, "utf-8")
+        print(f"Wrote {len(rows)} scores to {args.out}.")
+    else:
+        print(text, end="")
+    for line in bad:
+        print(f"{args.file}, line {line.line}: {line.reason}", file=sys.stderr)
+    return 1 if bad else 0
+
+
+def _sandbox_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("what", choices=("build", "steps"), help="remake the model, or store simulated step labels")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--out", type=Path, metavar="DIR", help="where to write it (the bundled model's folder)")
+
+
+def sandbox(args: Args) -> int:
+    """Make the bundled model again from its seed, or let it answer sums whose steps the worked solution labels."""
+    if args.what == "steps":
+        from workbench.collect import simulated
+        from workbench.models import load
+
+        with store_of(args) as store:
+            print(f"Stored {simulated.label_answers(store, load('sandbox'), seed=args.seed)} {simulated.WHAT}.")
+        return 0
+    from workbench.pretrain.build import build
+
+    build(seed=args.seed, out=args.out or settings.SANDBOX)
+    return 0
+
+
+Options = Callable[[argparse.ArgumentParser], None]
+COMMANDS: dict[str, tuple[Callable[[Args], int], Options, str]] = {
+    "serve": (serve, _serve_options, "Start the page."),
+    "demo": (demo, _demo_options, "Walk the whole loop with simulated raters, and print what each stage gained."),
+    "import": (import_, _import_options, "Read prompts, demonstrations, comparisons or step labels from a file."),
+    "export": (export, _export_options, "Write what was collected to a file."),
+    "train": (train, _train_options, "Train a model on what was collected."),
+    "run": (run_, _run_options, "Be the job of a prepared run folder."),
+    "runs": (runs, _runs_options, "List the runs, newest first."),
+    "stop": (stop, _stop_options, "Stop a run."),
+    "resume": (resume, _resume_options, "Go on with a stopped or interrupted run."),
+    "compare": (compare, _compare_options, "Let the base and some runs answer the same prompts."),
+    "best-of-n": (best_of_n, best_options, "Measure what taking the best of n answers by a reward gains."),
+    "rejection": (rejection, rejection_options, "Store the best of n answers by a reward as demonstrations for SFT."),
+    "score": (score, _score_options, "Score answers with a reward model."),
+    "sandbox": (sandbox, _sandbox_options, "Make the bundled model again from its seed; simulate step labels."),
+}

@@ -1,0 +1,82 @@
+"""The commands that choose among n sampled answers by a reward: `best-of-n` measures, `rejection` stores the chosen."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from workbench import settings
+from workbench.cli.shared import Args, prompts_of, settings_of, store_of
+
+
+def best_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--reward", default="newest", help="run:NUMBER, gold, file:PATH.py or a sum (the newest reward model)"
+    )
+    p.add_argument("--n", type=int, default=8, help="answers to each prompt, of which the best is taken (8)")
+    p.add_argument("--prompts", type=int, default=200, help="how many prompts (200)")
+    p.add_argument("--from", dest="start_from", type=int, metavar="RUN", help="sample from this run's model (the base)")
+    p.add_argument("--temperature", type=float, default=0.8, help="of the samples (0.8)")
+    p.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (64)")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
+
+
+def _sampler(args: Args, made: settings.Settings) -> dict[str, Any]:
+    """The model that samples, the reward that chooses, and how: what both commands hand on."""
+    from workbench import models
+    from workbench.jobs.runs import find_run
+    from workbench.learn.rewards import sources
+    from workbench.records import Sampling
+
+    reward, _ = sources.settle(args.reward, made)
+    model = models.load(made.model)
+    start = args.start_from
+    return {
+        "model": model,
+        "reward": sources.build(reward, made.workspace / "runs", model),
+        "n": args.n,
+        "sampling": Sampling(temperature=args.temperature, max_new_tokens=args.max_new_tokens, seed=args.seed),
+        "adapter": None if start is None else model.attach(find_run(made.workspace, start).folder),
+    }
+
+
+def best_of_n(args: Args) -> int:
+    """Measure what taking the best of n answers by a reward gains, without training anything."""
+    from workbench.learn.rewards.sources import gold
+    from workbench.measure import best_of_n as best
+
+    made = settings_of(args)
+    found = best.best_of_n(prompts=prompts_of(made, "heldout", args.prompts, args.seed), **_sampler(args, made))
+    print(best.gain(found, gold if made.model == "sandbox" and args.reward != "gold" else None))
+    return 0
+
+
+def rejection_options(p: argparse.ArgumentParser) -> None:
+    best_options(p)
+    p.add_argument("--keep", type=float, default=1.0, help="share of the prompts where choosing gained most (1)")
+    p.add_argument(
+        "--allow-failed-gate",
+        "--despite-red",  # its old name
+        action="store_true",
+        help="take a reward model whose test says red, or is missing",
+    )
+
+
+def rejection(args: Args) -> int:
+    """Store the best of n answers to training prompts as demonstrations, for SFT to imitate."""
+    from workbench.collect.rejection import collect
+    from workbench.learn.rewards import sources, verdict
+
+    made = settings_of(args)
+    named, _ = sources.settle(args.reward, made)
+    verdict.hold(named, made.workspace, args.allow_failed_gate)
+    with store_of(args) as store:
+        prompts = prompts_of(made, "train", args.prompts, args.seed)
+        kept = collect(store, prompts=prompts, keep=args.keep, by=named, **_sampler(args, made))
+        total = store.counts()["demonstrations"]
+    print(
+        f"Stored the best of {args.n} by {named} for {len(kept)} of {len(prompts)} prompts as simulated demonstrations."
+    )
+    print(f"Now SFT learns from {total}: python -m workbench train sft --workspace {made.workspace}")
+    return 0

@@ -1,0 +1,116 @@
+"""Training jobs: start, stop, resume and watch them. A job is a process of its own that outlives page and app.
+
+It is `python -m workbench run FOLDER`; whatever is to be known about it lies in plain files in its run folder.
+Imports no torch.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.jobs.prepare import prepare_run
+from workbench.jobs.runs import Run, find_run, list_runs, read_after_end, rescue
+from workbench.learn.catalogue import TrainArgs
+from workbench.processes import end_process, identity, locked, popen, standby, write_atomic, write_status
+from workbench.settings import Settings
+
+if TYPE_CHECKING:
+    from workbench.store import Store
+
+
+def launch(
+    settings: Settings, store: Store, method: str, args: TrainArgs, start_from: int | None = None, **say: bool
+) -> Run:
+    """Prepare a run and start it. The same asked for twice within two seconds (a double click) gives one run."""
+    return start(settings, prepare_run(settings, store, method, args, start_from, **say))
+
+
+# Starting and stopping
+
+
+def start(settings: Settings, found: Run) -> Run:
+    """Start a prepared run, or let it wait its turn. A run that was started already is left alone."""
+    with locked(settings.workspace):
+        found = find_run(settings.workspace, found.number)
+        if found.status.pid is not None or not found.active:
+            return found
+        return _spawn(settings, found)
+
+
+def resume(settings: Settings, found: Run) -> Run:
+    """Go on from the newest intact checkpoint. Raises ValueError for a finished run; an active one is left alone."""
+    with locked(settings.workspace):
+        found = find_run(settings.workspace, found.number)
+        if found.active:
+            return found
+        if not found.resumable:
+            raise ValueError(f"Run {found.number} is finished; there is nothing to resume.")
+        (found.folder / "stop").unlink(missing_ok=True)
+        write_status(found.folder, state="waiting", pid=None, pid_start=None, heartbeat=None, message="", last_lines="")
+        return _spawn(settings, find_run(settings.workspace, found.number))
+
+
+def _spawn(settings: Settings, found: Run) -> Run:
+    others = [r for r in list_runs(settings.workspace) if r.active and r.number != found.number]
+    line = max([r.status.queue for r in others], default=0) + 1
+    process = None if others else standby.take()
+    handed = process is not None
+    if process is None:
+        with (found.folder / "log.txt").open("ab") as log:
+            command = [sys.executable, "-m", "workbench", "run", str(found.folder)]
+            process = popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    ahead = min(others, key=lambda r: r.status.queue, default=None)
+    write_status(
+        found.folder,
+        state="waiting" if others else "starting",
+        pid=process.pid,
+        pid_start=identity(process.pid),
+        queue=line,
+        message=waits_for(ahead) if ahead else "Starting. First point in about 3 s.",
+    )
+    if handed:
+        standby.give(process, found.folder)
+    else:
+        threading.Thread(target=process.wait, daemon=True).start()  # leaves no zombie
+    return find_run(settings.workspace, found.number)
+
+
+def waits_for(ahead: Run) -> str:
+    eta = ahead.status.eta_s
+    return f"Waits for run {ahead.number}" + (f", about {eta:.0f} s." if eta is not None else ".")
+
+
+def stop(settings: Settings, found: Run, save: bool = False) -> Run:
+    """Stop a run: with `save` it ends after its step and keeps that model, else it is ended now.
+
+    Without `save` the model of the last checkpoint stays. Other people's processes are never touched: ours is known
+    by pid and time of birth.
+    """
+    with locked(settings.workspace):
+        found = find_run(settings.workspace, found.number)
+        if not found.active:
+            return found
+        if save and found.state == "running":
+            write_atomic(found.folder / "stop", "save")
+            return found
+        if found.status.pid is not None:
+            end_process(found.status.pid, str(found.status.pid_start))
+        found = read_after_end(found)
+        if not found.active:  # it came to its end by itself meanwhile
+            return found
+        step, kept = found.status.step, rescue(found.folder)
+        saved = f"The model at step {kept} is saved." if kept is not None else "No model was saved yet."
+        write_status(found.folder, state="stopped", saved_step=kept, message=f"Stopped at step {step}. {saved}")
+        return find_run(settings.workspace, found.number)
+
+
+def wait(workspace: Path, number: int, poll: float = 0.2) -> Run:
+    """Return the run once it has ended."""
+    while (found := find_run(workspace, number)).active:
+        time.sleep(poll)
+    return found

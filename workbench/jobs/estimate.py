@@ -1,0 +1,76 @@
+"""What a run will take: seconds and memory, before it starts and without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workbench import settings
+from workbench.learn.catalogue import METHODS, TrainArgs
+from workbench.memory import available_mb
+
+PROCESS_MB = 650.0  # a Python process with torch, transformers, peft and trl, as measured
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """`seconds` with its reason; `memory_mb` of the `available_mb`; whether that fits; and how to say it."""
+
+    seconds: float | None
+    reason: str
+    memory_mb: float
+    available_mb: float
+    fits: bool
+    memory: str
+
+
+def estimate(model: str, method: str, args: TrainArgs, past: Sequence[Any] = ()) -> Estimate:
+    """`args` as from `resolve`; `past` are this workspace's runs, newest first, of which the last like it is the guide."""
+    seconds, reason = _seconds(model, method, args, past)
+    needed, there = memory_mb(model, method, args), available_mb()
+    text = f"{'fits' if needed <= there else 'does not fit'}: {_gb(needed)} of {_gb(there)} GB"
+    return Estimate(seconds, reason, needed, there, needed <= there, text)
+
+
+def _gb(mb: float) -> str:
+    return f"{mb / 1024:.1f}" if mb < 10_240 else f"{mb / 1024:.0f}"
+
+
+def _seconds(model: str, method: str, args: TrainArgs, past: Sequence[Any]) -> tuple[float | None, str]:
+    work = args.steps * args.batch_size
+    for run in past:
+        same = run.state == "done" and run.method == method and run.config.model == model
+        if same and run.result and run.result.train_seconds:
+            before = run.config.args
+            per = run.result.train_seconds / (before["steps"] * before["batch_size"])
+            around = run.result.seconds - run.result.train_seconds
+            return per * work + around, f"from run {run.number} on this machine"
+    if model == "sandbox":
+        cost = METHODS[method].cost
+        return cost.seconds_per_example * work + cost.seconds_around, "a guide from 2 shared CPU cores"
+    return None, "known after the first run with this model"
+
+
+def memory_mb(model: str, method: str, args: TrainArgs) -> float:
+    """About what the job's process needs at its peak, in MB; only the process when the model is not here yet.
+
+    The base's weights; the adapter's with gradient and Adam's two moments, in float32; activations of one physical
+    batch kept for the backward pass (about 16 hidden-sized and 3 feed-forward-sized numbers per token and layer), and
+    the logits with their gradient.
+    """
+    config = settings.model_config(model)
+    config = config.get("text_config") or config
+    count = settings.parameters(model)
+    if count is None or "hidden_size" not in config:
+        return PROCESS_MB
+    width = 2 if settings.graphics() else 4
+    hidden, layers = config["hidden_size"], config["num_hidden_layers"]
+    inner = config.get("intermediate_size") or 4 * hidden
+    adapter = layers * args.lora_rank * (4 * 2 * hidden + 3 * (hidden + inner))
+    # sequences are padded to the longest of a batch, which is rarely the limit; half of it is a cautious middle
+    tokens = (args.micro_batch or args.batch_size) * METHODS[method].cost.sequences * max(64, args.max_tokens // 2)
+    activations = tokens * layers * (16 * hidden + 3 * inner) * width
+    logits = min(tokens, 4096) * config["vocab_size"] * 4 * 2
+    references = adapter * 4 if METHODS[method].cost.copies else 0
+    return PROCESS_MB + (count * width + adapter * 16 + references + activations + logits) / 2**20

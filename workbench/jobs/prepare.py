@@ -1,0 +1,122 @@
+"""A run before it starts: what it would take, its first batch, its command, and its folder, complete. No torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import threading
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from workbench.jobs import card
+from workbench.jobs.plan import plan_run
+from workbench.jobs.runs import Run, find_run, list_runs
+from workbench.learn import data
+from workbench.learn.catalogue import PRESETS, TrainArgs, parse
+from workbench.learn.run_files import RunConfig, RunStatus
+from workbench.processes import locked
+from workbench.settings import Settings
+
+if TYPE_CHECKING:
+    from workbench.store import Store
+
+
+def first_batch(settings: Settings, store: Store, method: str, args: TrainArgs) -> list[dict[str, Any]]:
+    """The first batch as the model would see it, see learn.data.first_batch. Loads the tokenizer, not the model."""
+    from workbench.models import tokenizer
+
+    return data.first_batch(tokenizer(settings.model), method, data.rows(store, method, settings.model)[0], args)
+
+
+def preset_of(method: str, args: TrainArgs) -> str:
+    """ "quick", "normal" or "thorough", or "own settings" when they are none of these."""
+    asked = {k: v for k, v in asdict(args).items() if k != "seed"}
+    for preset in PRESETS:
+        if asked == {k: v for k, v in asdict(parse(method, {}, preset)).items() if k != "seed"}:
+            return preset
+    return "own settings"
+
+
+def command(settings: Settings, method: str, args: TrainArgs, start_from: int | None = None, *flags: str) -> str:
+    """The command line that starts the same run; `flags` are added to it."""
+    words = ["python", "-m", "workbench", "train", method, "--workspace", str(settings.workspace)]
+    if settings.model != "sandbox":
+        words += ["--model", settings.model]
+    if start_from is not None:
+        words += ["--from", str(start_from)]
+    preset = preset_of(method, args)
+    if preset != "normal" and preset in PRESETS:
+        words += ["--preset", preset]
+    words += flags
+    standard = asdict(parse(method, {}, preset if preset in PRESETS else "normal"))
+    words += [f"--set={k}={v}" for k, v in asdict(args).items() if v is not None and v != standard[k]]
+    return shlex.join(words)
+
+
+def prepare_run(
+    settings: Settings,
+    store: Store,
+    method: str,
+    args: TrainArgs,
+    start_from: int | None = None,
+    allow_failed_gate: bool = False,
+) -> Run:
+    """Freeze data and settings into a new run folder, complete before it is seen under its name.
+
+    Raises MissingData when there is nothing to learn from, ValueError for a start that is no finished run of this
+    model, MemoryError with the estimate when the run would not fit, FileNotFoundError for a model that is not here, and
+    verdict.Distrusted for a reward model whose verdict is red or missing, unless `allow_failed_gate`.
+    """
+    preset = preset_of(method, args)
+    plan = plan_run(settings, store, method, args, start_from, allow_failed_gate)
+    if plan.problems:
+        raise plan.problems[0]
+    given, args, despite = args, plan.args, list(plan.despite)
+    train, heldout = data.rows(store, method, settings.model)
+    prompts = data.prompts(settings.model, store, args, train, heldout)
+    with locked(settings.workspace):
+        folder = settings.workspace / "runs"
+        fresh = folder / f".new.{os.getpid()}.{threading.get_ident()}"
+        shutil.rmtree(fresh, ignore_errors=True)
+        digest = data.freeze(fresh / "data", train, heldout, prompts)
+        wanted = {"method": method, "model": settings.model, "parent": start_from, "args": asdict(args)}
+        before = list_runs(settings.workspace)
+        if before and before[0].active and _just_asked(before[0], wanted, digest):
+            shutil.rmtree(fresh)
+            return before[0]
+        number = max([int(f.name[:4]) for f in folder.glob("[0-9][0-9][0-9][0-9]*-*")], default=0) + 1
+        config = RunConfig(
+            **wanted,
+            number=number,
+            preset=preset,
+            reasons=dict(plan.reasons),
+            data=data.counted(method, train, heldout).model_copy(update={"hash": digest}),
+            seed=args.seed,
+            command=command(settings, method, given, start_from, *(["--allow-failed-gate"] if despite else [])),
+            despite=despite,
+            versions={name: _version(name) for name in ("torch", "transformers", "peft", "trl")},
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        status = RunStatus(state="waiting", step=0, steps=args.steps, message="", pid=None, prepared=time.time())
+        (fresh / "config.json").write_text(json.dumps(config.as_json(), indent=1), "utf-8")
+        (fresh / "status.json").write_text(json.dumps(status.as_json()), "utf-8")
+        (fresh / "README.md").write_text(card.write(config), "utf-8")
+        fresh.rename(folder / f"{number:04d}-{method}")
+        return find_run(settings.workspace, number)
+
+
+def _just_asked(newest: Run, wanted: dict[str, Any], digest: str) -> bool:
+    same = all(newest.config.get(k) == v for k, v in wanted.items()) and newest.config.data.hash == digest
+    return same and abs(time.time() - newest.status.prepared) < 2.0
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

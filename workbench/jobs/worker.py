@@ -1,0 +1,120 @@
+"""The job itself, `python -m workbench run FOLDER`: wait for its turn, load, train, measure, and tell of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from workbench.jobs import card, control
+from workbench.jobs.runs import Run, find_run, list_runs, read_run
+from workbench.learn.engine.reporter import NotFinite, Reporter, Silent
+from workbench.learn.run_files import RunResult
+from workbench.memory import peak_mb
+from workbench.processes import identity, locked, write_atomic, write_status
+
+
+def main(folder: Path) -> int:
+    """Run the job in `folder` to its end; the exit code is 0 for done or stopped, 1 for failed."""
+    folder = folder.absolute()
+    run = read_run(folder)
+    if int(os.environ.get("RANK", "0")) > 0:
+        _train(run, Silent(folder))
+        return 0
+    workspace = folder.parent.parent
+    if not _claim(workspace, run):
+        print(f"Run {run.number} is not waiting to be run: it is {run.state}.", file=sys.stderr)
+        return 1
+    _wait_for_turn(workspace, run.number)
+    report = Reporter(folder)
+    try:
+        report.status(state="starting", message="Starting. First point in about 3 s.")
+        result = RunResult.model_validate(_train(run, report))
+    except Exception as error:
+        traceback.print_exc()
+        report.close(state="failed", message=explain(run, report.get("step") or 0, error), peak_mb=peak_mb())
+        return 1
+    write_atomic(folder / "result.json", json.dumps(result.as_json(), indent=1))
+    write_atomic(folder / "README.md", card.write(run.config, result))
+    report.close(**_ending(report, result))
+    return 0
+
+
+def _claim(workspace: Path, run: Run) -> bool:
+    """Become the one process of the run, unless another already is. Whoever started us has written our pid first."""
+    with locked(workspace):
+        run = find_run(workspace, run.number)
+        pid, mine = run.status.pid, os.getpid()
+        if pid != mine:
+            if run.state == "done" or (pid is not None and identity(pid) == run.status.pid_start):
+                return False
+            queue = max([r.status.queue for r in list_runs(workspace) if r.active], default=0) + 1
+            write_status(run.folder, state="waiting", pid=mine, pid_start=identity(mine), queue=queue)
+        return True
+
+
+def _wait_for_turn(workspace: Path, number: int) -> None:
+    """One job at a time, in the order they were started."""
+    said = 0.0
+    while True:
+        mine = find_run(workspace, number)
+        place = mine.status.queue
+        before = [r for r in list_runs(workspace) if r.active and 0 < r.status.queue < place]
+        if not before:
+            return
+        if time.monotonic() - said > 1.0:
+            said = time.monotonic()
+            ahead = min(before, key=lambda r: r.status.queue)
+            write_status(mine.folder, state="waiting", message=control.waits_for(ahead), heartbeat=time.monotonic_ns())
+        time.sleep(0.2)
+
+
+def _train(run: Run, report: Reporter) -> dict[str, Any]:
+    from workbench.learn.engine.distributed import one_gpu
+    from workbench.learn.engine.work import Work
+    from workbench.learn.methods import method_module
+
+    one_gpu()
+    method = method_module(run.method)
+    work = Work.open(run, report)
+    return method.train(work)
+
+
+def _ending(report: Reporter, result: RunResult) -> dict[str, Any]:
+    step, steps = result.steps, report.get("steps")
+    if step < steps:
+        state, message = "stopped", f"Stopped at step {step}. The model at step {step} is saved."
+    else:
+        state, message = "done", f"Done in {result.seconds:.0f} s. See what changed."
+    return {"state": state, "message": message, "step": step, "saved_step": step, "eta_s": 0, "peak_mb": peak_mb()}
+
+
+def explain(run: Run, step: int, error: Exception) -> str:
+    """What happened, what is safe, what to do: for the page."""
+    args = run.config.args
+    if isinstance(error, NotFinite):
+        why, advice = str(error), f"Try a smaller learning rate than {args['learning_rate']:g}."
+    elif isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
+        why, advice = "out of memory", f"Try Quick, or a micro_batch of {max(1, args['micro_batch'] // 2)}."
+    else:
+        why, advice = f"{type(error).__name__}: {error}".splitlines()[0][:300], "The log says more."
+    return f"Run {run.number} stopped: {why} at step {step}. Nothing before it is lost. {advice}"
+
+
+def standby() -> int:
+    """Import everything, then wait on standard input for the folder of a job; end when whoever asked has gone."""
+    from workbench.learn.methods import warm
+
+    warm()
+    line = sys.stdin.buffer.readline()
+    if not line.endswith(b"\n"):
+        return 0  # the owner died or no longer needs us
+    folder = Path(os.fsdecode(line.rstrip(b"\n")))
+    with (folder / "log.txt").open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    return main(folder)

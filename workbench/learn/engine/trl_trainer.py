@@ -1,0 +1,227 @@
+"""`Tracked`, mixed into TRL's trainers: every step told, bad steps rejected, stop and resume without a pickle."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import PrinterCallback, TrainerCallback
+
+from workbench.learn.catalogue import TrainArgs
+from workbench.learn.engine import adapter, checkpoints, evaluation
+from workbench.learn.engine.adapter import POLICY
+from workbench.learn.engine.reporter import NOT_FINITE_IN_A_ROW, NotFinite
+from workbench.learn.engine.work import Work
+
+# TRL's names of what it logs -> ours
+LOGGED = {
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+    "learning_rate": "learning_rate",
+    "rewards/chosen": "rewards_chosen",
+    "rewards/rejected": "rewards_rejected",
+    "rewards/margins": "margin",
+    "rewards/accuracies": "train_accuracy",
+    "mean_token_accuracy": "token_accuracy",
+    "entropy": "entropy",
+    "step_time": "seconds_round",
+    "earned": "reward",
+}
+# what trainers of our own add
+LOGGED |= {name: name for name in ("same_reward", "length", "ended", "seconds_generate", "seconds_score")}
+LOGGED |= {name: name for name in ("imitation_loss", "log_odds")}
+Metrics = Callable[[Work, int], dict[str, Any]]
+
+
+class Tracked:
+    """Mixed in before the trainer's class. `track` must be called once before `train`."""
+
+    work: Work
+    bad = False  # this step gave no valid number
+    bad_in_a_row = 0
+
+    def track(self, work: Work, method_metrics: Metrics) -> None:
+        self.work = work
+        self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
+        self.add_callback(Teller(self, work, method_metrics))  # type: ignore[attr-defined]
+
+    # Steps without a valid number
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        self.work.report.alive()
+        loss = super().training_step(*args, **kwargs)  # type: ignore[misc]
+        self.work.report.alive()
+        if not torch.isfinite(loss):
+            self.bad = True
+        return loss
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        norm = super()._clip_grad_norm(model)  # type: ignore[misc]
+        if not torch.isfinite(torch.as_tensor(norm)):
+            self.bad = True
+        return norm
+
+    # Checkpoints: the format of checkpoints.py instead of transformers' pickles
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        step = self.state.global_step  # type: ignore[attr-defined]
+        folder = self.work.folder / "checkpoints"
+        fresh = folder / f".step-{step}.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        adapter.save_adapter(self.work.peft, fresh / "adapter", self.work.config["model"], self.work.beside)
+        optimizer = self.optimizer.state_dict()  # type: ignore[attr-defined]
+        tensors = {
+            f"{i}.{key}": torch.as_tensor(value).detach().cpu().contiguous()
+            for i, state in optimizer["state"].items()
+            for key, value in state.items()
+        }
+        tensors["random.cpu"] = torch.get_rng_state()
+        if torch.cuda.is_available():
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        save_file(tensors, fresh / "optimizer.safetensors")
+        version, inner, gauss = random.getstate()
+        name, keys, *rest = np.random.get_state()
+        state = {
+            "step": step,
+            "trained_for": self.work.trained_for,
+            "groups": optimizer["param_groups"],
+            "schedule": self.lr_scheduler.state_dict(),  # type: ignore[attr-defined]
+            "python": [version, list(inner), gauss],
+            "numpy": [name, np.asarray(keys).tolist(), *rest],
+        }
+        (fresh / "state.json").write_text(json.dumps(state, default=_plain), "utf-8")
+        self.state.save_to_json(str(fresh / "trainer_state.json"))  # type: ignore[attr-defined]
+        checkpoints.seal(fresh, folder / f"step-{step}")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        from peft import set_peft_model_state_dict
+
+        weights = load_file(Path(resume_from_checkpoint) / "adapter" / "adapter_model.safetensors")
+        set_peft_model_state_dict(self.work.peft, weights, adapter_name=POLICY)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        kept = json.loads((Path(checkpoint) / "state.json").read_text("utf-8"))
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in load_file(Path(checkpoint) / "optimizer.safetensors").items():
+            i, _, key = name.partition(".")
+            if i != "random":
+                state.setdefault(int(i), {})[key] = tensor
+        self.optimizer.load_state_dict({"state": state, "param_groups": kept["groups"]})  # type: ignore[attr-defined]
+        self.lr_scheduler.load_state_dict(kept["schedule"])  # type: ignore[attr-defined]
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        kept = json.loads((Path(checkpoint) / "state.json").read_text("utf-8"))
+        version, inner, gauss = kept["python"]
+        random.setstate((version, tuple(inner), gauss))
+        name, keys, *rest = kept["numpy"]
+        np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+        tensors = load_file(Path(checkpoint) / "optimizer.safetensors")
+        torch.set_rng_state(tensors["random.cpu"])
+        if torch.cuda.is_available() and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+
+
+def _plain(value: Any) -> Any:
+    return value.item()  # numpy and torch numbers
+
+
+class Teller(TrainerCallback):
+    """Tells each step, looks at held-out examples every so often, keeps checkpoints, and stops when asked to."""
+
+    def __init__(self, trainer: Tracked, work: Work, method_metrics: Metrics) -> None:
+        self.trainer, self.work, self.method_metrics = trainer, work, method_metrics
+        self.looked = 0.0  # seconds in looks and checkpoints since training began, which are not training
+        self.began = time.monotonic()
+        self.before = work.trained_for
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.began = time.monotonic()
+        steps = self.work.args.steps
+        self.work.report.status(state="running", step=state.global_step, steps=steps, message="")
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.trainer.bad:
+            for weight in self.work.peft.parameters():
+                weight.grad = None  # the optimizer then leaves weights and moments alone
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        state.log_history.clear()  # grows without end otherwise
+        if not logs or "loss" not in logs:
+            return
+        work, report, step = self.work, self.work.report, state.global_step
+        report.alive()
+        work.trained_for = self.before + time.monotonic() - self.began - self.looked
+        if self.trainer.bad:
+            self._reject(step)
+        else:
+            self.trainer.bad_in_a_row = 0
+            report.metrics(step, **{ours: logs[name] for name, ours in LOGGED.items() if name in logs})
+            print(f"step {step}  loss {logs['loss']:.4f}  learning rate {logs['learning_rate']:.3g}", flush=True)
+        steps, a = work.args.steps, work.args
+        last, stopping = step == steps, report.wants_stop()
+        per_step = (time.monotonic() - self.began) / max(1, step - work.first_step)
+        report.status(now=last, step=step, steps=steps, eta_s=round(per_step * (steps - step), 1))
+        began = time.monotonic()
+        if last or stopping or step % a.evaluate_every == 0:
+            evaluation.evaluate(work, step, self.method_metrics)
+        if last or stopping or step % a.checkpoint_every == 0:
+            self.trainer._save_checkpoint(None, None)
+        if stopping:
+            control.should_training_stop = True
+        self.looked += time.monotonic() - began
+
+    def _reject(self, step: int) -> None:
+        self.work.report.metrics(step, rejected=True)
+        self.work.report.notice(f"Step {step} gave no valid number and was skipped.")
+        self.trainer.bad = False
+        self.trainer.bad_in_a_row += 1
+        if self.trainer.bad_in_a_row >= NOT_FINITE_IN_A_ROW:
+            raise NotFinite(f"no valid number in {NOT_FINITE_IN_A_ROW} steps in a row")
+
+
+def run(trainer: Any, work: Work, method_metrics: Metrics) -> dict[str, Any]:
+    """Train from the start or from the checkpoint, and return the result of the run."""
+    trainer.track(work, method_metrics)
+    trainer.train(resume_from_checkpoint=str(work.resume_from) if work.resume_from else None)
+    return evaluation.finish(work)
+
+
+def trainer_settings(work: Work) -> dict[str, Any]:
+    """Arguments that TRL's configs share; trl's own defaults (bf16, telemetry, logging every 10) do not suit us."""
+    a: TrainArgs = work.args
+    on_gpu = work.model.device.type == "cuda"
+    large = sum(p.numel() for p in work.model.hf.parameters()) > 300_000_000
+    return {
+        "output_dir": str(work.folder),
+        "max_steps": a.steps,
+        "per_device_train_batch_size": a.micro_batch,
+        "gradient_accumulation_steps": a.batch_size // (a.micro_batch or a.batch_size),
+        "learning_rate": a.learning_rate,
+        "lr_scheduler_type": a.schedule,
+        "warmup_steps": round(a.warmup * a.steps),
+        "weight_decay": a.weight_decay,
+        "max_grad_norm": a.max_grad_norm,
+        "max_length": a.max_tokens,
+        "seed": a.seed,
+        "train_sampling_strategy": "sequential",  # the order of the rows is ours, see data.order
+        "logging_steps": 1,
+        "save_strategy": "no",  # checkpoints are ours too
+        "report_to": "none",
+        "disable_tqdm": True,
+        "bf16": False,  # the base keeps its own format, the adapter is float32
+        "use_cpu": not on_gpu and work.model.device.type == "cpu",
+        "gradient_checkpointing": on_gpu and large,
+        "dataloader_pin_memory": on_gpu,
+    }

@@ -1,0 +1,70 @@
+"""Odds-ratio preference optimisation (Hong et al. 2024): imitate the chosen answers, and make their odds grow over those
+of the rejected ones, in one stage and without a reference.
+
+TRL's own ORPO is experimental and prepares its data in a way of its own, so the loss stands here (losses.odds_ratio),
+on TRL's DPO trainer and on the rows of dpo.py. It imitates the answer alone, as the paper has it; TRL's and the
+authors' code imitate the prompt as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from trl import DPOConfig
+
+from workbench.learn.engine import evaluation, losses, trl_trainer
+from workbench.learn.engine.adapter import POLICY, START
+from workbench.learn.engine.work import Work
+from workbench.learn.methods import dpo
+
+
+class Trainer(dpo.Trainer):
+    """TRL's DPOTrainer with another loss: its batches and its log-probabilities, and no reference."""
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
+        outputs = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            labels=labels,
+            use_cache=False,
+            fused_lm_head=True,
+        )
+        counted = inputs["completion_mask"][:, 1:].sum(1)
+        summed = outputs.log_probs[:, -(labels.shape[1] - 1) :].sum(1)  # 0 where no answer stands
+        chosen, rejected = (summed / counted).chunk(2)  # the batch is [chosen, rejected]
+        imitation = -summed.chunk(2)[0].sum() / counted.chunk(2)[0].sum()
+        log_odds = losses.log_odds(chosen) - losses.log_odds(rejected)
+        loss = imitation + self.work.args.odds_weight * losses.odds_ratio(chosen, rejected)
+        for name, value in (("imitation_loss", imitation), ("log_odds", log_odds.mean())):
+            self._metrics["train"][name].append(value.item())
+        return (loss, outputs) if return_outputs else loss
+
+
+def train(work: Work) -> dict[str, Any]:
+    """Train `work.peft` on the pairs of `work.train`; return the run's result."""
+    if work.resume_from is None:
+        evaluation.evaluate(work, 0, told_apart)
+    config = DPOConfig(**trl_trainer.trainer_settings(work), disable_dropout=work.args.lora_dropout == 0)
+    if work.start:
+        work.peft.delete_adapter(START)  # trl makes its own frozen copy of the same name and values
+    trainer = Trainer(model=work.peft, args=config, train_dataset=dpo.rows(work), processing_class=work.model.tokenizer)
+    if not work.start:
+        work.peft.delete_adapter(START)  # of a fresh adapter, which is the base
+    return trl_trainer.run(trainer, work, told_apart)
+
+
+def told_apart(work: Work, step: int) -> dict[str, Any]:
+    """Share of held-out judgements whose chosen answer is likelier per token than the rejected one, with its
+    interval. All pairs of one ranking count as one judgement."""
+    if not work.heldout:
+        return {}
+    speaker = POLICY if step or work.config["parent"] else None
+    chosen, rejected = (
+        [sum(row) / len(row) for row in evaluation.answer_logprobs(work, work.heldout, key, speaker)]
+        for key in ("chosen", "rejected")
+    )
+    return dpo.told_apart(work.heldout, [c - r for c, r in zip(chosen, rejected, strict=True)])

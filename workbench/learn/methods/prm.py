@@ -1,0 +1,281 @@
+"""The process reward as a job: a LoRA and a head that judge every step of an answer wrong, neutral or right.
+
+After Lightman et al. 2023, "Let's Verify Step by Step". Where a step is read, how its judgements become an answer's
+score, and how a finished one is used stand in process_reward.py; here it is trained by TRL's loop, told, kept, resumed
+and tested on held-out answers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from trl import RewardConfig, RewardTrainer
+
+from workbench.collect.steps import split_for, split_of_rows
+from workbench.intervals import clustered
+from workbench.learn import data
+from workbench.learn.engine import evaluation, trl_trainer
+from workbench.learn.engine.adapter import START
+from workbench.learn.engine.work import Work
+from workbench.learn.methods.reward import last_states, pad_id, padded
+from workbench.learn.rewards.files import SCALE, STEP_HEAD
+from workbench.learn.rewards.gate import Finding
+from workbench.learn.rewards.process_reward_model import ProcessRewardModel, encode
+from workbench.processes import write_atomic
+from workbench.records import LABELS
+
+Judged = tuple[data.Row, list[int]]  # a held-out row, and what each of its steps was judged
+CUTS = {"sandbox": "steps of the sandbox", "lines": "lines", "sentences": "sentences", "whole": "one step each"}
+FEW = 30  # held-out answers below which a test is not sure
+
+
+def train(work: Work) -> dict[str, Any]:
+    """Train `work.peft` and a head on the labelled steps of `work.train`; return the run's result with its verdict."""
+    a, hf = work.args, work.model.hf
+    if work.start:
+        work.peft.delete_adapter(START)  # a reward has no reference
+    head = add_head(hf)
+    examples, rows_left_out = encoded(work, work.train)
+    if rows_left_out:
+        work.report.notice(f"{rows_left_out} answers are left out: none of their steps fits into max_tokens.")
+    cut = split(work)
+    work.beside = lambda folder: save_head(head, folder, cut)
+    if work.resume_from is None:
+        evaluation.evaluate(work, 0, held_out)
+    config = RewardConfig(**trl_trainer.trainer_settings(work), disable_dropout=a.lora_dropout == 0)
+    trainer = Trainer(
+        model=work.peft,
+        args=config,
+        train_dataset=in_order(work, examples),
+        processing_class=work.model.tokenizer,
+        data_collator=partial(collate, pad=pad_id(work.model.tokenizer)),
+    )
+    result = trl_trainer.run(trainer, work, held_out)
+    work.report.status(message="Testing it on held-out answers.")
+    found = gate(judge(work), work.config["data"]["simulated"])
+    write_atomic(work.folder / "gate.json", json.dumps(found, indent=1, allow_nan=False))
+    result |= {"verdict": found["verdict"], "reason": found["reason"]}
+    if a.final_prompts and work.config["model"] == "sandbox" and result["steps"] == a.steps:
+        work.report.status(message="Choosing the best of 16 answers to held-out word problems.")
+        result["best_of_n"] = best_of_n(work)
+    return result
+
+
+def best_of_n(work: Work) -> dict[str, Any]:
+    """What choosing by this reward buys on held-out word problems, against a majority vote and one answer."""
+    from workbench.measure.best_of_n import on_word_problems
+
+    rewards = ProcessRewardModel(work.model, work.folder)
+    reward = work.patiently(rewards.score)
+    return on_word_problems(work.model, reward, work.args.final_prompts, should_stop=work.alive)
+
+
+# What it learns from
+
+
+def split(work: Work) -> str:
+    """How an answer is cut into steps when this reward is used: as most of the training answers were."""
+    best, met = split_of_rows([row["steps"] for row in work.train], split_for(work.config["model"]))
+    if met < len(work.train):
+        work.report.notice(
+            f"Answers will be cut into {CUTS[best]}; "
+            f"{len(work.train) - met} of {len(work.train)} training answers were cut otherwise."
+        )
+    return best
+
+
+def encoded(work: Work, rows: Sequence[data.Row]) -> tuple[list[dict[str, Any]], int]:
+    """{"row", "ids", "places", "labels" from 0 to 2} of the answers that fit into max_tokens with a step or more, cut
+    where they are longer; and how many do not. Raises ValueError when none does."""
+    found = []
+    for row in rows:
+        ids, places = encode(work.model, row["prompt"], row["steps"])
+        kept = [p for p in places if p < work.args.max_tokens]
+        if kept:
+            labels = [LABELS.index(label) for label in row["labels"][: len(kept)]]
+            found.append({"row": row, "ids": ids[: work.args.max_tokens], "places": kept, "labels": labels})
+    if rows and not found:
+        raise ValueError(f"no answer has a step within max_tokens, which is {work.args.max_tokens}")
+    return found, len(rows) - len(found)
+
+
+def in_order(work: Work, examples: Sequence[dict[str, Any]]) -> Dataset:
+    """Every example in the order of training; `share` makes every step of a batch count the same, however the batch is
+    cut up: the number of its parts by the number of its steps."""
+    a = work.args
+    order = data.order([e["row"] for e in examples], a.steps * a.batch_size, a.seed)
+    parts, made = a.batch_size // a.micro_batch, []
+    for k in range(0, len(order), a.batch_size):
+        batch = [examples[i] for i in order[k : k + a.batch_size]]
+        share = parts / sum(len(e["labels"]) for e in batch)
+        made += [{key: e[key] for key in ("ids", "places", "labels")} | {"share": share} for e in batch]
+    return Dataset.from_list(made)
+
+
+def collate(rows: Sequence[dict[str, Any]], pad: int) -> dict[str, Tensor]:
+    """A batch: token ids and mask (answers, longest); row, place, rating and share (steps,) of all steps."""
+    ids, mask = padded([row["ids"] for row in rows], pad)
+    return {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "row": torch.tensor([i for i, row in enumerate(rows) for _ in row["places"]]),
+        "place": torch.tensor([place for row in rows for place in row["places"]]),
+        "rating": torch.tensor([label for row in rows for label in row["labels"]]),
+        "share": torch.tensor([row["share"] for row in rows for _ in row["labels"]]),
+    }
+
+
+# The model
+
+
+class Trainer(trl_trainer.Tracked, RewardTrainer):
+    """TRL's RewardTrainer with cross entropy over steps in place of its loss over pairs."""
+
+    def _prepare_dataset(self, dataset: Any, *rest: Any, **named: Any) -> Any:
+        return dataset  # token ids already
+
+    def _set_signature_columns_if_needed(self) -> None:
+        self._signature_columns = ["ids", "places", "labels", "share"]  # type: ignore[assignment]
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        kept = load_file(Path(resume_from_checkpoint) / "adapter" / STEP_HEAD)
+        self.work.model.hf.score.load_state_dict({k.removeprefix("score."): v for k, v in kept.items()})
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        logits = run(self.work, model, inputs)
+        loss = (F.cross_entropy(logits, inputs["rating"], reduction="none") * inputs["share"]).sum()
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+
+def add_head(hf: Any) -> nn.Linear:
+    """Give a causal model a trainable head of its own, [3, hidden] with biases; return it."""
+    hf.score = nn.Linear(hf.config.get_text_config().hidden_size, len(LABELS), device=hf.device)
+    nn.init.normal_(hf.score.weight, std=0.02)
+    nn.init.zeros_(hf.score.bias)
+    hf.config.num_labels = 1  # TRL asks for it
+    return hf.score
+
+
+def run(work: Work, model: Any, batch: dict[str, Tensor]) -> Tensor:
+    """Logits (steps, 3) of wrong, neutral, right, read at each step's place in a batch as from `collate`."""
+    states = last_states(work, model, batch["input_ids"], batch["attention_mask"])
+    return work.model.hf.score(states[batch["row"], batch["place"]])
+
+
+def save_head(head: nn.Linear, folder: Path, cut: str) -> None:
+    """Write beside an adapter what makes it a process reward: its head, and how an answer is cut into steps."""
+    weights = {f"score.{k}": v.detach().cpu().contiguous() for k, v in head.state_dict().items()}
+    save_file(weights, folder / STEP_HEAD)
+    (folder / SCALE).write_text(json.dumps({"mean": 0.0, "std": 1.0, "pooling": "steps", "split": cut}), "utf-8")
+
+
+# Held-out answers
+
+
+@torch.no_grad()
+def judge(work: Work, batch_size: int = 64) -> list[Judged]:
+    """What each step of the held-out answers is judged: the likeliest of -1, 0, 1."""
+    examples, _ = encoded(work, work.heldout)
+    hf, was_training = work.model.hf, work.peft.training
+    work.peft.eval()
+    found: list[Judged] = []
+    for k in range(0, len(examples), batch_size):
+        some = [e | {"share": 1.0} for e in examples[k : k + batch_size]]
+        batch = {name: tensor.to(hf.device) for name, tensor in collate(some, 0).items()}
+        best = iter(run(work, work.peft, batch).argmax(1).tolist())
+        found += [(e["row"], [LABELS[next(best)] for _ in e["labels"]]) for e in some]
+        work.report.alive()
+    work.peft.train(was_training)
+    return found
+
+
+def held_out(work: Work, step: int) -> dict[str, Any]:
+    """Held-out steps judged right, and answers judged right as a whole, each with its interval over prompts."""
+    if not work.heldout:
+        return {}
+    found = judge(work)
+    return evaluation.named("accuracy", *steps_right(found)) | evaluation.named("answers", *answers_right(found))
+
+
+def sound(labels: Sequence[int]) -> bool:
+    """Whether an answer is right as a whole: no step is wrong, and some step is right."""
+    return -1 not in labels and 1 in labels
+
+
+def steps_right(found: Sequence[Judged]) -> tuple[float, float, float, int]:
+    """Share of steps judged as labelled, its interval, and how many steps there are."""
+    return _share(found, lambda row, said: [a == b for a, b in zip(row["labels"], said, strict=False)])
+
+
+def answers_right(found: Sequence[Judged]) -> tuple[float, float, float, int]:
+    """Share of answers judged right or wrong as a whole as their labels say, its interval, and how many there are."""
+    return _share(found, lambda row, said: [sound(row["labels"][: len(said)]) == sound(said)])
+
+
+def _share(
+    found: Sequence[Judged], met: Callable[[data.Row, list[int]], list[bool]]
+) -> tuple[float, float, float, int]:
+    groups: dict[str, list[bool]] = {}
+    for row, said in found:
+        groups.setdefault(row["prompt"], []).extend(met(row, said))
+    share, low, high, n = clustered([sum(some) for some in groups.values()], [len(some) for some in groups.values()])
+    return share, low, high, round(n)
+
+
+# Is it good enough?
+
+
+def gate(found: Sequence[Judged], simulated: int) -> dict[str, Any]:
+    """The verdict as plain JSON in the shape of gate.judge: "verdict", "reason", "helps", "findings", "accuracy",
+    "n", and how many of the answers behind it are "simulated"."""
+    labels = [label for row, said in found for label in row["labels"][: len(said)]]
+    whole = [sound(row["labels"][: len(said)]) for row, said in found]
+    findings = [
+        _finding("answers", answers_right(found) if found else None, whole, "whole held-out answers"),
+        _finding("steps", steps_right(found) if found else None, labels, "held-out steps"),
+    ]
+    worst = next((level for level in ("red", "amber") if any(f.level == level for f in findings)), "green")
+    reasons = [f for f in findings if f.level == worst]
+    first = findings[0]
+    return {
+        "verdict": worst,
+        "reason": " ".join(dict.fromkeys(f.says for f in reasons)),
+        "helps": " ".join(dict.fromkeys(f.helps for f in reasons if f.helps)),
+        "findings": [asdict(f) for f in findings],
+        "accuracy": {"value": first.value, "low": first.low, "high": first.high, "n": first.n},
+        "simulated": simulated,
+        "n": len(found),
+    }
+
+
+def _finding(check: str, share: tuple[float, float, float, int] | None, labels: Sequence[Any], what: str) -> Finding:
+    """Red where saying the commonest label every time might do as well, amber where that is all that is sure."""
+    more = "Label the steps of more answers."
+    if share is None:
+        return Finding(check, "red", "There are no held-out answers with labelled steps to test it on.", more)
+    value, low, high, n = share
+    guess = max(labels.count(label) for label in set(labels)) / len(labels)
+    says = f"It judges {100 * value:.0f} % ({100 * low:.0f} to {100 * high:.0f}) of {n} {what} right"
+    figures: dict[str, Any] = {"value": value, "low": low, "high": high, "n": n}
+    if low <= guess:
+        return Finding(
+            check, "red", f"{says}; the commonest label alone would be {100 * guess:.0f} %.", more, **figures
+        )
+    if value < 0.8:
+        return Finding(check, "amber", f"{says}: weak.", more, **figures)
+    if n < FEW:
+        return Finding(check, "amber", f"{says}: too few to be sure.", more, **figures)
+    return Finding(check, "green", f"{says}.", "", **figures)

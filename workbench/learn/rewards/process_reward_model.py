@@ -1,0 +1,120 @@
+"""The process reward: every step of an answer is judged wrong, neutral or right, and the answer by its steps.
+
+After Lightman et al. 2023, "Let's Verify Step by Step": read at each step's last token; an answer's score is the
+probability that its worst step is not wrong and that some step is right. process.py trains it. Trained on answers of
+one step, the answer as a whole, it is an outcome reward (Cobbe et al. 2021), to compare with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from workbench.collect.steps import SPLITS, split_for
+from workbench.learn.rewards.files import STEP_HEAD, adapter_folder, scale_of
+from workbench.models import Model, llama
+from workbench.models.decoders import forward, last_hidden
+
+
+def encode(model: Model, prompt: str, steps: Sequence[str]) -> tuple[list[int], list[int]]:
+    """(token ids of prompt, answer and end token; the place at which each step is read).
+
+    A step is read at its last token, the last step at the end token, where it is seen that the answer stops.
+    """
+    start, tokenizer = model.prompt_ids(prompt), model.tokenizer
+    found = tokenizer("".join(steps), add_special_tokens=False, return_offsets_mapping=True)
+    begins = [begin for begin, _ in found["offset_mapping"]]
+    places, end = [], 0
+    for step in steps[:-1]:
+        end += len(step)
+        inside = sum(begin < end for begin in begins)
+        places.append(len(start) + max(inside - 1, 0))
+    ids = [*start, *found["input_ids"], tokenizer.eos_token_id]
+    return ids, [*places, len(ids) - 1]
+
+
+class ProcessRewardModel:
+    """A trained process reward on a base that other adapters share.
+
+    `split` cuts an answer into steps as the training steps were cut; its parts joined must be the answer.
+    """
+
+    def __init__(self, model: Model, run_folder: str | Path, split: Callable[[str], list[str]] | None = None) -> None:
+        """Attach the process reward of `run_folder`. Raises ModelError when there is none, or it is for another base."""
+        folder = adapter_folder(Path(run_folder), (STEP_HEAD,))
+        named = scale_of(folder).split or split_for(model.name)
+        self.model, self.split = model, split or SPLITS[named]
+        self.adapter = model.attach(folder)
+        head = load_file(folder / STEP_HEAD)
+        self.weight, self.bias = (head[f"score.{k}"].to(model.device) for k in ("weight", "bias"))
+
+    def steps(self, prompts: Sequence[str], answers: Sequence[str]) -> list[list[tuple[str, tuple[float, ...]]]]:
+        """For each answer its steps, each with the probabilities that it is wrong, neutral, right."""
+        cut = [self.split(answer) or [""] for answer in answers]
+        return [list(zip(s, p, strict=True)) for s, p in zip(cut, self._probabilities(prompts, cut), strict=True)]
+
+    def score(self, prompts: Sequence[str], answers: Sequence[str]) -> list[float]:
+        """One score per answer: the log-probability that its worst step is not wrong and that some step is right, or
+        saying nothing would score best."""
+        cut = [self.split(answer) or [""] for answer in answers]
+        return [sum(answer_score(steps)) for steps in self._probabilities(prompts, cut)]
+
+    def rows(self, prompts: Sequence[str], answers: Sequence[str]) -> list[dict[str, Any]]:
+        """{"score", "steps": [{"text", "wrong", "neutral", "right"}]} of each answer, for a file."""
+        judged = self.steps(prompts, answers)
+        return [
+            {
+                "score": round(sum(answer_score([p for _, p in steps])), 4),
+                "steps": [
+                    {"text": text, **dict(zip(("wrong", "neutral", "right"), (round(x, 4) for x in p), strict=True))}
+                    for text, p in steps
+                ],
+            }
+            for steps in judged
+        ]
+
+    def _probabilities(self, prompts: Sequence[str], cut: Sequence[Sequence[str]]) -> list[list[tuple[float, ...]]]:
+        if len(prompts) != len(cut):
+            raise ValueError(f"{len(prompts)} prompts, but {len(cut)} answers")
+        encoded = [encode(self.model, p, steps) for p, steps in zip(prompts, cut, strict=True)]
+        result: list[list[tuple[float, ...]]] = [[] for _ in encoded]
+        order = sorted(range(len(encoded)), key=lambda i: len(encoded[i][0]))
+        for k in range(0, len(order), 64):
+            some = order[k : k + 64]
+            states = self._hidden([encoded[i][0] for i in some], [encoded[i][1] for i in some])
+            found = iter(F.linear(states, self.weight, self.bias).softmax(-1).tolist())
+            for i in some:
+                result[i] = [tuple(next(found)) for _ in encoded[i][1]]
+        return result
+
+    @torch.inference_mode()
+    def _hidden(self, rows: Sequence[Sequence[int]], places: Sequence[Sequence[int]]) -> Tensor:
+        """Last hidden states at the places of all rows, one after the other: (places, hidden), float32."""
+        ids = nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(self.model.device)
+        with self.model.lock:
+            if llama.why_not(self.model.hf) is None:
+                hidden = llama.Llama(self.model.hf, self.adapter).hidden(ids)
+            else:
+                call = {"input_ids": ids, "use_cache": False, "logits_to_keep": 1}
+                with last_hidden(self.model.hf) as caught:
+                    forward(self.model, [(self.adapter, 1.0)] * len(rows), **call)
+                hidden = caught[0]
+        row = torch.tensor([i for i, some in enumerate(places) for _ in some], device=self.model.device)
+        place = torch.tensor([p for some in places for p in some], device=self.model.device)
+        return hidden[row, place].float()
+
+
+def answer_score(steps: Sequence[Sequence[float]], how: str = "min") -> tuple[float, float]:
+    """(log P(the worst step is not wrong), log P(some step is right)) from each step's P(wrong), P(neutral), P(right).
+
+    `how` "product" takes the probability that no step is wrong for the first, as the paper does: it measured worse."""
+    sound = [math.log(max(1 - p[0], 1e-9)) for p in steps]
+    nothing = math.prod(1 - p[2] for p in steps)
+    return (sum(sound) if how == "product" else min(sound)), math.log(max(1 - nothing, 1e-9))

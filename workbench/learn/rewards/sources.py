@@ -1,0 +1,214 @@
+"""Where a reward comes from: a reward model, a process reward model, the sandbox's gold, a Python function, or a sum.
+
+A source is `reward(prompts, responses) -> list[float]`, higher is better. It is named by a text:
+
+    run:7                     the reward model of run 7 (a process reward model where run 7 is one)
+    gold                      the sandbox's gold scorer
+    file:my_reward.py         def reward(prompts, responses) -> list[float] in that file
+    run:7 + 0.3*gold          a weighted sum
+
+A file is code, so it is taken from the command line, or from the page of a server that only this machine can reach.
+Importing this module is cheap.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workbench.learn.catalogue import METHODS, SettingError
+from workbench.learn.data import MissingData
+from workbench.learn.rewards.files import SCALE
+from workbench.learn.rewards.reward_model import RewardModel
+from workbench.learn.rewards.scoring import load
+from workbench.learn.run_files import base_of
+from workbench.processes import read_json
+from workbench.settings import Settings
+
+Reward = Callable[[list[str], list[str]], list[float]]
+HERE = ("127.0.0.1", "localhost", "::1")
+TERM = re.compile(r"\s*(?:(?P<weight>[-+]?\d*\.?\d+)\s*\*\s*)?(?P<kind>run|gold|file)(?::(?P<what>.+?))?\s*$")
+FUNCTION = "reward"
+NEWEST = "newest"
+
+
+class RewardError(ValueError):
+    """A reward that is not there, may not be used, or does not do what it should; the message names it."""
+
+
+class WrongReward(RewardError, SettingError):
+    """The setting `reward` makes no sense, or cannot be used with these settings."""
+
+    def __init__(self, text: str, why: str) -> None:
+        SettingError.__init__(self, "reward", text, why)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One source of a sum: `kind` is "run", "gold" or "file", `what` the run's number or the file."""
+
+    weight: float
+    kind: str
+    what: str
+
+
+def parse(text: str) -> list[Term]:
+    """The terms of a reward's name. Raises RewardError naming the part that makes no sense."""
+    terms = []
+    for part in re.split(r"\s\+\s|\+(?=\s*(?:-?\d|run:|gold|file:))", text.strip()):
+        found = TERM.match(part)
+        if not found or (found["kind"] == "gold") == bool(found["what"]):
+            raise WrongReward(
+                text,
+                f"{part.strip()!r} is no reward; there are run:NUMBER, gold, file:PATH.py, and weighted sums such as "
+                "run:7 + 0.3*gold",
+            )
+        if found["kind"] == "run" and not found["what"].isdigit():
+            raise WrongReward(text, f"{found['what']!r} is no run's number")
+        terms.append(Term(float(found["weight"] or 1), found["kind"], found["what"] or ""))
+    return terms
+
+
+def settle(text: str, settings: Settings) -> tuple[str, str]:
+    """The reward a run will use, with the reason where it is chosen here ("newest"); checked before anything starts.
+
+    Raises MissingData without any reward model, RewardError for a reward that cannot be used with these settings.
+    """
+    if text != NEWEST:
+        check(text, settings)
+        return text, ""
+    runs = settings.workspace / "runs"
+    kinds = [m for m in METHODS.values() if m.scores]  # an answer's reward before one of its steps
+    for i, m in enumerate(kinds):
+        folders = [folder for name in (m.name, *m.old_names) for folder in runs.glob(f"[0-9][0-9][0-9][0-9]*-{name}")]
+        for folder in sorted(folders, reverse=True):
+            if (folder / "adapter" / SCALE).is_file() and base_of(folder) == settings.model:
+                number = int(folder.name[:4])
+                without = "".join(f", and there is no {other.label.lower()}" for other in kinds[:i])
+                return f"run:{number}", f"run {number} is the newest {m.label.lower()}{without}"
+    raise MissingData("A reward model has to say what a good answer is. There is none yet: train one first.", "Rank")
+
+
+def check(text: str, settings: Settings) -> None:
+    """Raise RewardError for a reward that cannot be used with these settings."""
+    for term in parse(text):
+        if term.kind == "file":
+            if settings.share or settings.host not in HERE:
+                raise WrongReward(
+                    text,
+                    "a file is code, and this server can be reached from other machines. Start the run from the command "
+                    "line: python -m workbench train ppo --set reward=file:PATH.py",
+                )
+            _function(Path(term.what))
+        elif term.kind == "run":
+            _run_folder(settings.workspace / "runs", int(term.what))
+        elif settings.model != "sandbox":
+            raise WrongReward(text, f"gold scores the sandbox's world only, not {settings.model}")
+
+
+def build(text: str, runs: Path, model: Any, actor: Any = None) -> Reward:
+    """The reward of that name; `runs` is the folder of run folders, `model` the base that reward adapters are put on.
+
+    With an ActorCritic as `actor`, reward models are read by its forward, which is faster. Attaching an adapter
+    freezes every weight of the model, so the actor must claim what it trains afterwards.
+    """
+    sources = [(term.weight, _source(term, runs, model, actor)) for term in parse(text)]
+    if len(sources) == 1 and sources[0][0] == 1:
+        return sources[0][1]
+
+    def total(prompts: list[str], responses: list[str]) -> list[float]:
+        columns = [[weight * s for s in source(prompts, responses)] for weight, source in sources]
+        return [sum(values) for values in zip(*columns, strict=True)]
+
+    return total
+
+
+def _source(term: Term, runs: Path, model: Any, actor: Any) -> Reward:
+    if term.kind == "gold":
+        return gold
+    if term.kind == "file":
+        return from_file(Path(term.what))
+    rewards = load(model, _run_folder(runs, int(term.what)))
+    return _read_by(actor, rewards) if actor is not None and isinstance(rewards, RewardModel) else rewards.score
+
+
+def _read_by(actor: Any, rewards: Any) -> Reward:
+    """The reward model's scores, computed by the forward that trains: the same arithmetic, a third of the time."""
+    from workbench.learn.engine.actor_critic import Rows
+    from workbench.models.generate import answer_ids
+
+    def score(prompts: list[str], responses: list[str]) -> list[float]:
+        model = rewards.model
+        rows = Rows([model.prompt_ids(p) for p in prompts], [answer_ids(model, r) for r in responses])
+        raw = actor.ends(rewards.adapter, rows) @ rewards.weight[0] + rewards.bias
+        return ((raw - rewards.mean) / rewards.std).tolist()
+
+    return score
+
+
+def gold(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
+    """The sandbox's gold score of each answer, 0 to 1. Raises RewardError for a prompt that is not of its world."""
+    from workbench.sandbox.gold import score
+
+    result = []
+    for prompt, response in zip(prompts, responses, strict=True):
+        found = score(prompt, response)
+        if found is None:
+            raise RewardError(f"gold cannot score the prompt {prompt[:80]!r}: it is not of the sandbox's world")
+        result.append(found.total)
+    return result
+
+
+def from_file(file: Path) -> Reward:
+    """The function `reward` of a Python file, held to its signature. Every error names the file and the function."""
+    function = _function(file)
+    name = f"{file}, {FUNCTION}()"
+
+    def checked(prompts: list[str], responses: list[str]) -> list[float]:
+        try:
+            found = function(list(prompts), list(responses))
+        except Exception as error:  # code of the person's own: whatever it raises is told with its line
+            frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file.absolute()]
+            where = f" in line {frames[-1].lineno}" if frames else ""
+            raise RewardError(f"{name} failed{where}: {type(error).__name__}: {error}") from error
+        try:
+            values = [float(value) for value in found]
+        except (TypeError, ValueError) as error:
+            raise RewardError(f"{name} must return a list of numbers, one per answer: {error}") from error
+        if len(values) != len(responses):
+            raise RewardError(f"{name} returned {len(values)} numbers for {len(responses)} answers")
+        return values
+
+    return checked
+
+
+def _function(file: Path) -> Callable[..., Any]:
+    if not file.is_file():
+        raise RewardError(f"{file}: there is no such file")
+    spec = importlib.util.spec_from_file_location(f"reward_file_{file.stem}", file.absolute())
+    if spec is None or spec.loader is None:
+        raise RewardError(f"{file}: a reward is a Python file (*.py) with a function {FUNCTION}(prompts, responses)")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # as above
+        raise RewardError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
+    function = getattr(module, FUNCTION, None)
+    if not callable(function):
+        raise RewardError(f"{file} has no function {FUNCTION}(prompts, responses) -> list[float]")
+    return function
+
+
+def _run_folder(runs: Path, number: int) -> Path:
+    folder = next(runs.glob(f"{number:04d}-*"), None)
+    if folder is None:
+        raise RewardError(f"there is no run {number}")
+    if not (folder / "adapter" / SCALE).is_file():
+        method = read_json(folder / "config.json").get("method", "unknown")
+        raise RewardError(f"run {number} is no finished reward model: its method is {method}")
+    return folder

@@ -1,0 +1,54 @@
+"""Memory of this process and this machine: the most held, what is free, and giving it back. Imports no torch."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+from workbench import settings
+
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None  # type: ignore[assignment]
+
+
+def peak_mb() -> float:
+    """The most memory this process has held, in MB; with a GPU, the most held there."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return round(torch.cuda.max_memory_reserved() / 2**20, 1)
+    if resource is None:  # Windows keeps the peak in its own accounting
+        import psutil
+
+        return round(psutil.Process().memory_info().peak_wset / 2**20, 1)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(most / (2**20 if sys.platform == "darwin" else 1024), 1)  # macOS counts bytes, Linux kilobytes
+
+
+def give_memory_back() -> None:
+    """Return freed memory to the system. glibc keeps it, in pieces too small for the next batch: see docs/log.md."""
+    if os.name != "posix":
+        return
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have no such call, nor the need
+    if trim is not None:
+        trim(0)
+
+
+def available_mb() -> float:
+    """Memory a job could use, in MB: the GPU's free memory, else the machine's or the container's."""
+    gpu = settings.graphics()
+    if gpu:
+        return float(gpu.free_mb)
+    import psutil
+
+    limits = [psutil.virtual_memory().available / 2**20]
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        path = Path(file)
+        if path.is_file() and os.access(path, os.R_OK):
+            text = path.read_text().strip()
+            if text.isdigit():
+                limits.append(int(text) / 2**20)
+    return min(limits)

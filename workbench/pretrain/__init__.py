@@ -1,0 +1,1 @@
+"""How the bundled model was made: its text, its tokenizer, its training."""
