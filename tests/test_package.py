@@ -80,7 +80,7 @@ def pins(file: str) -> dict[str, Requirement]:
 def test_ranges_of_the_package_admit_the_pins_that_spaces_read():
     pinned = pins("requirements.txt")
     ranges = {canonicalize_name(r.name): r for r in map(Requirement, PROJECT["dependencies"])}
-    assert ranges.keys() == pinned.keys()
+    assert ranges.keys() == pinned.keys(), "the dependencies of pyproject.toml and requirements.txt"
     for name, pin in pinned.items():
         exact = [s.version for s in pin.specifier if s.operator in ("==", "<=")]
         assert ranges[name].specifier.contains(exact[0]), f"{name}: pyproject.toml does not admit {pin.specifier}"
@@ -104,7 +104,5 @@ def test_the_lock_has_one_version_of_everything_below_the_pins():
 
 @pytest.mark.parametrize("file", ["requirements.lock", "package-lock.json"])
 def test_a_lock_names_no_registry_and_no_folder(file: str):
-    text = (ROOT / file).read_text("utf-8")
-    assert not re.search(
-        r"https?://(?!github\.com/sponsors|opencollective\.com)|file:|resolved|index-url|find-links", text
-    )
+    foreign = r"https?://(?!github\.com/sponsors|opencollective\.com)|file:|resolved|index-url|find-links"
+    assert not re.search(foreign, (ROOT / file).read_text("utf-8"))

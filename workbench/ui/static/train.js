@@ -560,7 +560,7 @@ function take(answer) {
     if (cell) cell.textContent = one.time;
   }
   if (fresh) [rows, samples, faults] = [[], [], new Set()];
-  answer.faults.forEach((text) => faults.add(text));
+  for (const text of answer.faults) faults.add(text);
   for (const row of answer.rows) {
     if (row.back_to !== undefined) rows = rows.filter((old) => old.step <= row.back_to);
     else rows.push(row);
