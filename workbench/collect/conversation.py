@@ -93,6 +93,7 @@ def no_attachments(row: Row) -> None:
         value = row.peek(name)
         if not is_empty(value) and not (isinstance(value, str) and value.strip() in ("[]", "{}")):
             raise ValueError(f"it has {name}, which a prompt cannot hold; only text is read")
+        row.get(name)
 
 
 def _no_other_prompt(row: Row, name: str, turns: list[Turn]) -> None:

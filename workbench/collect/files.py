@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from workbench.collect import csv_rows, json_rows, parquet_rows
-from workbench.collect.reading import Bad, FileError, Item, OpenText, Remark
+from workbench.collect.reading import Bad, FileError, IsRow, Item, OpenText, Remark
 
 __all__ = ["LIMIT_MB", "NAMES", "PACKED", "Bad", "FileError", "Item", "Remark", "inside", "plain_path", "read_rows"]
 
@@ -42,19 +42,22 @@ BOMS = {  # UTF-32 first: its mark begins with that of UTF-16
 }
 
 
-def read_rows(path: str | Path, limit_mb: float = LIMIT_MB, follow_links: bool = False) -> Iterator[Item]:
+def read_rows(
+    path: str | Path, limit_mb: float = LIMIT_MB, follow_links: bool = False, is_row: IsRow = lambda row: True
+) -> Iterator[Item]:
     """The rows of a file of at most `limit_mb`, one at a time: (line, row), a Bad line, or a Remark on the whole file.
 
-    Packed files may unpack to 4 times the limit. Raises FileError, also while the rows are read.
+    Packed files may unpack to 4 times the limit. `is_row` says of an object that is the whole file whether it is a row,
+    and no list of rows. Raises FileError, also while the rows are read.
     """
     path = plain_path(path)
     try:
-        yield from _rows(path, int(limit_mb * 1e6), follow_links)
+        yield from _rows(path, int(limit_mb * 1e6), follow_links, is_row)
     except OSError as error:
         raise FileError(f"{path}: {error.strerror or error}") from error
 
 
-def _rows(path: Path, limit: int, follow_links: bool) -> Iterator[Item]:
+def _rows(path: Path, limit: int, follow_links: bool, is_row: IsRow) -> Iterator[Item]:
     _check(path, limit, follow_links)
     with path.open("rb") as file:
         kind = magic(file.read(HEAD))
@@ -71,10 +74,10 @@ def _rows(path: Path, limit: int, follow_links: bool) -> Iterator[Item]:
     if not head.strip():
         raise FileError(f"{path.name} is empty")
     suffix = next((each.lower() for each in reversed(path.suffixes) if each.lower() in TEXT), ".jsonl")
-    yield from _text_rows(stream, head, suffix)
+    yield from _text_rows(stream, head, suffix, is_row)
 
 
-def _text_rows(stream: Callable[[], BinaryIO], head: bytes, suffix: str) -> Iterator[Item]:
+def _text_rows(stream: Callable[[], BinaryIO], head: bytes, suffix: str, is_row: IsRow) -> Iterator[Item]:
     encoding = _encoding(head)
 
     def open_text(other: str | None = None, newline: str = "\n") -> io.TextIOWrapper:
@@ -88,7 +91,7 @@ def _text_rows(stream: Callable[[], BinaryIO], head: bytes, suffix: str) -> Iter
     opening: OpenText = open_text
     looks_json = begin.lstrip()[:1] in ("{", "[")
     if looks_json or (suffix not in (".csv", ".tsv") and not csv_rows.is_header(begin)):
-        yield from json_rows.rows(opening)
+        yield from json_rows.rows(opening, is_row)
     else:
         yield from csv_rows.rows(opening, begin)
 

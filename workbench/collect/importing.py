@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from workbench.collect.converters import FORMATS, Format, Origin, Record, Unused, format_of, prompt_alone
 from workbench.collect.files import LIMIT_MB, Bad, FileError, Remark, plain_path, read_rows
-from workbench.collect.row import KNOWN, Row, canonical, is_empty
+from workbench.collect.row import KNOWN, Row, canonical, is_empty, judges, thoughts
 from workbench.records import Comparison, Demonstration, Prompt, StepLabels
 from workbench.store import Store
 
@@ -111,8 +111,12 @@ def read(
     """
     if as_ is not None and as_ not in KINDS:
         raise FileError(f"--as {as_}: it must be one of {', '.join(KINDS)}")
-    source = source_name(name or Path(path).name)
-    file = _File(read_rows(path, limit_mb, follow_links), columns or {})
+    source, columns = source_name(name or Path(path).name), columns or {}
+
+    def is_row(values: dict[str, Any]) -> bool:
+        return format_of(Row(renamed(values, columns))) is not None
+
+    file = _File(read_rows(path, limit_mb, follow_links, is_row), columns)
     first = file.first()
     chosen = _choose(first, file.bad, as_, format)
     taken = _Taken(chosen, as_, Origin(rater, f"import:{source}"))
@@ -179,6 +183,7 @@ class _Taken:
             self.bad.append(Bad(line, _with_columns(str(error), row, self.chosen)))
             return
         self.unread.update(row.spelling[name] for name in row.unread())
+        self.unread.update(thoughts(row))
         for record in records:
             if record in self.kept:
                 self.bad.append(Bad(line, f"the same as line {self.kept[record]}"))
@@ -205,19 +210,19 @@ class _Taken:
         """Raises FileError when no row was taken because that would have lost answers or judgements."""
         if self.kept or not self.lost:
             return
-        columns = ", ".join(self.lost)
+        columns, one = ", ".join(self.lost), next(iter(self.lost))
         some = f"{len(self.lost)} columns hold" if len(self.lost) > 1 else "a column holds"
         raise FileError(
             f"Nothing was taken: {some} what may be answers or judgements, and nothing would read them: {columns}. "
             f"To leave them out, add --as {self.chosen.kind}; to use them, say which column is what, as in "
-            f"--map completion={next(iter(self.lost))} (known are {', '.join(MAPPED)}). "
+            f"--map {'label' if judges(one) else 'completion'}={one} (known are {', '.join(MAPPED)}). "
             "On the page, rename the columns first."
         )
 
     def remarks(self) -> list[str]:
         if not self.kept or not self.unread:
             return []
-        return [f"not used: the column{'s' if len(self.unread) > 1 else ''} {', '.join(self.unread)}"]
+        return [f"not used: {', '.join(self.unread)}"]
 
 
 def column_map(pairs: Iterable[str]) -> dict[str, str]:
@@ -307,14 +312,23 @@ def _choose(first: list[tuple[int, dict[str, Any]]], bad: list[Bad], as_: str | 
     if name is not None and not recognised[best.name + best.kind]:
         best = next((each for each in candidates if each.kind == as_), best)
     elif not recognised[best.name + best.kind]:
+        names = _names(first[0][1])
         raise FileError(
-            f"No known format has the columns {', '.join(rows[0].spelling.values())}. Say which column is what, as in "
-            f"--map prompt={next(iter(rows[0].spelling.values()), 'COLUMN')} (known are {', '.join(MAPPED)}), "
+            f"No known format has the columns {', '.join(names)}. Say which column is what, as in "
+            f"--map prompt={names[0] if names else 'COLUMN'} (known are {', '.join(MAPPED)}), "
             "rename them, or name the format."
         )
     if as_ is not None and as_ not in (best.kind, *GIVES[best.kind]):
         raise FileError(f"These are {best.kind} ({best.name}); {as_} cannot be made of them")
     return best
+
+
+def _names(row: dict[str, Any]) -> list[str]:
+    """The columns as --map takes them, a.b for b inside a."""
+    names = []
+    for name, value in row.items():
+        names += [f"{name}.{inner}" for inner in value] if isinstance(value, dict) and value else [str(name)]
+    return names
 
 
 def _as(record: Record, kind: str) -> list[Record]:

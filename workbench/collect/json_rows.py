@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from workbench.collect.reading import LONGEST_ROW, Bad, FileError, Item, OpenText, Remark, item
+from workbench.collect.reading import LONGEST_ROW, Bad, FileError, IsRow, Item, OpenText, Remark, item
 from workbench.collect.row import ANSWERED, is_message
 
 CHUNK = 1 << 16
@@ -16,8 +16,9 @@ SPACE = " \t\r\n\ufeff"
 DECODER = json.JSONDecoder(parse_constant=lambda name: None if name == "NaN" else float(name.replace("inity", "")))
 
 
-def rows(open_text: OpenText) -> Iterator[Item]:
-    """The rows of a JSON text, its container told by how it begins."""
+def rows(open_text: OpenText, is_row: IsRow) -> Iterator[Item]:
+    """The rows of a JSON text, its container told by how it begins. `is_row` says of an object that is the whole file
+    whether it is a row itself."""
     with open_text() as text:
         pieces = _Pieces(text)
         begin = pieces.peek()
@@ -30,10 +31,10 @@ def rows(open_text: OpenText) -> Iterator[Item]:
             spread = isinstance(next(_objects(_Pieces(text)), None), tuple)
         if spread:  # objects over several lines, or several on one
             with open_text() as text:
-                yield from _unwrapped(_objects(_Pieces(text)))
+                yield from _unwrapped(_objects(_Pieces(text)), is_row)
             return
     with open_text() as text:
-        yield from _unwrapped(_lines(text))
+        yield from _unwrapped(_lines(text), is_row)
 
 
 def _first_line(text: TextIO, pieces: "_Pieces") -> str:
@@ -132,14 +133,14 @@ def _broken(line: int, error: ValueError) -> Bad:
     return Bad(line, f"no valid JSON from here on ({str(error).split(':')[0]}); the rest was not read")
 
 
-def _unwrapped(items: Iterator[Item]) -> Iterator[Item]:
+def _unwrapped(items: Iterator[Item], is_row: IsRow) -> Iterator[Item]:
     """The items; of a file that is one object, the rows it holds."""
     first = next(items, None)
     if first is None:
         return
     second = next(items, None)
     if second is None and isinstance(first, tuple):
-        yield from from_object(*first)
+        yield from from_object(*first, is_row)
         return
     yield first
     if second is not None:
@@ -147,7 +148,7 @@ def _unwrapped(items: Iterator[Item]) -> Iterator[Item]:
         yield from items
 
 
-def from_object(line: int, whole: dict[str, Any]) -> Iterator[Item]:
+def from_object(line: int, whole: dict[str, Any], is_row: IsRow) -> Iterator[Item]:
     """The rows of an object that is a whole file: columns or rows by name, as pandas writes them, splits, or a row."""
     if {"columns", "data"} <= whole.keys() and isinstance(whole["columns"], list):  # pandas, orient="split"
         for number, cells in enumerate(whole["data"], 1):
@@ -158,7 +159,7 @@ def from_object(line: int, whole: dict[str, Any]) -> Iterator[Item]:
     elif whole and all(name.isdecimal() and isinstance(row, dict) for name, row in whole.items()):
         for number, row in enumerate(whole.values(), 1):
             yield item(number, row)
-    elif parts := _parts(whole):
+    elif not is_row(whole) and (parts := _parts(whole)):
         if len(parts) > 1:
             yield Remark(f"the lists {', '.join(parts)} were all read; prompts are split here by their own text")
         for number, row in enumerate((row for part in parts.values() for row in part), 1):
@@ -183,8 +184,6 @@ def _columns(whole: dict[str, Any]) -> dict[str, list[Any]]:
 
 def _parts(whole: dict[str, Any]) -> dict[str, list[Any]]:
     """Lists of rows by their name, {"train": [..], "test": [..]}; {} when the object is a row itself."""
-    if ANSWERED & {name.lower() for name in whole}:
-        return {}
     lists = {
         name: value
         for name, value in whole.items()

@@ -27,6 +27,7 @@ class Remark:
 
 
 Item = tuple[int, dict[str, Any]] | Bad | Remark
+IsRow = Callable[[dict[str, Any]], bool]
 OpenText = Callable[..., TextIO]  # the text from its beginning; takes another encoding, and newline as open does
 
 

@@ -34,6 +34,7 @@ MORE = (
     "article",
 )  # below an instruction, where they are not the prompt themselves
 SYSTEM = ("system", "system_prompt", "system_message")
+THOUGHTS = ("thinking", "reasoning", "reasoning_content")
 ATTACHED = ("tools", "functions", "images", "image", "videos", "video", "audios", "audio", "documents")
 
 # An answer's names, and those that the chosen and the rejected one go by.
@@ -77,7 +78,8 @@ _ABOUT += r"|(date|time|timestamp|created|created_at|author|license|tags?|diffic
 _ABOUT += r"|(metadata|index|idx|unnamed.*|hash|md5|sha\d*|n?_?(tokens|chars|words|turns)|length|seed|evolved|number)"
 _THING = r"(prompt|question|instruction|query|problem|sample|row|example|conversation|data|item|user|task|post|message)"
 _IDENTITY = r"(id|ids|uuid|uid|guid|idx|index|hash|source|type|category|lang|language|topic|length|number|key)"
-METADATA = re.compile(rf"|{_ABOUT}|id|uuid|uid|guid|key|{_THING}_?{_IDENTITY}", re.IGNORECASE)
+METADATA = re.compile(rf"|{_ABOUT}|id|uuid|uid|guid|key|{_THING}_?{_IDENTITY}|\w+_(id|ids|idx|uuid|hash)")
+_OF_AN_ANSWER = re.compile(r"respon|answer|output|completion|better|best|safer|worse|worst|select|win")
 OURS = {"split", "simulated"}  # a row that has both is of an export of ours, whose other columns are known
 # Words in the name of a column that judges an answer.
 JUDGING = re.compile(
@@ -179,14 +181,22 @@ def is_message(value: Any) -> bool:
 
 def metadata(name: str, value: Any) -> bool:
     """Whether a column beside a prompt tells of the prompt, and of no answer and no judgement."""
-    if isinstance(value, dict):
-        return bool(METADATA.fullmatch(canonical(name))) and all(metadata(each, cell) for each, cell in value.items())
-    return bool(METADATA.fullmatch(canonical(name)))
+    key = canonical(name)
+    if not METADATA.fullmatch(key) or judges(name) or _OF_AN_ANSWER.search(key):
+        return False
+    return not isinstance(value, dict) or all(metadata(each, cell) for each, cell in value.items())
 
 
 def judges(name: str) -> bool:
     """Whether a column's name says that it judges an answer."""
     return bool(JUDGING.search(canonical(name)))
+
+
+def thoughts(row: Row) -> list[str]:
+    """What messages hold beside their text that is not read: a model's thoughts before its answer."""
+    messages = [each for value in row.columns.values() if isinstance(value, list) for each in value if is_message(each)]
+    names = dict.fromkeys(name for each in messages for name in THOUGHTS if not is_empty(each.get(name)))
+    return [f"{name} of messages" for name in names]
 
 
 def words(value: Any, what: str) -> str:

@@ -117,7 +117,9 @@ def to_messages(prompt: str) -> list[dict[str, str]]:
 def split_answer(turns: list[Turn]) -> tuple[str, str]:
     """(prompt text, answer) of a conversation that ends with the assistant's answer. Raises ValueError otherwise."""
     if turns[-1][0] != "assistant":
-        raise ValueError(f"the conversation ends with the {turns[-1][0]}'s turn, so there is no answer")
+        raise ValueError(
+            f"the conversation ends with the {turns[-1][0]}'s turn, so there is no answer (a prompt: --as prompts)"
+        )
     if all(role == "system" for role, _ in turns[:-1]):
         raise ValueError("the conversation has no user's turn before the answer")
     return to_text(turns[:-1]), turns[-1][1]

@@ -59,7 +59,7 @@ def verl(row: Row, origin: Origin) -> list[Record]:
 
 def answered(row: Row, origin: Origin) -> list[Record]:
     """A prompt with the answer to imitate. Raises Unused for one that is judged in a column of its own."""
-    name = _answer_column(row)
+    name = answer_column(row)
     value = row.get(name)
     if isinstance(value, list) and not all(isinstance(each, dict) for each in value) and len(value) > 1:
         raise ValueError(f"{name} must be one answer, not a list of {len(value)}")
@@ -68,7 +68,8 @@ def answered(row: Row, origin: Origin) -> list[Record]:
     return wanted(row, value, demonstration(row, origin, text, answer_text(value, what)))
 
 
-def _answer_column(row: Row) -> str:
+def answer_column(row: Row) -> str:
+    """The one column that holds the row's answer. Raises ValueError when two do."""
     there = [name for name in ANSWERS if not is_empty(row.columns.get(name)) and name != prompt_column(row)]
     if len(there) > 1 and there != ["solution", "answer"]:
         raise ValueError(f"{' and '.join(there)} both hold an answer; say which by --map completion={there[0]}")
@@ -77,11 +78,12 @@ def _answer_column(row: Row) -> str:
 
 def conversation(row: Row, origin: Origin) -> list[Record]:
     """A conversation whose last answer is the one to imitate."""
-    value, turns = _conversation(row)
+    value, turns = conversation_of(row)
     return wanted(row, value, demonstration(row, origin, *split_answer(turns)))
 
 
-def _conversation(row: Row) -> tuple[Any, list[Turn]]:
+def conversation_of(row: Row) -> tuple[Any, list[Turn]]:
+    """(the messages as they are, their turns with the row's system prompt and history)."""
     name = next((name for name in CONVERSATIONS if row.peek(name) is not None), CONVERSATIONS[0])
     value = row.get(name)
     turns = turns_of(value)
@@ -127,10 +129,10 @@ def labelled(row: Row, origin: Origin) -> list[Record]:
     if flag not in FLAGS:
         raise ValueError(f"the label must be true (a good answer) or false, not {str(row.peek('label'))[:40]!r}")
     if any(not is_empty(row.columns.get(name)) for name in ANSWERS) or not has_conversation(row):
-        name = _answer_column(row)
+        name = answer_column(row)
         text = answer_text(row.get(name), "the completion" if name == "completion" else "the answer")
         return [single(row, origin, prompt_text(row), text, FLAGS[flag])]
-    text, answer = split_answer(_conversation(row)[1])
+    text, answer = split_answer(conversation_of(row)[1])
     return [single(row, origin, words(text, "the prompt"), words(answer, "the answer"), FLAGS[flag])]
 
 

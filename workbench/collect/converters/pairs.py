@@ -4,9 +4,19 @@ import json
 import re
 from typing import Any
 
-from workbench.collect.conversation import answer_text, prompt_and_answers, prompt_column, prompt_text
-from workbench.collect.converters.records import Origin, Record, comparison
+from workbench.collect.conversation import (
+    answer_text,
+    answer_turns,
+    one_answer,
+    prompt_and_answers,
+    prompt_column,
+    prompt_text,
+    with_context,
+)
+from workbench.collect.converters.answers import answer_column, conversation_of, has_answer, has_conversation
+from workbench.collect.converters.records import Origin, Record, comparison, single
 from workbench.collect.row import Row, is_empty, number, true, words
+from workbench.collect.turns import split_answer
 
 SIDES = {"a": "b", "0": "1", "1": "2", "left": "right"}
 ANSWER = re.compile(
@@ -40,6 +50,26 @@ def pair(row: Row, origin: Origin) -> list[Record]:
     if str(row.get("status")).lower() == "tie":  # distilabel's Orca pairs
         return [comparison(row, origin, prompt, texts, groups=((1, 2),))]
     return [comparison(row, origin, prompt, texts)]
+
+
+def answer_and_rejected(row: Row, origin: Origin) -> list[Record]:
+    """An answer or a conversation with a worse answer in a column beside it, as in ms-swift; a rejected one alone is an
+    answer judged bad."""
+    rejected = row.get("rejected")
+    if str(rejected).strip().lower() in ("true", "false", "0", "1", "yes", "no"):
+        raise ValueError("rejected is a flag and not an answer; say what is good by --map label=COLUMN")
+    if has_conversation(row) and not has_answer(row):
+        prompt, answer = split_answer(conversation_of(row)[1])
+        worse = answer_turns(rejected, "the rejected answer")
+        other, text = split_answer(with_context(row, worse)) if len(worse) > 1 else (prompt, one_answer(worse, "it"))
+        if other != prompt:
+            raise ValueError("the conversation and the rejected one differ before their last answer")
+        return [comparison(row, origin, prompt, [answer, text])]
+    worse_text = answer_text(rejected, "the rejected answer")
+    if not has_answer(row):
+        return [single(row, origin, prompt_text(row), worse_text, False)]
+    better = answer_text(row.get(answer_column(row)), "the answer")
+    return [comparison(row, origin, prompt_text(row), [better, worse_text])]
 
 
 def is_transcript(value: Any) -> bool:

@@ -38,6 +38,10 @@ def _lists(*names: str) -> Callable[[Row], bool]:
     return lambda row: all(isinstance(row.peek(name), list) for name in names)
 
 
+def _has_prompt(row: Row) -> bool:
+    return prompt_column(row) is not None
+
+
 def _transcripts(row: Row) -> bool:
     return prompt_column(row) is None and all(pairs.is_transcript(row.peek(name)) for name in ("chosen", "rejected"))
 
@@ -67,6 +71,7 @@ FORMATS = [
     Format("helpsteer", "comparisons", HELPSTEER, ranked.ranked, gather=ranked.grouped),
     Format("hh-rlhf", "comparisons", ("chosen", "rejected"), pairs.pair, _transcripts),
     Format("trl", "comparisons", ("chosen", "rejected"), pairs.pair),
+    Format("trl", "comparisons", ("rejected",), pairs.answer_and_rejected, _has_prompt),
     Format("native", "steps", ("steps", "labels"), steps.native_steps, _lists("steps", "labels")),
     Format("trl", "steps", ("completions", "labels"), steps.trl_steps),
     Format("prm800k", "steps", ("question", "label"), steps.prm800k, _objects("question", "label")),
@@ -84,7 +89,7 @@ FORMATS = [
     Format("trl", "demonstrations", ("completion",), answers.answered, answers.has_answer),
     Format("verl", "prompts", ("data_source", "prompt", "reward_model"), answers.verl),
     Format("trl", "prompts", ("prompt",), answers.prompt),
-    Format("plain", "prompts", (), answers.prompt, lambda row: prompt_column(row) is not None),
+    Format("plain", "prompts", (), answers.prompt, _has_prompt),
 ]
 
 
