@@ -5,6 +5,8 @@ from typing import Any
 from workbench.collect.row import ATTACHED, CONVERSATIONS, MORE, PROMPTS, SYSTEM, Row, is_empty, is_message, words
 from workbench.collect.turns import Turn, split_answer, to_text, transcript, turns_of
 
+PROMPT_COLUMNS = (*PROMPTS[:6], *CONVERSATIONS, *PROMPTS[6:])
+
 
 def prompt_text(row: Row) -> str:
     """The prompt of a row with its system prompt, its history and its input. Raises ValueError."""
@@ -35,8 +37,9 @@ def prompt_turns(row: Row) -> list[Turn]:
 
 def prompt_column(row: Row) -> str | None:
     """The column that holds the prompt: the first of the usual names that is filled in, else that is there."""
-    context = ("context",) if isinstance(row.peek("context"), list) else ()
-    there = [name for name in (*PROMPTS[:6], *CONVERSATIONS, *context, *PROMPTS[6:]) if row.has(name)]
+    there = [name for name in PROMPT_COLUMNS if row.columns.get(name) is not None]
+    if isinstance(row.peek("context"), list) and (not there or there[0] in PROMPTS[6:]):
+        there = ["context", *there]
     return next((name for name in there if not is_empty(row.peek(name))), there[0] if there else None)
 
 

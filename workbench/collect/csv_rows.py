@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from workbench.collect.reading import LONGEST_ROW, Bad, FileError, Item, OpenText, Remark, item
+from workbench.collect.reading import LONGEST_ROW, Bad, FileError, Item, OpenText, Remark
 from workbench.collect.row import KNOWN, canonical, is_message
 
 DELIMITERS = ",;\t|"
@@ -45,7 +45,10 @@ def _rows(text: TextIO, begin: str) -> Iterator[Item]:
         elif any("\0" in cell for cell in cells):
             yield Bad(line, "holds a NUL character; the file was damaged, or is not text")
         else:
-            yield item(line, {name: _cell(name, cell, ours) for name, cell in zip(header, cells, strict=False)})
+            try:
+                yield line, {name: _cell(name, cell, ours) for name, cell in zip(header, cells, strict=False)}
+            except ValueError as error:
+                yield Bad(line, str(error))
 
 
 def is_header(begin: str) -> bool:
@@ -94,12 +97,16 @@ def _cells(reader: Any) -> Iterator[tuple[int, list[str] | Bad]]:
 
 
 def _cell(name: str, cell: str, ours: bool) -> Any:
-    """A cell's text, or the list it holds as JSON or as Python prints it."""
+    """A cell's text, or the list it holds as JSON or as Python prints it. Raises ValueError for a list that is neither."""
     if ours and cell.startswith("'") and cell[1:].startswith((*FORMULA, "'")):
         cell = cell[1:]
     if not cell.startswith(("[", "{")):
         return cell
     value = _parsed(cell)
+    if value is None and not ours and re.match(r"\[\s*[\[{'\"]|\{'", cell):
+        raise ValueError(
+            f"the cell {name} looks like a list, but is neither JSON nor what Python prints; save as JSONL"
+        )
     if isinstance(value, list) and (not ours or canonical(name) in NESTED):
         return value
     messages = value if isinstance(value, list) else [value]
@@ -107,13 +114,15 @@ def _cell(name: str, cell: str, ours: bool) -> Any:
 
 
 def _parsed(cell: str) -> Any:
-    """The list or object a cell holds, else None."""
+    """The list or object a cell holds, else None. What Python prints it prints again in the same letters: numpy leaves
+    out commas, and 'It''s' would lose its apostrophe."""
     try:
         return json.loads(cell)
     except (ValueError, RecursionError):
         pass
     try:
-        return ast.literal_eval(cell)
+        value = ast.literal_eval(cell)
+        return value if repr(value) == cell else None
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
 

@@ -119,11 +119,11 @@ def read(
     file = _File(read_rows(path, limit_mb, follow_links, is_row), columns)
     first = file.first()
     chosen = _choose(first, file.bad, as_, format)
-    taken = _Taken(chosen, as_, Origin(rater, f"import:{source}"))
+    taken = _Taken(chosen, as_, Origin(rater, f"import:{source}"), mixed=format is None and chosen.gather is None)
     rows = chain(first, file.rows)
     for line, row in chosen.gather(rows) if chosen.gather else rows:
         taken.add(line, row)
-    taken.check(len(file.bad))
+    taken.check()
     bad = sorted([*file.bad, *taken.bad], key=lambda each: each.line)
     remarks = [*file.remarks, *taken.remarks()]
     notes = taken.notes + _never_wrong(taken.kept)
@@ -162,8 +162,9 @@ class _File:
 class _Taken:
     """The records of the rows taken so far, and why the other rows were not."""
 
-    def __init__(self, chosen: Format, as_: str | None, origin: Origin):
+    def __init__(self, chosen: Format, as_: str | None, origin: Origin, mixed: bool):
         self.chosen, self.as_, self.kind, self.origin = chosen, as_, as_ or chosen.kind, origin
+        self.mixed = mixed  # whether a row of another format of the same kind is read as that
         self.kept: dict[Record, int] = {}
         self.bad: list[Bad] = []
         self.notes: list[Bad] = []
@@ -196,7 +197,7 @@ class _Taken:
     def _converted(self, row: Row) -> list[Record]:
         """The row's records. A kind that was asked for is taken without asking what its other columns hold."""
         try:
-            return self.chosen.convert(row, self.origin)
+            return self._format_of(row).convert(row, self.origin)
         except Unused as unused:
             if self.as_ not in (unused.kind, *GIVES[unused.kind]):
                 raise
@@ -206,7 +207,11 @@ class _Taken:
                 raise
             return prompt_alone(row, self.origin)
 
-    def check(self, broken: int) -> None:
+    def _format_of(self, row: Row) -> Format:
+        own = format_of(row) if self.mixed and not self.chosen.recognises(row) else None
+        return own if own and own.kind == self.chosen.kind and own.gather is None else self.chosen
+
+    def check(self) -> None:
         """Raises FileError when no row was taken because that would have lost answers or judgements."""
         if self.kept or not self.lost:
             return

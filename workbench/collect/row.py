@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 LONGEST = 100_000  # characters of one text; far beyond what a model here reads
@@ -68,6 +69,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "system": SYSTEM,
     "rater": ("rater",),
 }
+SPELLING = {each: (name, place) for name, spelled in NAMES.items() for place, each in enumerate(spelled)}
 # A column of one of these is a row's own: an object that has it is a row and not a file of rows.
 ANSWERED = frozenset({*PROMPTS, *CONVERSATIONS, *NAMES["chosen"], *NAMES["rejected"]})
 KNOWN = ANSWERED | {*NAMES["completion"], *NAMES["label"], *SYSTEM, "history", "split", "simulated"}
@@ -90,6 +92,7 @@ JUDGING = re.compile(
 )
 
 
+@lru_cache(4096)
 def canonical(name: Any) -> str:
     """A column's name as it is looked up: without outer spaces, in small letters, with _ for other separators."""
     return re.sub(r"[\s.-]+", "_", str(name).strip().lower())
@@ -107,6 +110,12 @@ class Row(Mapping[str, Any]):
             if key in self.columns:
                 key = str(name)
             self.columns[key], self.spelling[key] = unwrapped(value), str(name)
+        self.spellings: dict[str, str] = {}
+        for key in sorted(self.columns.keys() & SPELLING.keys(), key=lambda key: SPELLING[key][1]):
+            name, there = SPELLING[key][0], self.spellings.get(SPELLING[key][0])
+            better = there is None or (is_empty(self.columns[there]) and not is_empty(self.columns[key]))
+            if self.columns[key] is not None and better:
+                self.spellings[name] = key
 
     def __getitem__(self, name: str) -> Any:
         return self.columns[name]
@@ -119,8 +128,9 @@ class Row(Mapping[str, Any]):
 
     def name_of(self, name: str) -> str | None:
         """Which column goes by this name: the first filled in of its spellings, else the first that is no null."""
-        there = [each for each in NAMES.get(name, (name,)) if self.columns.get(each) is not None]
-        return next((each for each in there if not is_empty(self.columns[each])), there[0] if there else None)
+        if name in NAMES:
+            return self.spellings.get(name)
+        return name if self.columns.get(name) is not None else None
 
     def peek(self, name: str) -> Any:
         found = self.name_of(name)
@@ -143,7 +153,7 @@ class Row(Mapping[str, Any]):
         return [
             name
             for name, value in self.columns.items()
-            if name not in self.read and name not in ("id", "split") and not is_empty(value)
+            if name not in self.read and name not in ("", "id", "split") and not is_empty(value)
         ]
 
 
