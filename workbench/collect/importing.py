@@ -36,7 +36,8 @@ ALIASES = {
 # What a column may be called by --map.
 MAPPED = ("prompt", "completion", "chosen", "rejected", "label", "messages", "system", "history", "input", "rater")
 TARGETS = {"steps", "labels", "completions", "ratings", "id", "source", "kind", "simulated", "generations", "rater"}
-LOOKED_AT = 1000  # rows from which the format is recognised
+LOOKED_AT = 1000  # rows from which the format is recognised, fewer of long ones
+LOOKED_AT_CHARACTERS = 16_000_000
 SHOWN = 20  # bad lines that a report prints
 
 
@@ -150,7 +151,13 @@ class _File:
 
     def first(self) -> list[tuple[int, dict[str, Any]]]:
         """The rows from which the format is recognised. Raises FileError where the columns to rename are in none."""
-        first = [each for _, each in zip(range(LOOKED_AT), self.rows, strict=False)]
+        first: list[tuple[int, dict[str, Any]]] = []
+        size = 0
+        for each in self.rows:
+            first.append(each)
+            size += len(repr(each))
+            if len(first) == LOOKED_AT or size > LOOKED_AT_CHARACTERS:
+                break
         for new, old in self.columns.items():
             if canonical(new) not in KNOWN | TARGETS:
                 raise FileError(f"--map {new}={old}: no format has a column {new}; known are {', '.join(MAPPED)}")
