@@ -119,7 +119,9 @@ def test_a_file_from_the_field_is_read_as_the_table_says(name: str):
     found = read(CASES / name)
     assert (found.kind, found.format, len(found.rows)) == (kind, format, records)
     assert {bad.line: left_out.get(bad.line, "") in bad.reason for bad in found.bad} == dict.fromkeys(left_out, True)
-    assert [text for text in found.remarks if text.startswith("not used")] == ([f"not used: {unused}"] if unused else [])
+    assert [text for text in found.remarks if text.startswith("not used")] == (
+        [f"not used: {unused}"] if unused else []
+    )
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -111,7 +111,9 @@ def test_a_row_longer_than_the_pieces_that_are_read_and_one_cut_between_them(tmp
 
 def test_a_broken_place_in_a_list_keeps_what_stands_before_and_says_where_it_is(tmp_path: Path):
     found = list(read_rows(put(tmp_path, "a.json", f"[{ONE},\n{TWO}\n")))
-    assert found[:2] == [(1, ROWS[0]), (2, ROWS[1])] and "closing ] is missing" in found[2].reason and found[2].line == 3
+    assert (
+        found[:2] == [(1, ROWS[0]), (2, ROWS[1])] and "closing ] is missing" in found[2].reason and found[2].line == 3
+    )
     found = list(read_rows(put(tmp_path, "a.json", f"[{ONE}]\nrest")))
     assert found[1] == Bad(2, "text after the end of the list was not read")
 
@@ -153,14 +155,14 @@ def test_csv_of_windows_is_read_and_said(tmp_path: Path):
     assert len(found.rows) == 1 and [(bad.line, "not UTF-8" in bad.reason) for bad in found.bad] == [(3, True)]
 
 
-MESSAGES = [{"role": "user", "content": "It's \"so\"?"}, {"role": "assistant", "content": "Yes\nit is"}]
+MESSAGES = [{"role": "user", "content": 'It\'s "so"?'}, {"role": "assistant", "content": "Yes\nit is"}]
 
 
 @pytest.mark.parametrize("cell", [json.dumps(MESSAGES), repr(MESSAGES)], ids=["JSON", "Python"])
 def test_a_list_in_a_cell_is_read_as_one(tmp_path: Path, cell: str):
     doubled = cell.replace('"', '""')
     (row,) = read(put(tmp_path, "a.csv", f'messages,id\n"{doubled}",1\n')).rows
-    assert (row.prompt, row.text) == ("It's \"so\"?", "Yes\nit is")
+    assert (row.prompt, row.text) == ('It\'s "so"?', "Yes\nit is")
 
 
 @pytest.mark.parametrize(
@@ -269,7 +271,12 @@ def test_parquet_rows_of_every_shape_come_whole(tmp_path: Path):
     import pyarrow.parquet as pq
 
     rows = [
-        {"prompt": [{"role": "user", "content": f"Q{n}"}], "n": n, "flag": n % 2 == 0, "about": {"a": None, "b": [str(n)]}}
+        {
+            "prompt": [{"role": "user", "content": f"Q{n}"}],
+            "n": n,
+            "flag": n % 2 == 0,
+            "about": {"a": None, "b": [str(n)]},
+        }
         for n in range(250)
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet", row_group_size=90)

@@ -126,7 +126,13 @@ def test_oasst_messages_give_a_ranking_for_every_question_with_what_came_before(
 
 @pytest.mark.parametrize(
     ("winner", "groups", "acceptable"),
-    [("tie", ((1, 2),), None), ("B", ((2,), (1,)), None), ("tie (bothbad)", ((1, 2),), 0), ("model_a", ((1,), (2,)), None)],
+    [
+        ("tie", ((1, 2),), None),
+        ("B", ((2,), (1,)), None),
+        ("tie (bothbad)", ((1, 2),), 0),
+        ("model_a", ((1,), (2,)), None),
+        ("right", ((2,), (1,)), None),
+    ],
 )
 def test_a_choice_between_two_answers(tmp_path: Path, winner: str, groups: Any, acceptable: int | None):
     (row,) = taken(tmp_path, AB | {"winner": winner}).rows
@@ -214,7 +220,11 @@ def test_what_tells_of_a_prompt_and_of_no_answer_is_named_as_unused(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "text",
-    ["### Human: Q### Assistant: A", "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nA", "Human: Q\n\nAssistant: A"],
+    [
+        "### Human: Q### Assistant: A",
+        "<|im_start|>user\nQ<|im_end|>\n<|im_start|>assistant\nA",
+        "Human: Q\n\nAssistant: A",
+    ],
 )
 def test_a_rendered_conversation_with_its_answer_is_no_prompt(tmp_path: Path, text: str):
     found = taken(tmp_path, {"text": "A plain one"}, {"text": text})
@@ -228,7 +238,11 @@ SHOWN: dict[str, tuple[dict[str, Any], str, str]] = {
     "Dolly": ({"instruction": "Q", "context": "C", "response": "A", "category": "qa"}, "Q\n\nC", "A"),
     "OpenOrca": ({"id": 1, "system_prompt": "S", "question": "Q", "response": "A"}, "System: S\n\nHuman: Q", "A"),
     "Alpaca with a system prompt": ({"instruction": "Q", "output": "A", "system": "S"}, "System: S\n\nHuman: Q", "A"),
-    "Alpaca, rendered too": ({"instruction": "Q", "output": "A", "text": "### Instruction: Q ### Response: A"}, "Q", "A"),
+    "Alpaca, rendered too": (
+        {"instruction": "Q", "output": "A", "text": "### Instruction: Q ### Response: A"},
+        "Q",
+        "A",
+    ),
     "history": (
         {"instruction": "Q", "output": "A", "history": [["q", "a"]]},
         "Human: q\n\nAssistant: a\n\nHuman: Q",
@@ -244,7 +258,11 @@ SHOWN: dict[str, tuple[dict[str, Any], str, str]] = {
     "OpenRLHF": ({"input": "Q", "output": "A"}, "Q", "A"),
     "messages as columns": ({"conversations": {"from": ["human", "gpt"], "value": ["Q", "A"]}}, "Q", "A"),
     "no_robots": ({"prompt": "Q", "messages": [ASK, GOOD], "category": "c"}, "Q", "good"),
-    "roles in capitals": ({"messages": [{"role": "User", "content": "Q"}, {"role": "ASSISTANT", "content": "A"}]}, "Q", "A"),
+    "roles in capitals": (
+        {"messages": [{"role": "User", "content": "Q"}, {"role": "ASSISTANT", "content": "A"}]},
+        "Q",
+        "A",
+    ),
     "developer": ({"messages": [{"role": "developer", "content": "S"}, ASK, GOOD]}, "System: S\n\nHuman: Q", "good"),
     "an empty system prompt": ({"messages": [{"role": "system", "content": None}, ASK, GOOD]}, "Q", "good"),
     "parts": (
@@ -266,10 +284,16 @@ def test_an_answer_is_read_with_all_that_stands_above_it(tmp_path: Path, row: di
     ("row", "reason"),
     [
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, GOOD]}, "message 1 holds an image"),
-        ({"messages": [ASK, GOOD | {"tool_calls": [{"id": 1}]}, {"role": "tool", "content": "x"}, GOOD]}, "a tool call"),
+        (
+            {"messages": [ASK, GOOD | {"tool_calls": [{"id": 1}]}, {"role": "tool", "content": "x"}, GOOD]},
+            "a tool call",
+        ),
         ({"conversations": [HUMAN, GPT], "tools": '[{"name": "x"}]'}, "it has tools"),
         (PAIRS["TRL"] | {"images": ["x.png"]}, "it has images"),
-        ({"messages": [{"role": "system", "content": "S"}, ASK, GOOD], "system": "other"}, "two different system prompts"),
+        (
+            {"messages": [{"role": "system", "content": "S"}, ASK, GOOD], "system": "other"},
+            "two different system prompts",
+        ),
         ({"instruction": "Q", "prompt": "another", "output": "A"}, "different prompts; say which is meant by --map"),
         ({"prompt": "Q", "messages": [ASK, GOOD, ASK], "chosen": "a", "rejected": "b"}, "hold different prompts"),
         ({"prompt": "Q", "context": {"title": "t"}, "response": "A"}, "context must be text"),
@@ -282,6 +306,7 @@ def test_an_answer_is_read_with_all_that_stands_above_it(tmp_path: Path, row: di
         ({"chosen": "good", "rejected": "bad"}, "the prompt is missing"),
         ({"prompt": "Q", "answers": ["a", "b"], "scores": [1, None]}, "fewer than two answers have a score"),
         ({"messages": [ASK]}, "--as prompts"),
+        ({"conversations": [ASK, {"role": "assistant", "content": "+"}]}, "labels of steps"),
         ({"problem": "Q", "steps": ["a"], "label": 4}, "the first wrong step"),
     ],
 )
@@ -324,7 +349,7 @@ def test_columns_can_be_named(tmp_path: Path):
     found = taken(tmp_path, row, columns=column_map(["prompt=frage", "completion=turns.answer"]))
     assert [(each.prompt, each.text) for each in found.rows] == [("Q", "A")]
     assert found.remarks == ["not used: turns, note"]
-    with pytest.raises(FileError, match="may be answers.*turns, note"):
+    with pytest.raises(FileError, match=r"may be answers.*turns, note"):
         taken(tmp_path, row, columns={"prompt": "frage"})
     with pytest.raises(FileError, match="no column risposta; there are frage, turns, note"):
         taken(tmp_path, row, columns={"prompt": "risposta"})
@@ -333,7 +358,9 @@ def test_columns_can_be_named(tmp_path: Path):
     for pair in ("prompt", "=a", "prompt="):
         with pytest.raises(FileError, match="NAME=COLUMN"):
             column_map([pair])
-    (found_row,) = taken(tmp_path, {"prompt": "Q", "response": "A", "is_safe": False}, columns={"label": "is_safe"}).rows
+    (found_row,) = taken(
+        tmp_path, {"prompt": "Q", "response": "A", "is_safe": False}, columns={"label": "is_safe"}
+    ).rows
     assert found_row.acceptable == 0
     with pytest.raises(FileError, match=r"fields\.prompt, fields\.response.*--map prompt="):
         taken(tmp_path, {"fields": {"prompt": "Q", "response": "A"}, "suggestions": {}})

@@ -152,7 +152,7 @@ def test_a_packed_file_is_read_and_unused_columns_are_named(context):
 
 
 def test_answers_never_become_bare_prompts(context):
-    with pytest.raises(FileError, match="Nothing was taken.*risposta.*On the page, rename"):
+    with pytest.raises(FileError, match=r"Nothing was taken.*risposta.*On the page, rename"):
         upload(context, "a.jsonl", b'{"prompt": "Name a fruit.", "risposta": "Mela."}\n')
     assert context.store.counts()["prompts"] == 0
 

@@ -102,7 +102,7 @@ def no_attachments(row: Row) -> None:
 def _no_other_prompt(row: Row, name: str, turns: list[Turn]) -> None:
     """Raises ValueError when a second column holds another prompt: one of the two would be dropped."""
     for other in PROMPTS:
-        if other in (name, *MORE) or is_empty(row.peek(other)):
+        if other in (name, *MORE) or is_empty(row.peek(other)) or not isinstance(row.peek(other), str | list | dict):
             continue
         here, there = _squeezed(turns), _squeezed(as_prompt(row.peek(other)))
         if here not in there and there not in here:

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from workbench.collect.reading import LONGEST_ROW, Bad, FileError, Item, OpenText, Remark
 from workbench.collect.row import KNOWN, canonical, is_message
 
+LONGEST_PRINTED = 1_000_000  # characters of a list as Python prints it; parsing takes a hundred times that
 DELIMITERS = ",;\t|"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that a spreadsheet would run
 # Columns whose cells hold JSON lists in our own files; in others any cell that is a list is read as one.
@@ -120,6 +121,8 @@ def _parsed(cell: str) -> Any:
         return json.loads(cell)
     except (ValueError, RecursionError):
         pass
+    if len(cell) > LONGEST_PRINTED:
+        return None
     try:
         value = ast.literal_eval(cell)
         return value if repr(value) == cell else None

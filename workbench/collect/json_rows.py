@@ -69,7 +69,7 @@ def _lines(text: TextIO) -> Iterator[Item]:
     while line := text.readline(LONGEST_ROW + 1):
         number += 1
         if len(line) > LONGEST_ROW:
-            raise FileError(f"line {number} is longer than {LONGEST_ROW / 1e6:g} MB")
+            raise FileError(f"line {number} is longer than {LONGEST_ROW / 1e6:g} MB; write one object a line")
         line = line.strip(SPACE)
         if not line:
             continue

@@ -33,6 +33,12 @@ CHOICES: tuple[str, ...] = (
     "chosen",
 )
 CHOICES += ("label", "labels", "verdict", "vote", "selected", "judgement", "judgment", "preferred_response")
+PLACES: dict[str, tuple[tuple[int, ...], ...]] = {
+    "left": ((1,), (2,)),
+    "first": ((1,), (2,)),
+    "right": ((2,), (1,)),
+    "second": ((2,), (1,)),
+}
 TIES = ("tie", "tied", "equal", "both", "same", "draw", "neither")
 
 
@@ -172,6 +178,8 @@ def _chosen(value: Any, choice: str, columns: tuple[str, str]) -> tuple[tuple[in
     flag = str(int(number(value) or 0)) if number(value) is not None and float(value).is_integer() else flag
     if flag.split("_")[0].rstrip("()") in TIES or "both" in flag:
         return ((1, 2),)
+    if flag in PLACES:
+        return PLACES[flag]
     for place, name in enumerate(columns):
         if flag in (name, _side(name)) or re.fullmatch(rf"[a-z_]*_{_side(name)}", flag):
             return ((1,), (2,)) if place == 0 else ((2,), (1,))
