@@ -32,14 +32,13 @@ def rows(path: Path, limit: int) -> Iterator[Item]:
             texts, batch_rows = _text_columns(meta), _batch_rows(meta)
         left, number = limit, 0
         with path.open("rb") as opened, pq.ParquetFile(opened, read_dictionary=texts) as file:
-            for batch in file.iter_batches(batch_size=batch_rows):
-                for part in _parts(batch):
-                    left -= part.size
-                    if left < 0:
-                        raise too_large
-                    for row in part.batch.to_pylist():
-                        number += 1
-                        yield item(number, row)
+            for part in _parts_of(file, batch_rows):
+                left -= part.size
+                if left < 0:
+                    raise too_large
+                for row in part.batch.to_pylist():
+                    number += 1
+                    yield item(number, row)
     except (pa.ArrowException, OSError) as error:
         raise FileError(f"{path.name} is no readable Parquet file: {str(error)[:200]}") from error
 
@@ -61,6 +60,13 @@ def _batch_rows(meta: Any) -> int:
     """Rows to read at a time: fewer where each holds many bytes of a fixed length."""
     lengths = [meta.schema.column(number).length or 0 for number in range(len(meta.schema))]
     return max(1, min(BATCH, BATCH_BYTES // max(1, sum(lengths))))
+
+
+def _parts_of(file: Any, batch_rows: int) -> "Iterator[_Part]":
+    """The file in parts. A row group at a time: each has dictionaries of its own, which one batch cannot span."""
+    for group in range(file.metadata.num_row_groups):
+        for batch in file.iter_batches(batch_size=batch_rows, row_groups=[group]):
+            yield from _parts(batch)
 
 
 class _Part:
