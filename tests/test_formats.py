@@ -550,6 +550,12 @@ def test_export_and_import_lose_nothing(full: Store, tmp_path: Path, what: str, 
         assert after == before
 
 
+def test_a_prompt_of_our_own_that_looks_like_a_whole_conversation_comes_back(store: Store, tmp_path: Path):
+    store.add_prompts(["Human: Hi\n\nAssistant: Hello!", "Say ### Response: twice"], "person")
+    write(store, "prompts", tmp_path / "a.jsonl")
+    assert [row.text for row in read(tmp_path / "a.jsonl").rows] == [prompt.text for prompt in store.prompts()]
+
+
 def test_native_comparisons_come_back_as_they_were(full: Store, tmp_path: Path):
     write(full, "comparisons", tmp_path / "all.jsonl", "native")
     with Store(tmp_path / "other.db") as other:

@@ -270,6 +270,7 @@ SHOWN: dict[str, tuple[dict[str, Any], str, str]] = {
         "Q\nR",
         "good",
     ),
+    "messages and an answer beside them": ({"messages": [ASK], "completion": "A"}, "Q", "A"),
     "no tools": ({"conversations": [HUMAN, GPT], "tools": "[]", "system": ""}, "Q", "good"),
 }
 

@@ -117,6 +117,11 @@ class Row(Mapping[str, Any]):
             if self.columns[key] is not None and better:
                 self.spellings[name] = key
 
+    @property
+    def ours(self) -> bool:
+        """Whether the row is of an export of ours."""
+        return self.columns.keys() >= OURS
+
     def __getitem__(self, name: str) -> Any:
         return self.columns[name]
 
@@ -148,7 +153,7 @@ class Row(Mapping[str, Any]):
 
     def unread(self) -> list[str]:
         """Filled-in columns that nothing has read, by their canonical names; none of an export of ours."""
-        if self.columns.keys() >= OURS:
+        if self.ours:
             return []
         return [
             name

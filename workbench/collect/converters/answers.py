@@ -5,7 +5,7 @@ from typing import Any
 from workbench.collect.conversation import answer_text, no_attachments, prompt_column, prompt_text, with_context
 from workbench.collect.converters.records import Origin, Record, Unused, demonstration, single
 from workbench.collect.row import ANSWERS, CONVERSATIONS, NAMES, Row, is_empty, judges, metadata, number, words
-from workbench.collect.turns import Turn, from_text, split_answer, to_text, trained_on, turns_of
+from workbench.collect.turns import ALIASES, Turn, from_text, split_answer, to_text, trained_on, turns_of
 from workbench.records import Demonstration, Prompt
 
 FLAGS = dict.fromkeys(("true", "1", "1.0", "yes", "good", "desirable", "chosen", "thumbs_up", "up"), True)
@@ -28,7 +28,8 @@ def prompt(row: Row, origin: Origin) -> list[Record]:
     """A prompt alone. Raises Unused for a row with columns that may hold answers or judgements."""
     text = prompt_text(row)
     source, kind = row.get("source"), row.get("kind")
-    holds_answer(text)
+    if not row.ours:
+        holds_answer(text)
     unused = [row.spelling[name] for name in row.unread() if not metadata(name, row[name])]
     made: list[Record] = [Prompt(0, text, str(source) if source else origin.source, str(kind) if kind else None)]
     if unused:
@@ -142,6 +143,17 @@ def labelled(row: Row, origin: Origin) -> list[Record]:
 
 def has_conversation(row: Row) -> bool:
     return any(isinstance(row.peek(name), list | dict) for name in CONVERSATIONS)
+
+
+def is_conversation(row: Row) -> bool:
+    """Whether the row's answer is the last turn of a conversation, and not in a column beside one that ends with a
+    question."""
+    value = next((row[name] for name in CONVERSATIONS if isinstance(row.peek(name), list | dict)), None)
+    if value is None or not has_answer(row):
+        return value is not None
+    last = value[-1] if isinstance(value, list) and value else None
+    role = str(last.get("role") or last.get("from")).lower() if isinstance(last, dict) else "assistant"
+    return ALIASES.get(role, role) != "user"
 
 
 def has_answer(row: Row) -> bool:
