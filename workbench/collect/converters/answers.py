@@ -80,7 +80,7 @@ def answer_column(row: Row) -> str:
 def conversation(row: Row, origin: Origin) -> list[Record]:
     """A conversation whose last answer is the one to imitate."""
     value, turns = conversation_of(row)
-    if all(text.strip() in ("+", "-") for role, text in turns if role == "assistant"):
+    if {text.strip() for role, text in turns if role == "assistant"} in ({"+"}, {"-"}, {"+", "-"}):
         raise ValueError(
             "the answers in it are only + and -, which are labels of steps; write steps and labels as lists"
         )
