@@ -8,7 +8,7 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -44,7 +44,7 @@ BOMS = {  # UTF-32 first: its mark begins with that of UTF-16
 
 def read_rows(
     path: str | Path, limit_mb: float = LIMIT_MB, follow_links: bool = False, is_row: IsRow = lambda row: True
-) -> Iterator[Item]:
+) -> Generator[Item, None, None]:
     """The rows of a file of at most `limit_mb`, one at a time: (line, row), a Bad line, or a Remark on the whole file.
 
     Packed files may unpack to 4 times the limit. `is_row` says of an object that is the whole file whether it is a row,

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -117,13 +118,15 @@ def read(
     def is_row(values: dict[str, Any]) -> bool:
         return format_of(Row(renamed(values, columns))) is not None
 
-    file = _File(read_rows(path, limit_mb, follow_links, is_row), columns)
-    first = file.first()
-    chosen = _choose(first, file.bad, as_, format)
-    taken = _Taken(chosen, as_, Origin(rater, f"import:{source}"), mixed=format is None and chosen.gather is None)
-    rows = chain(first, file.rows)
-    for line, row in chosen.gather(rows) if chosen.gather else rows:
-        taken.add(line, row)
+    with closing(read_rows(path, limit_mb, follow_links, is_row)) as items:
+        file = _File(items, columns)
+        first = file.first()
+        chosen = _choose(first, file.bad, as_, format)
+        origin = Origin(rater, f"import:{source}")
+        taken = _Taken(chosen, as_, origin, mixed=format is None and chosen.gather is None)
+        rows = chain(first, file.rows)
+        for line, row in chosen.gather(rows) if chosen.gather else rows:
+            taken.add(line, row)
     taken.check()
     bad = sorted([*file.bad, *taken.bad], key=lambda each: each.line)
     remarks = [*file.remarks, *taken.remarks()]
