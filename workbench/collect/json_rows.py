@@ -5,6 +5,7 @@ LONGEST_ROW.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, TextIO
 
@@ -13,6 +14,7 @@ from workbench.collect.row import ANSWERED, is_message
 
 CHUNK = 1 << 16
 SPACE = " \t\r\n\ufeff"
+SOMETHING = re.compile(f"[^{SPACE}]")
 DECODER = json.JSONDecoder(parse_constant=lambda name: None if name == "NaN" else float(name.replace("inity", "")))
 
 
@@ -203,14 +205,12 @@ class _Pieces:
     def peek(self) -> str:
         """The next character that is no space; "" at the end."""
         while True:
-            while self.at < len(self.text):
-                char = self.text[self.at]
-                if char not in SPACE:
-                    return char
-                self.line += char == "\n"
-                self.at += 1
-            if not self._more():
-                return ""
+            found = SOMETHING.search(self.text, self.at)
+            end = found.start() if found else len(self.text)
+            self.line += self.text.count("\n", self.at, end)
+            self.at = end
+            if found or not self._more():
+                return self.text[end] if found else ""
 
     def value(self) -> Any:
         """The value that begins here. Raises ValueError."""
