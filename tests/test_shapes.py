@@ -291,6 +291,7 @@ def test_an_answer_is_read_with_all_that_stands_above_it(tmp_path: Path, row: di
         ),
         ({"conversations": [HUMAN, GPT], "tools": '[{"name": "x"}]'}, "it has tools"),
         (PAIRS["TRL"] | {"images": ["x.png"]}, "it has images"),
+        (PAIRS["OpenAI"] | {"input": {"messages": [ASK], "tools": [{"name": "x"}]}}, "its prompt has tools"),
         (
             {"messages": [{"role": "system", "content": "S"}, ASK, GOOD], "system": "other"},
             "two different system prompts",

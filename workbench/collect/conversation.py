@@ -48,6 +48,8 @@ def as_prompt(value: Any) -> list[Turn]:
     speak."""
     if isinstance(value, dict) and not is_message(value) and "messages" not in value:
         value = next((value[name] for name in ("full_text", "text", "content", "problem") if name in value), value)
+    if isinstance(value, dict) and not is_empty(value.get("tools")):
+        raise ValueError("its prompt has tools; only text is read")
     if isinstance(value, list | dict):
         return turns_of(value)
     text = words(value, "the prompt")

@@ -39,6 +39,7 @@ MAPPED = ("prompt", "completion", "chosen", "rejected", "label", "messages", "sy
 TARGETS = {"steps", "labels", "completions", "ratings", "id", "source", "kind", "simulated", "generations", "rater"}
 LOOKED_AT = 1000  # rows from which the format is recognised, fewer of long ones
 LOOKED_AT_CHARACTERS = 16_000_000
+MANY_BAD = 100_000  # lines without use after which a file with hardly a good one is not read on
 SHOWN = 20  # bad lines that a report prints
 
 
@@ -140,16 +141,18 @@ class _File:
     def __init__(self, items: Iterable[Any], columns: Mapping[str, str]):
         self.bad: list[Bad] = []
         self.remarks: list[str] = []
-        self.columns = columns
+        self.columns, self.good = columns, 0
         self.rows = self._rows(items)
 
     def _rows(self, items: Iterable[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
         for each in items:
             if isinstance(each, Bad):
                 self.bad.append(each)
+                _check_hopeful(self.bad, self.good)
             elif isinstance(each, Remark):
                 self.remarks.append(each.text)
             else:
+                self.good += 1
                 yield each[0], renamed(each[1], self.columns) if self.columns else each[1]
 
     def first(self) -> list[tuple[int, dict[str, Any]]]:
@@ -188,21 +191,27 @@ class _Taken:
             records = [part for record in self._converted(row) for part in _as(record, self.kind)]
         except Unused as error:
             self.lost |= dict.fromkeys(error.columns)
-            self.bad.append(Bad(line, f"{error} (see --as and --map)"))
+            self._leave_out(line, f"{error} (see --as and --map)")
             return
         except ValueError as error:
-            self.bad.append(Bad(line, _with_columns(str(error), row, self.chosen)))
+            self._leave_out(line, _with_columns(str(error), row, self.chosen))
             return
         self.unread.update(row.spelling[name] for name in row.unread())
         self.unread.update(thoughts(row))
         for record in records:
             if record in self.kept:
-                self.bad.append(Bad(line, f"the same as line {self.kept[record]}"))
+                self._leave_out(line, f"the same as line {self.kept[record]}")
                 continue
             self.kept[record] = line
             known = line if is_empty(row.peek("id")) else self.ids.setdefault(str(row.peek("id")), line)
             if known != line:
                 self.notes.append(Bad(line, f"line {known} has the same id {row.peek('id')!r} with other content"))
+
+    def _leave_out(self, line: int, reason: str) -> None:
+        self.bad.append(Bad(line, reason))
+        if len(self.bad) >= MANY_BAD:
+            self.check()
+            _check_hopeful(self.bad, len(self.kept))
 
     def _converted(self, row: Row) -> list[Record]:
         """The row's records. A kind that was asked for is taken without asking what its other columns hold."""
@@ -238,6 +247,15 @@ class _Taken:
         if not self.kept or not self.unread:
             return []
         return [f"not used: {', '.join(self.unread)}"]
+
+
+def _check_hopeful(bad: list[Bad], good: int) -> None:
+    """Raises FileError for a file of junk, before the reasons for its lines fill the memory."""
+    if len(bad) >= MANY_BAD and len(bad) > 9 * good:
+        raise FileError(
+            f"{len(bad):,} lines could not be used, {good:,} could; the rest was not read and nothing was taken. "
+            f"The first is line {bad[0].line}: {bad[0].reason}"
+        )
 
 
 def column_map(pairs: Iterable[str]) -> dict[str, str]:
