@@ -15,6 +15,7 @@ import pytest
 import zstandard
 
 from workbench import cli
+from workbench.collect import importing
 from workbench.collect.files import read_rows
 from workbench.collect.formats import FileError, read
 from workbench.collect.parquet_rows import rows as parquet_rows
@@ -226,14 +227,16 @@ def test_a_file_is_never_held_as_a_whole(tmp_path: Path):
         assert path.stat().st_size > 19_000_000 and most < 5_000_000, (name, most)
 
 
-def test_a_file_of_junk_is_given_up_before_its_reasons_fill_the_memory(tmp_path: Path):
-    path = put(tmp_path, "a.jsonl.gz", gzip.compress(f"{ONE}\n".encode() + b"x\n" * 300_000))
-    with pytest.raises(FileError, match=r"100,000 lines could not be used, 1 could.*line 2: no valid JSON"):
+def test_a_file_of_junk_is_given_up_before_its_reasons_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert importing.MANY_BAD == 100_000
+    monkeypatch.setattr(importing, "MANY_BAD", 1000)
+    path = put(tmp_path, "a.jsonl.gz", gzip.compress(f"{ONE}\n".encode() + b"x\n" * 5000))
+    with pytest.raises(FileError, match=r"1,000 lines could not be used, 1 could.*line 2: no valid JSON"):
         read(path)
-    with pytest.raises(FileError, match=r"100,000 lines could not be used, 0 could.*the prompt is empty"):
-        read(put(tmp_path, "b.jsonl", '{"prompt": ""}\n' * 100_001))
+    with pytest.raises(FileError, match=r"1,000 lines could not be used, 0 could.*the prompt is empty"):
+        read(put(tmp_path, "b.jsonl", '{"prompt": ""}\n' * 1001))
     with pytest.raises(FileError, match=r"Nothing was taken: a column holds what may be answers"):
-        read(put(tmp_path, "b.jsonl", '{"prompt": "Q", "risposta": "A"}\n' * 100_001 + "x"))
+        read(put(tmp_path, "b.jsonl", '{"prompt": "Q", "risposta": "A"}\n' * 1001 + "x"))
 
 
 def bomb(folder: Path) -> Path:
