@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.learn.catalogue import METHODS
 from workbench.learn.fields import AnswerArgs, TrainArgs
+from workbench.models import chat
 
 if TYPE_CHECKING:
     from workbench.store import Store
@@ -177,13 +178,12 @@ def order(rows: Sequence[Row], n: int, seed: int) -> list[int]:
 
 def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
     """Token ids of a prompt as the chat template frames it, up to where the answer begins."""
-    messages = [{"role": "user", "content": prompt}]
-    return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+    return chat.prompt_ids(tokenizer, prompt)
 
 
 def answer_ids(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of an answer, the end token included: the model shall learn to stop."""
-    return [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    """Token ids of an answer, the token that ends the turn included: the model shall learn to stop."""
+    return chat.answer_ids(tokenizer, text)
 
 
 def first_batch(tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArgs) -> list[dict[str, Any]]:

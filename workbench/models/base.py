@@ -17,18 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from workbench import settings
+from workbench.models import chat
+from workbench.models.errors import ModelError
 
-# What a model without a chat template of its own is spoken to with; trained on by SFT as well, so it must not change.
-PLAIN_TEMPLATE = (
-    "{% for m in messages %}{% if m['role'] == 'assistant' %}### Answer:\n{{ m['content'] }}{{ eos_token }}\n"
-    "{% else %}### Question:\n{{ m['content'] }}\n{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}### Answer:\n{% endif %}"
-)
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-
-
-class ModelError(ValueError):
-    """A model or an adapter that cannot or must not be loaded; the message says what to do."""
 
 
 class Turns:
@@ -118,20 +110,22 @@ class Model:
 
     @property
     def end_ids(self) -> list[int]:
-        """Token ids that end an answer."""
-        named = [self.hf.generation_config.eos_token_id, self.tokenizer.eos_token_id]
+        """Token ids that end an answer: what the chat template ends a turn with, and what the model's makers name."""
+        end = chat.framing(self.tokenizer).end
+        named = [self.hf.generation_config.eos_token_id, self.tokenizer.eos_token_id, end]
         ids = [i for item in named if item is not None for i in (item if isinstance(item, list) else [item])]
         return sorted(set(ids))
 
     @property
     def context(self) -> int:
         """The most tokens, prompt and answer together, that the model was built for."""
-        return getattr(self.hf.config, "max_position_embeddings", None) or 2048
+        config = self.hf.config.get_text_config()
+        named = (getattr(config, name, None) for name in settings.CONTEXT)
+        return next((n for n in named if n), 2048)
 
     def prompt_ids(self, text: str) -> list[int]:
         """Token ids of a prompt as the chat template frames it, up to where the answer begins."""
-        messages = [{"role": "user", "content": text}]
-        return self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        return chat.prompt_ids(self.tokenizer, text)
 
     def attach(self, folder: str | Path) -> str:
         """Load the LoRA adapter of a run folder (or of an adapter's own folder) once; return its name.
@@ -229,7 +223,7 @@ def tokenizer(name: str) -> Any:
 
 def _frame(tokenizer: Any) -> Any:
     if tokenizer.chat_template is None:
-        tokenizer.chat_template = PLAIN_TEMPLATE
+        tokenizer.chat_template = chat.plain_template(tokenizer)
     return tokenizer
 
 
@@ -361,6 +355,7 @@ def _check_shapes(folder: Path, hf: Any, words: str) -> None:
     with safe_open(str(folder / "adapter_model.safetensors"), "pt") as weights:
         for key in weights.keys():  # noqa: SIM118 (no dict)
             place, _, part = key.removeprefix("base_model.model.").rpartition(".lora_")
+            place = place.replace(".base_layer", "")  # adapters on several weights of one layer lie one in the other
             if place not in layers:
                 raise ModelError(f"{words}: it has weights for {place or key}, which is no layer there.")
             shape = weights.get_slice(key).get_shape()

@@ -20,6 +20,7 @@ from workbench.learn.catalogue import TrainArgs, parse
 from workbench.learn.engine import checkpoints
 from workbench.learn.engine.adapter import POLICY, START, frozen_hash, with_adapter
 from workbench.learn.engine.reporter import Reporter
+from workbench.models import lora
 from workbench.records import Sampling
 
 
@@ -52,6 +53,9 @@ class Work:
         report.alive()
         torch.manual_seed(args.seed)
         parent = run.config["parent"]
+        restriction = lora.targets(model.hf)[1]
+        if restriction and not parent:
+            report.notice(restriction)
         peft = with_adapter(model, args, run.folder.parent, parent)
         model.adopt(peft, *([POLICY, START] if parent else [POLICY]))
         work = cls(run.folder, run.config, args, report, model, peft, train, heldout[:], prompts)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from workbench.collect.steps import SPLITS, split_for
 from workbench.learn.rewards.files import SCALE, STEP_HEAD, adapter_folder
-from workbench.models import Model, llama
+from workbench.models import Model, chat, llama
 from workbench.models.decoders import forward, last_hidden
 from workbench.processes import read_json
 
@@ -37,7 +37,7 @@ def encode(model: Model, prompt: str, steps: Sequence[str]) -> tuple[list[int], 
         end += len(step)
         inside = sum(begin < end for begin in begins)
         places.append(len(start) + max(inside - 1, 0))
-    ids = [*start, *found["input_ids"], tokenizer.eos_token_id]
+    ids = [*start, *found["input_ids"], chat.end_id(tokenizer)]
     return ids, [*places, len(ids) - 1]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,16 +68,20 @@ class RewardModel:
 
         The texts joined are the answer; the last score is the whole answer's.
         """
+        from workbench.models.generate import answer_ids
+
         start, tokenizer = self.model.prompt_ids(prompt), self.model.tokenizer
-        ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
-        self._check([[*start, *ids, tokenizer.eos_token_id]])
+        *ids, end = answer_ids(self.model, answer)
+        self._check([[*start, *ids, end]])
         if one_pass(self.model.hf):
-            scores = self._ends(start, ids) if ids else []
+            scores = self._ends(start, ids, end) if ids else []
         else:
-            scores = self.score_ids([[*start, *ids[: i + 1], tokenizer.eos_token_id] for i in range(len(ids))])
-        texts = ["", *(tokenizer.decode(ids[: i + 1]).rstrip("\ufffd") for i in range(len(ids)))]
-        texts[-1] = answer if ids else ""
-        return [(now[len(before) :], s) for before, now, s in zip(texts, texts[1:], scores, strict=False)]
+            scores = self.score_ids([[*start, *ids[: i + 1], end] for i in range(len(ids))])
+        # by their places in the answer, since a tokenizer may respell it
+        places = tokenizer(answer, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        ends = [0, *accumulate((place[1] for place in places), max)]
+        ends[-1] = len(answer) if ids else 0
+        return [(answer[a:b], s) for a, b, s in zip(ends, ends[1:], scores, strict=False)]
 
     def _check(self, rows: Sequence[Sequence[int]]) -> None:
         for i, row in enumerate(rows):
@@ -85,7 +90,7 @@ class RewardModel:
                     f"text {i + 1} has {len(row)} tokens, and {self.model.name} reads {self.model.context}"
                 )
 
-    def _ends(self, start: list[int], ids: list[int]) -> list[float]:
+    def _ends(self, start: list[int], ids: list[int], end: int) -> list[float]:
         """The scores of all beginnings of an answer in one pass: behind the answer stands an end token for each of its
         tokens, which sees the answer up to there and itself, at the position where it would stand."""
         import torch
@@ -97,7 +102,7 @@ class RewardModel:
         sees[n:, n:] = torch.eye(m, dtype=torch.bool)
         dtype = next(self.model.hf.parameters()).dtype
         mask = torch.zeros(n + m, n + m, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
-        row = torch.tensor([[*start, *ids, *[self.model.tokenizer.eos_token_id] * m]])
+        row = torch.tensor([[*start, *ids, *[end] * m]])
         places = torch.cat([torch.arange(n), torch.arange(len(start) + 1, n + 1)])[None]
         device = self.model.device
         return self._read(
@@ -131,8 +136,9 @@ class RewardModel:
 
 def one_pass(hf: Any) -> bool:
     """Whether `hf` attends by any mask and reads positions as given, so that many ends fit one pass: models with
-    rotary positions whose every layer attends to everything before."""
+    rotary positions whose every layer attends to everything before. (Falcon's configuration names rotary positions
+    even where it uses ALiBi.)"""
     config = hf.config.get_text_config()
     full = set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
-    rotary = bool(getattr(config, "rope_parameters", None))
+    rotary = bool(getattr(config, "rope_parameters", None)) and not getattr(config, "alibi", False)
     return full and rotary and not getattr(config, "sliding_window", None) and config._attn_implementation in MASKED
