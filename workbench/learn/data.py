@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.learn.catalogue import METHODS
 from workbench.learn.fields import AnswerArgs, TrainArgs
 from workbench.models import chat
+from workbench.sandbox import spelling
 
 if TYPE_CHECKING:
     from workbench.store import Store
@@ -190,7 +191,8 @@ def first_batch(tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArg
     """The first batch as the model will see it, decoded again from its token ids.
 
     Each item has "prompt" and, by method, "completion" or "chosen" and "rejected" (these are learned from, the prompt
-    is only read), "tokens" (of its longest text) and "cut" (whether max_tokens shortens it). A ranking is one
+    is only read), "tokens" (of its longest text), "cut" (whether max_tokens shortens it) and "respelled" (whether the
+    bundled model reads another spelling, see sandbox/spelling.py). A ranking is one
     "completion" that lists its answers, each after its place, labelled steps stand each after its label; a single answer judged good is "chosen", a bad one
     "rejected".
     """
@@ -198,7 +200,9 @@ def first_batch(tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArg
     for i in order(rows, args.batch_size, args.seed):
         start = prompt_ids(tokenizer, rows[i]["prompt"])
         item: dict[str, Any] = {"prompt": tokenizer.decode(start), "tokens": len(start), "cut": False}
+        item["respelled"] = spelling.respells(tokenizer, rows[i]["prompt"])
         for key, text in _texts(method, rows[i]):
+            item["respelled"] |= spelling.respells(tokenizer, text)
             ids = answer_ids(tokenizer, text)
             item["tokens"] = max(item["tokens"], len(start) + len(ids))
             item["cut"] |= len(start) + len(ids) > args.max_tokens
@@ -227,7 +231,7 @@ def as_text(batch: Sequence[dict[str, Any]]) -> str:
     """The first batch for first_batch.txt."""
     parts = []
     for i, item in enumerate(batch, 1):
-        cut = ", cut" if item["cut"] else ""
+        cut = (", cut" if item["cut"] else "") + (", respelled for the bundled model" if item["respelled"] else "")
         lines = [f"--- example {i} of {len(batch)}, {item['tokens']} tokens{cut}", f"[prompt] {item['prompt']}"]
         lines += [f"[{k}] {item[k]}" for k in ("completion", "chosen", "rejected") if k in item]
         parts.append("\n".join(lines))

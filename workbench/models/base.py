@@ -19,6 +19,7 @@ from typing import Any
 from workbench import settings
 from workbench.models import chat
 from workbench.models.errors import ModelError
+from workbench.sandbox import spelling
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
@@ -205,7 +206,7 @@ def load(name: str, device: str | None = None, dtype: Any = None, trust_remote_c
         )
     except (OSError, ValueError) as error:
         raise _explain(name, error) from error
-    _frame(tokenizer)
+    _frame(tokenizer, name)
     hf.to(device).eval().requires_grad_(False)
     _said("Ready", 1.0)
     return Model(hf, tokenizer, name)
@@ -216,12 +217,15 @@ def tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return _frame(_cached_or_fetched(AutoTokenizer, str(_path(name))))
+        return _frame(_cached_or_fetched(AutoTokenizer, str(_path(name))), name)
     except (OSError, ValueError) as error:
         raise _explain(name, error) from error
 
 
-def _frame(tokenizer: Any) -> Any:
+def _frame(tokenizer: Any, name: str) -> Any:
+    """Give a tokenizer what is missing: a chat template, and the bundled model's the spelling that it knows."""
+    if _plain(name) == "sandbox":
+        spelling.respell(tokenizer)
     if tokenizer.chat_template is None:
         tokenizer.chat_template = chat.plain_template(tokenizer)
     return tokenizer
