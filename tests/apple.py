@@ -1,4 +1,7 @@
-"""An Apple GPU as far as its number formats go, simulated on any machine: tensors that say "mps" and refuse float64."""
+"""An Apple GPU as far as its number formats go, simulated on any machine: tensors off the CPU that refuse float64.
+
+Where torch is built without Apple's GPU it does not let a tensor say "mps", so these say "meta".
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-MPS, CPU = torch.device("mps", 0), torch.device("cpu")
+GPU, CPU = torch.device("meta"), torch.device("cpu")
 
 
 class Held(torch.Tensor):
@@ -24,7 +26,7 @@ class Held(torch.Tensor):
         if inner.dtype == torch.float64:
             raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
         held = torch.Tensor._make_wrapper_subclass(
-            cls, inner.size(), strides=inner.stride(), dtype=inner.dtype, device=MPS, requires_grad=False
+            cls, inner.size(), strides=inner.stride(), dtype=inner.dtype, device=GPU, requires_grad=False
         )
         held.inner = inner
         return held
@@ -39,17 +41,9 @@ class Held(torch.Tensor):
 
 @contextmanager
 def simulated() -> Iterator[None]:
-    """Within it tensors can be made on "mps" and moved there and back."""
-    with Made(), Moved():
+    """Within it tensors can be made on the simulated GPU and moved there and back."""
+    with Moved():
         yield
-
-
-class Made(TorchFunctionMode):
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if isinstance(kwargs.get("device"), torch.device) and kwargs["device"].type == "mps":
-            return Held(function(*args, **kwargs | {"device": CPU}))
-        return function(*args, **kwargs)
 
 
 class Moved(TorchDispatchMode):
@@ -62,19 +56,19 @@ def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
     def inside(x: Any) -> Any:
         if isinstance(x, torch.Tensor) and x.ndim:  # a number may go along with any tensor
-            seen.append("mps" if isinstance(x, Held) else "cpu")
+            seen.append("meta" if isinstance(x, Held) else "cpu")
         return x.inner if isinstance(x, Held) else x
 
     args, kwargs = tree_map(inside, args), tree_map(inside, kwargs)
     asked = kwargs.get("device")
-    if asked is not None and torch.device(asked).type == "mps":
+    if asked is not None and torch.device(asked).type == "meta":
         kwargs["device"] = CPU
-    where = torch.device(asked).type if asked is not None else ("mps" if "mps" in seen else "cpu")
+    where = torch.device(asked).type if asked is not None else ("meta" if "meta" in seen else "cpu")
     moves = asked is not None or "copy" in function.__name__
-    if where == "mps" and "cpu" in seen and not moves and "index" not in function.__name__:
+    if where == "meta" and "cpu" in seen and not moves and "index" not in function.__name__:
         raise RuntimeError(f"{function}: tensors on the CPU and on the GPU at once")
     return tree_map(
-        lambda x: Held(x) if isinstance(x, torch.Tensor) and where == "mps" else x, function(*args, **kwargs)
+        lambda x: Held(x) if isinstance(x, torch.Tensor) and where == "meta" else x, function(*args, **kwargs)
     )
 
 
@@ -86,4 +80,4 @@ def move(model: Any) -> None:
                 if tensor is not None:
                     held = Held(tensor.detach())
                     own[name] = torch.nn.Parameter(held, requires_grad=False) if own is module._parameters else held
-    model.device = MPS
+    model.device = GPU

@@ -123,10 +123,10 @@ def test_generation_stops_at_that_token(model, monkeypatch):
 
 def test_a_template_that_leaves_the_question_out_is_refused():
     own = tokenizer("{% for m in messages %}{{ '<|user|>' }}{% endfor %}", False)
-    with pytest.raises(ModelError, match="chat template cannot be used .*does not hold the question"):
+    with pytest.raises(ModelError, match=r"chat template cannot be used .*does not hold the question"):
         chat.prompt_ids(own, "Hi")
     own.chat_template = "{{ raise_exception('only for tools') }}"
-    with pytest.raises(ModelError, match="chat template cannot be used .*only for tools"):
+    with pytest.raises(ModelError, match=r"chat template cannot be used .*only for tools"):
         chat.prompt_ids(own, "Hi")
 
 

@@ -8,6 +8,7 @@ import torch
 from tests import apple, tiny_model
 from workbench import models
 from workbench.models import ModelError, decoders, llama, lora
+from workbench.models import generate as generate_module
 from workbench.models.generate import answer_ids, generate, logprobs, nucleus, pick, rows_that_fit, survivors, uniforms
 from workbench.records import Sampling
 
@@ -172,6 +173,7 @@ def test_an_apple_gpu_says_what_a_cpu_says_without_float64(model, folders, monke
     """Simulated: what matters is that no number of a format it does not have ever reaches it."""
     monkeypatch.setattr(decoders, "why_not_onnx", lambda model: "not on a GPU")
     monkeypatch.setattr(llama, "_side_by_side", lambda weights: False)  # its memory has no addresses
+    monkeypatch.setattr(generate_module, "WITHOUT_FLOAT64", ("meta",))
     voices = [None, "one", "two"]
     cpu = [texts(generate(model, PROMPTS, sampling, [name] * len(PROMPTS))) for name in voices]
     with apple.simulated():

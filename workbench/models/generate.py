@@ -21,6 +21,7 @@ from workbench.records import Sampling
 
 STREAM_EVERY = 0.05  # seconds between two texts of a row: the eye needs no more, and decoding them costs
 MOST_ROWS = 256
+WITHOUT_FLOAT64 = ("mps",)
 LOGITS = 100_000_000  # numbers held at once when scoring
 
 
@@ -127,7 +128,7 @@ def pick(logits: Tensor, noise: Tensor, temperature: float, top_p: float) -> tup
 
 def exact(device: torch.device) -> torch.device:
     """Where to sum probabilities in float64: there, or on the CPU beside an Apple GPU, which has no float64."""
-    return torch.device("cpu") if device.type == "mps" else device
+    return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
 
 
 def argmax(logits: Tensor) -> Tensor:
