@@ -181,8 +181,8 @@ def test_an_adapter_of_another_shape_is_refused_naming_both(model, base, tmp_pat
 
 
 def test_the_bundled_model_is_one_wherever_it_lies():
-    assert models._plain("sandbox") == models._plain("/elsewhere/workbench/sandbox/model") == "sandbox"
-    assert models._plain("someone/model") == "someone/model"
+    assert base_module._plain("sandbox") == base_module._plain("/elsewhere/workbench/sandbox/model") == "sandbox"
+    assert base_module._plain("someone/model") == "someone/model"
 
 
 def test_a_pickled_adapter_and_a_missing_one_are_refused(model, adapter, tmp_path):

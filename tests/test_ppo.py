@@ -10,7 +10,7 @@ from tests import small_runs, tiny_model
 from workbench import models
 from workbench.jobs import control, prepare
 from workbench.jobs.runs import find_run
-from workbench.learn.catalogue import PPOArgs
+from workbench.learn.catalogue.ppo import PPOArgs
 from workbench.learn.engine import actor_critic
 from workbench.learn.engine.actor_critic import POLICY, ActorCritic, Rows
 from workbench.learn.engine.adapter import frozen_hash
@@ -364,9 +364,9 @@ def test_a_run_tells_all_and_leaves_an_adapter(place):
     rows = small_runs.figures(run)
     told = [row for row in rows if "reward" in row]
     assert [row["step"] for row in told] == [1, 2, 3, 4, 5, 6]
-    from workbench.learn.curves import CURVES
+    from workbench.learn.catalogue import METHODS
 
-    keys = {s.key for c in CURVES["ppo"] if not c.sandbox for s in c.series}
+    keys = {s.key for c in METHODS["ppo"].curves if not c.sandbox for s in c.series}
     assert keys <= {key for row in rows for key in row}
     assert run.samples() and run.adapter is not None
     model = models.load(made.model)
@@ -406,10 +406,10 @@ def test_ppo_without_a_reward_model_says_what_it_needs(place):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_gold_rises_by_an_eighth_on_prompts_never_trained_on(seed):
     """20 rounds of 64 answers, about 12 seconds on two idle cores."""
-    from workbench.learn.engine import distributed
     from workbench.learn.rewards.sources import gold
     from workbench.measure.evaluate import evaluate
     from workbench.records import Sampling
+    from workbench.sandbox import world
 
     a = PPOArgs(steps=20, micro_batch=64, learning_rate=1e-3, seed=seed, reward="gold")
     model = models.load("sandbox")
@@ -418,8 +418,8 @@ def test_gold_rises_by_an_eighth_on_prompts_never_trained_on(seed):
     model.adopt(get_peft_model(model.hf, config, adapter_name=POLICY), POLICY)
     actor = ActorCritic(model, temperature=a.temperature)
     state = ppo.PPO(actor, gold, a)
-    rows = [{"id": i, "prompt": p.text} for i, p in enumerate(distributed.sample(1500, "train", seed=seed))]
-    held = [p.text for p in distributed.sample(200, "heldout", seed=0)]
+    rows = [{"id": i, "prompt": p.text} for i, p in enumerate(world.sample(1500, "train", seed=seed))]
+    held = [p.text for p in world.sample(200, "heldout", seed=0)]
     for step, prompts in enumerate(ppo.prompts_of(rows, a), 1):
         state.iterate(prompts, step)
     sampling = Sampling(temperature=0.8, max_new_tokens=64)

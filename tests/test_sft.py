@@ -175,13 +175,6 @@ def test_a_checkpoint_holds_no_pickle_and_brings_back_the_optimizer(opened):
     assert len(list((work.folder / "checkpoints").iterdir())) == checkpoints.KEEP
 
 
-def test_ratio_ci_by_hand():
-    # sums 2, 6 over counts 2, 2: ratio 2; residuals -2 and 2, spread 8, half = 1.96 * sqrt(8 / 2) / 2 = 1.96
-    ratio, low, high = evaluation.ratio_ci([2.0, 6.0], [2, 2])
-    assert ratio == 2.0
-    assert (low, high) == (pytest.approx(2 - 1.96, abs=1e-3), pytest.approx(2 + 1.96, abs=1e-3))
-
-
 def test_settings_of_trl_are_ours_where_its_defaults_do_not_suit(opened):
     work = opened()
     made = trl_trainer.trainer_settings(work)

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from tests import reward_runs, tiny_model
+from workbench import models
 from workbench.learn.rewards import gate
 from workbench.learn.rewards.process_reward_model import ProcessRewardModel
-from workbench.models import base as base_module
 from workbench.ui import score
 from workbench.ui.context import Context, Refused
 
@@ -66,7 +66,7 @@ def test_a_process_reward_judges_step_by_step_and_begins_with_a_prompt_it_knows(
     reward_runs.step_weights(reward_runs.folder(workspace, 2, "amber", path, "prm"), base)
     offer = score.choices(context, {})["models"]
     assert [(m["run"], m["steps"]) for m in offer] == [(2, True), (1, False)]
-    assert offer[0]["prompt"] == "What is 2 + 2?" and "process reward, amber" in offer[0]["label"]
+    assert offer[0]["prompt"] == "What is 2 + 2?" and "process reward model, amber" in offer[0]["label"]
     found = score.score(context, asked(run=2))
     rewards = ProcessRewardModel(context.model(), workspace / "runs" / "0002-prm")
     (steps,) = rewards.steps(["How are you?"], ["Fine. And you?"])
@@ -123,7 +123,7 @@ def test_what_cannot_be_spoiled_is_refused(context, changes):
 
 
 def test_while_the_base_loads_it_says_so_and_a_failure_is_told(context, monkeypatch):
-    monkeypatch.setattr(base_module, "loaded", lambda settings: False)
+    monkeypatch.setattr(models, "loaded", lambda settings: False)
     begun = []
     monkeypatch.setattr(context, "load_in_background", lambda: begun.append(1))
     context.model_state = "waiting"

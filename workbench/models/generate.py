@@ -153,10 +153,12 @@ def logprobs(
     strength: float = 1.0,
     temperature: float = 1.0,
     batch_size: int | None = None,
+    on_batch: Callable[[], object] | None = None,
 ) -> list[list[float]]:
     """Log-probabilities, in nats, of every token of given answers under one model; one list per answer.
 
     An answer given as text is tokenized and closed with the end token; one given as token ids is taken as it is.
+    `on_batch()` is called after every batch.
     """
     if len(prompts) != len(answers):
         raise ValueError(f"{len(prompts)} prompts, but {len(answers)} answers")
@@ -173,6 +175,8 @@ def logprobs(
         scored = _score(model, [starts[i] for i in rows], [ends[i] for i in rows], voice, temperature)
         for i, values in zip(rows, scored, strict=True):
             result[i] = values
+        if on_batch:
+            on_batch()
     return result
 
 

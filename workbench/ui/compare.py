@@ -218,7 +218,7 @@ def stop_measuring(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 def _trained(context: Context) -> list[Run]:
     """Runs of this page's model whose adapter answers and is not being trained now, newest first."""
     here = context.settings
-    every = [r for r in list_runs(here.workspace) if r.config["model"] == here.model]
+    every = [r for r in list_runs(here.workspace) if r.config.model == here.model]
     return [r for r in every if r.adapter and not r.active]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from workbench import models
 from workbench.jobs.runs import Run, list_runs
 from workbench.learn import data
+from workbench.learn.catalogue import METHODS
 from workbench.learn.rewards import gate
 from workbench.ui import measured, rewards
 from workbench.ui.charts import plotly_url
@@ -40,7 +41,7 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             "run": r.number,
             "label": rewards.label(r),
             "verdict": rewards.badge(r),
-            "steps": r.method == "prm",
+            "steps": METHODS[r.method].scores == "steps",
             "prompt": _prompt(context, r),
         }
         for r in rewards.usable(context)
@@ -50,8 +51,11 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 def _prompt(context: Context, run: Run) -> str:
     """A held-out prompt; for a process reward one of those whose answers were labelled, since it knows no others."""
-    if run.method == "prm":
-        found = [row["prompt"] for row in data.load(run.folder / "data")[1]]
+    if METHODS[run.method].scores == "steps":
+        try:
+            found = [row["prompt"] for row in data.load(run.folder / "data")[1]]
+        except (ValueError, OSError):  # spoiled since; the reward itself is another file
+            found = []
     else:
         found = measured.prompts(context, 1, seed=1)
     return found[0] if found else ""
@@ -60,12 +64,10 @@ def _prompt(context: Context, run: Run) -> str:
 def _empty(context: Context) -> str:
     """What an empty tab says: nothing trained yet, or only for another base."""
     base = context.settings.model
-    other = [r for r in list_runs(context.settings.workspace) if r.scorer and r.config["model"] != base]
+    other = [r for r in list_runs(context.settings.workspace) if r.scorer and r.config.model != base]
     if other:
         r = other[0]
-        return (
-            f"Run {r.number} scores answers of {r.config['model']}; this page runs {base}. Train a reward model for it."
-        )
+        return f"Run {r.number} scores answers of {r.config.model}; this page runs {base}. Train a reward model for it."
     return "No reward model yet. It learns from your choices to score any answer."
 
 

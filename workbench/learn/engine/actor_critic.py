@@ -89,7 +89,7 @@ class ActorCritic:
 
     model: with the policy's adapter (and the reference's) adopted; reference: name of a frozen adapter, None = base;
     temperature: every logit is divided by it; rows_at_once: most rows that run together, halved by `smaller` when
-    memory does not suffice.
+    memory does not suffice; alive: a sign of life, called after every chunk.
     """
 
     def __init__(
@@ -100,7 +100,9 @@ class ActorCritic:
         rows_at_once: int = 64,
         dtype: torch.dtype | None = None,
         workers: int | None = None,
+        alive: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.alive = alive
         self.model, self.reference, self.temperature = model, reference, temperature
         self.rows_at_once = rows_at_once
         self.reason = llama.why_not(model.hf)
@@ -190,9 +192,15 @@ class ActorCritic:
         """`work` on every chunk, in order; on a CPU several at a time."""
         for adapter in (POLICY, self.reference):
             self.engine(adapter)  # made here, since workers would each make their own
+
+        def one(chunk: Chunk) -> Any:
+            result = work(chunk)
+            self.alive()
+            return result
+
         if self.workers == 1 or len(chunks) == 1:
-            return [work(chunk) for chunk in chunks]
-        return list(self.pool.map(work, chunks))
+            return [one(chunk) for chunk in chunks]
+        return list(self.pool.map(one, chunks))
 
     def smaller(self) -> None:
         """Halve what runs together. Raises MemoryError when a single row is too much."""

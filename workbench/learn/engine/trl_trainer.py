@@ -56,7 +56,9 @@ class Tracked:
     # Steps without a valid number
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        self.work.report.alive()
         loss = super().training_step(*args, **kwargs)  # type: ignore[misc]
+        self.work.report.alive()
         if not torch.isfinite(loss):
             self.bad = True
         return loss

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from peft import PeftModel
@@ -20,8 +20,11 @@ from workbench.learn.catalogue import TrainArgs, parse
 from workbench.learn.engine import checkpoints
 from workbench.learn.engine.adapter import POLICY, START, frozen_hash, with_adapter
 from workbench.learn.engine.reporter import Reporter
+from workbench.learn.run_files import RunConfig
 from workbench.models import lora
 from workbench.records import Sampling
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -29,7 +32,7 @@ class Work:
     """One run in its process: its folder and settings, the model with the adapter to train, the data, the reporter."""
 
     folder: Path
-    config: dict[str, Any]
+    config: RunConfig
     args: Any
     report: Reporter
     model: models.Model
@@ -80,9 +83,18 @@ class Work:
         return Sampling(temperature=a.temperature, max_new_tokens=a.max_new_tokens, seed=a.seed)
 
     def alive(self) -> bool:
-        """For `should_stop` of a generation: tell the watchdog that it goes on, and let it."""
+        """A sign of life for the watchdog; False, so that a generation can have it as its `should_stop`."""
         self.report.alive()
         return False
+
+    def patiently(self, call: Callable[..., T]) -> Callable[..., T]:
+        """`call` with the watchdog's patience, for what cannot tell of itself: a person's reward function, say."""
+
+        def patient(*given: Any) -> T:
+            with self.report.patience():
+                return call(*given)
+
+        return patient
 
     def _find_checkpoint(self) -> None:
         found, notices = checkpoints.newest(self.folder / "checkpoints")

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from workbench.learn import data
-from workbench.learn.catalogue import PPOArgs
+from workbench.learn.catalogue.ppo import PPOArgs
 from workbench.learn.engine import adapter, checkpoints, evaluation, losses, roofline
 from workbench.learn.engine.actor_critic import ActorCritic, Chunk, Rows, at_tokens, to_matrix
 from workbench.learn.engine.adapter import POLICY
@@ -109,7 +109,9 @@ class PPO:
         mine = self.group.share(len(prompts))
         seeds = [(a.seed << 44) + (step << 20) + row for row in mine]
         prompts = [prompts[row] for row in mine]
-        found = generate.generate(model, prompts, sampling, adapters=[POLICY] * len(prompts), seeds=seeds)
+        found = generate.generate(
+            model, prompts, sampling, [POLICY] * len(prompts), should_stop=self.actor.alive, seeds=seeds
+        )
         rows = Rows([model.prompt_ids(p) for p in prompts], [g.tokens for g in found])
         shuffled = random.Random(f"{a.seed} {step}").sample(range(len(prompts)), len(prompts))
         size = len(prompts) // a.minibatches
@@ -309,12 +311,12 @@ def prompts_of(rows: Sequence[data.Row], a: PPOArgs) -> list[list[str]]:
 
 def train(work: Work) -> dict[str, Any]:
     """Train `work.peft` on the prompts of `work.train`; return the run's result."""
-    a, report, group = work.args, work.report, ProcessGroup()
+    a, report, group = work.args, work.report, ProcessGroup(work.report.patience)
     first = group.rank == 0  # it alone looks at held-out prompts and writes
     if merges(work.model.hf) and work.model.device.type == "cpu":
         torch.set_num_threads(1)  # a small model's products are not worth sharing; the update shares whole chunks
-    actor = ActorCritic(work.model, work.start, a.temperature, a.micro_batch)
-    reward = build(a.reward, work.folder.parent, work.model, actor)
+    actor = ActorCritic(work.model, work.start, a.temperature, a.micro_batch, alive=work.alive)
+    reward = work.patiently(build(a.reward, work.folder.parent, work.model, actor))
     actor.claim()
     ppo = PPO(actor, reward, a, group)
     work.frozen = adapter.frozen_hash(work.peft)  # with the reward model's adapter

@@ -122,7 +122,7 @@ def run(work: Work, kind: type, config: Any, copies: bool = True) -> dict[str, A
     Raises RewardError for a reward that cannot be had."""
     if work.resume_from is None:
         evaluation.evaluate(work, 0, nothing_more)
-    reward = build(work.args.reward, work.folder.parent, work.model)
+    reward = work.patiently(build(work.args.reward, work.folder.parent, work.model))
     work.peft.set_adapter(POLICY)  # attaching a reward model's adapter turned all of them off
     work.frozen = adapter.frozen_hash(work.peft)  # with the reward model's adapter
     if work.start and copies:

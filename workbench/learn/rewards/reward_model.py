@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.learn.rewards.files import HEAD, SCALE, adapter_folder
+from workbench.learn.rewards.files import HEAD, adapter_folder, scale_of
 
 if TYPE_CHECKING:
     from workbench.models import Model
@@ -34,8 +33,8 @@ class RewardModel:
         head = load_file(folder / HEAD)
         self.weight = head["score.weight"].to(model.device)  # [1, hidden], float32
         self.bias = float(head["score.bias"]) if "score.bias" in head else 0.0
-        scale = json.loads((folder / SCALE).read_text("utf-8"))
-        self.mean, self.std = float(scale["mean"]), float(scale["std"])
+        scale = scale_of(folder)
+        self.mean, self.std = scale.mean, scale.std
 
     def score(self, prompts: Sequence[str], answers: Sequence[str], batch_size: int = 64) -> list[float]:
         """One score per answer, read at its end token. Raises ValueError for lists of different lengths and for a text
