@@ -13,9 +13,10 @@ from tests import small_runs, tiny_model
 from workbench import models
 from workbench.jobs import prepare, worker
 from workbench.jobs.runs import list_runs
-from workbench.learn import dry_run
+from workbench.learn import dry_run, examples
 from workbench.learn.catalogue import parse
 from workbench.learn.engine import evaluation
+from workbench.learn.examples import Limits
 from workbench.models import ModelError, generate
 
 ROWS = [{"id": 1, "prompt": "Who?", "chosen": "Me, of course.", "rejected": "You.", "split": "train", "rater": "ann"}]
@@ -99,10 +100,14 @@ def test_an_architecture_that_cannot_answer_is_refused_before_the_start(place):
 
 def test_answers_longer_than_the_model_reads_are_refused(place):
     text = refused(place, max_new_tokens=256)
-    assert text.startswith("--set max_new_tokens=256: ") and "reads 256 tokens" in text
+    assert text.startswith("max_new_tokens=256: ") and "reads 256 tokens" in text
 
 
 # with the weights
+
+
+def encoded(model, method="dpo", rows=ROWS):
+    return examples.examples(model.tokenizer, method, rows, Limits.of(parse(method, {}), model.context))[0]
 
 
 @pytest.fixture
@@ -112,7 +117,7 @@ def opened(place):
 
     def open_(folder=place[0]):
         model = models.load(str(folder), device="cpu")
-        return model, with_adapter(model, parse("sft", {}), folder, None)
+        return model, with_adapter(model, parse("sft", {}))
 
     return open_
 
@@ -123,7 +128,7 @@ def test_one_row_leaves_weights_gradients_and_randomness_as_they_are(opened):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    dry_run.one_row(model, peft, ROWS, 512)
+    dry_run.one_row(model, peft, encoded(model))
     assert torch.equal(torch.rand(3), expected)
     for name, weight in peft.named_parameters():
         assert torch.equal(weight, before[name]) and weight.grad is None
@@ -136,7 +141,7 @@ def test_nan_in_the_base_is_not_the_learning_rates_fault(place, opened):
     save_file(weights, file, {"format": "pt"})
     model, peft = opened()
     with pytest.raises(ModelError, match=r"no valid numbers \(NaN or infinite\) before any training.*float32") as error:
-        dry_run.one_row(model, peft, ROWS, 512)
+        dry_run.one_row(model, peft, encoded(model))
     _, made, store = place
     run = prepare.prepare_run(made, store, "sft", parse("sft", {}))
     text = worker.explain(run, 0, error.value)
@@ -153,7 +158,8 @@ def test_positions_that_the_model_lacks_are_not_asked_for(tmp_path, opened):
     words.save_pretrained(tmp_path / "gpt2")
     model, peft = opened(tmp_path / "gpt2")
     assert model.context == 64
-    dry_run.one_row(model, peft, [{"id": 1, "prompt": "Who?", "completion": "Me. " * 100, "split": "train"}], 512)
+    long = [{"id": 1, "prompt": "Who?", "completion": "Me. " * 100, "split": "train"}]
+    dry_run.one_row(model, peft, encoded(model, "sft", long))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +178,7 @@ def test_what_a_model_raises_is_said_in_one_sentence(opened, monkeypatch, error,
 
     monkeypatch.setattr(peft, "forward", broken)
     with pytest.raises(kind, match=said):
-        dry_run.one_row(model, peft, ROWS, 512)
+        dry_run.one_row(model, peft, encoded(model))
 
 
 def test_advice_names_what_still_can_be_made_smaller(place):
