@@ -12,7 +12,7 @@ import pytest
 from tests import small_runs
 from workbench.jobs import worker
 from workbench.jobs.prepare import prepare_run
-from workbench.jobs.runs import find_run, list_runs, spoiled_runs
+from workbench.jobs.runs import find_run, list_runs, read_runs
 from workbench.learn.catalogue import parse
 from workbench.learn.engine.reporter import Reporter
 from workbench.learn.run_files import (
@@ -158,8 +158,8 @@ def test_a_run_that_cannot_be_read_is_left_out_and_the_header_says_why(context):
     del config["number"]
     (folder / "config.json").write_text(json.dumps(config))
     assert [run.number for run in list_runs(workspace)] == [2]
-    assert spoiled_runs(workspace) == ["runs/0001-sft is left out: config.json, number: Field required."]
-    assert overview.overview(context, {})["notices"] == [{"text": spoiled_runs(workspace)[0]}]
+    assert read_runs(workspace)[1] == ["runs/0001-sft is left out: config.json, number: Field required."]
+    assert overview.overview(context, {})["notices"] == [{"text": read_runs(workspace)[1][0]}]
     with pytest.raises(ValueError, match=r"0001-sft/config\.json: number"):
         find_run(workspace, 1)
 
@@ -168,7 +168,7 @@ def test_a_folder_whose_name_and_number_differ_is_left_out(context):
     workspace = context.settings.workspace
     folder = find_run(workspace, 1).folder
     folder.rename(folder.with_name("0007-sft"))
-    assert [run.number for run in list_runs(workspace)] == [2] and "folder's name" in spoiled_runs(workspace)[0]
+    assert [run.number for run in list_runs(workspace)] == [2] and "folder's name" in read_runs(workspace)[1][0]
 
 
 READS = [overview.overview, train.form, train.plan, train.batch, train.watch, train.log, train.differences, rewards.gate,

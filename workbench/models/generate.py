@@ -98,6 +98,16 @@ def generate(
     return [answer for answer in done if answer is not None]
 
 
+def round_seed(seed: int, step: int, row: int) -> int:
+    """The seed of one answer of a training round: the same whoever resumes, another for every step and row."""
+    return (seed << 44) + (step << 20) + row
+
+
+def sample_seeds(seed: int, n: int) -> list[int]:
+    """Seeds of n answers to one prompt; the first of them are those of fewer answers."""
+    return [seed * 1_000_003 + k for k in range(n)]
+
+
 def uniforms(seed: int, prompt: str, n: int) -> np.ndarray:
     """n numbers in [0, 1) for one row: the same for the same seed and prompt, independent between prompts."""
     key = hashlib.blake2b(f"{seed}\0{prompt}".encode(), digest_size=16).digest()

@@ -22,6 +22,8 @@ from workbench.learn.methods import dpo
 class Trainer(dpo.Trainer):
     """TRL's DPOTrainer with another loss: its batches and its log-probabilities, and no reference."""
 
+    adds = {"imitation_loss": "imitation_loss", "log_odds": "log_odds"}  # noqa: RUF012
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:

@@ -34,6 +34,8 @@ class Sampled(trl_trainer.Tracked):
     times as fast as transformers' own generation, and each draws from (seed, step, row): a resumed run needs no
     generator's state to draw what the uninterrupted one drew."""
 
+    adds = {name: name for name in ("same_reward", "length", "ended", "seconds_generate", "seconds_score")}  # noqa: RUF012
+    adds["earned"] = "reward"
     asked: list[str]
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
@@ -46,7 +48,7 @@ class Sampled(trl_trainer.Tracked):
         began, a = time.perf_counter(), self.work.args
         sampling = Sampling(temperature=a.temperature, max_new_tokens=a.max_new_tokens, seed=a.seed)
         step = self.state.global_step + 1  # type: ignore[attr-defined]
-        seeds = [(a.seed << 44) + (step << 20) + row for row in range(len(self.asked))]
+        seeds = [generate.round_seed(a.seed, step, row) for row in range(len(self.asked))]
         with answering(self.work):
             found = generate.generate(
                 self.work.model, self.asked, sampling, [POLICY] * len(seeds), should_stop=self.work.alive, seeds=seeds
