@@ -44,6 +44,16 @@ def text() -> str:
         for f in fields_of(name):
             unit = f" ({f['unit']})" if f["unit"] else ""
             lines.append(f"| `{f['name']}` | {default(f)} | {limits(f)} | {f['doc']}{unit} |")
+    lines += [
+        "",
+        "## When a run counts as hung",
+        "",
+        "A job gives a sign of life with every micro-batch, every sampled token, every call of the reward and every batch of",
+        "an evaluation. Without one for 180 seconds, or for 20 times the longest pause so far if that is longer, it is ended",
+        "and the page says at which step; it can be resumed. Ten times as long is allowed where a job cannot tell: while the",
+        "model loads, in a reward function, and until the first sign of the first step. The environment variable",
+        "`WORKBENCH_HANG_SECONDS` replaces the 180, for the server and its jobs alike.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -15,7 +15,10 @@ from workbench.settings import SANDBOX
 from workbench.store import Store
 from workbench.ui.runs import result_text
 
-pytestmark = pytest.mark.skipif(not (SANDBOX / "model.safetensors").is_file(), reason="the bundled model is not built")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (SANDBOX / "model.safetensors").is_file(), reason="the bundled model is not built"),
+]
 KEYS = {"name", "gold", "gold_low", "gold_high", "n", "parts", "win_rate", "win_low", "win_high", "seconds", "peak_mb"}
 JUDGE = {"name", "accuracy", "accuracy_low", "accuracy_high", "n", "verdict", "seconds", "peak_mb"}
 

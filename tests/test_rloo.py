@@ -81,8 +81,7 @@ def test_advantages_by_hand(opened, monkeypatch, method, loss, expected):
 
 @BOTH
 def test_each_prompt_is_answered_several_times_by_our_own_decoder(opened, monkeypatch, method):
-    # without a KL term, whose gradient is 0 only up to rounding, which Adam would make a whole step of
-    work = opened(method, steps=2, end_penalty=0, kl_coefficient=0)
+    work = opened(method, steps=2, end_penalty=0)
     told = []
     monkeypatch.setattr(rloo, "build", lambda *_: lambda prompts, answers: told.append(answers) or [0.0] * len(answers))
     seen = watched(monkeypatch, method)
@@ -143,6 +142,30 @@ def test_an_answer_that_did_not_end_pays_the_penalty(opened, monkeypatch):
     expected = rewards - (rewards.sum() - rewards) / 15
     assert seen[0]["advantages"].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     assert told["reward"] == 1.0 and told["length"] == mask.sum(1).float().mean()
+
+
+@BOTH
+@pytest.mark.parametrize("end_penalty", [0, 1])
+def test_a_reward_that_is_always_the_same_moves_nothing_and_says_so(opened, monkeypatch, method, end_penalty):
+    """The KL term's gradient is 0 only up to rounding, and Adam makes a whole step of whatever is not 0."""
+    work = opened(method, steps=3, kl_coefficient=0.2, end_penalty=end_penalty)
+    monkeypatch.setattr(rloo, "build", lambda *_: lambda prompts, answers: [0.5] * len(answers))
+    monkeypatch.setattr(TRAINER[method], "sample", unended(TRAINER[method].sample))
+    before = {n: w.detach().clone() for n, w in work.peft.named_parameters() if w.requires_grad}
+    result = TRAIN[method](work)
+    after = dict(work.peft.named_parameters())
+    assert all(torch.equal(w, after[n]) for n, w in before.items()) and result["kl"] == 0
+    assert work.report.get("notices") == [
+        "Step 1 made no update: the answers to each prompt all got the same reward, so there was nothing to learn from. "
+        "Check the reward.",
+        "3 steps made no update, all for this reason.",
+    ]
+    assert [r["same_reward"] for r in rows_of(work) if "same_reward" in r] == [1, 1, 1]
+
+
+def unended(plain):
+    """Without end tokens, so that every answer pays the same penalty."""
+    return lambda self: [[i for i in ids if i not in self.work.model.end_ids] or [40] for ids in plain(self)]
 
 
 def letters(text):

@@ -47,7 +47,7 @@ def test_without_a_model_it_says_so_and_which_other_base_there_is_one_for(settin
     assert score.choices(context, {})["empty"].startswith("No reward model yet.")
     reward_runs.folder(settings.workspace, 3, "green", model="another/base")
     found = score.choices(context, {})
-    assert found["models"] == [] and "Run 3 scores answers of another/base; this page runs sandbox." in found["empty"]
+    assert found["models"] == [] and "Run 3 was made for the model another/base, not for sandbox." in found["empty"]
 
 
 def test_the_tokens_are_the_answer_and_the_last_ones_score_is_the_answers(context):
@@ -96,7 +96,7 @@ def test_a_press_spoils_as_the_gate_does_and_tells_both_scores(context, button, 
     [
         ({"run": 9}, "There is no reward model of run 9"),
         ({"run": None}, "There is no reward model"),
-        ({"run": 3}, "Run 3 scores answers of another/base; this page runs"),
+        ({"run": 3}, "Run 3 was made for the model another/base, not for "),
         ({"run": 4}, "Run 4 has no finished reward model; it is stopped"),
         ({"prompt": " "}, "Write a prompt first"),
         ({"prompt": None}, "no text as prompt"),

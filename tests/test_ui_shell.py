@@ -165,6 +165,7 @@ def test_templates_are_constant(context):
     assert made.html_template == '<div class="wb wb-rank"></div>' and "{" not in made.html_template
 
 
+@pytest.mark.slow
 def test_the_first_page_waits_for_no_torch(tmp_path):
     script = (
         "import sys; from workbench.ui import shell, serving; from workbench import settings; "

@@ -113,7 +113,7 @@ def base_stage(model: Model) -> Stage:
 
     began = time.monotonic()
     sampling = Sampling(temperature=0.8, max_new_tokens=64, seed=SEED)
-    found = evaluate(model, [p.text for p in world.sample(EVALUATED, "heldout", seed=0)], sampling)
+    found = evaluate(model, [p.text for p in world.reporting(EVALUATED)], sampling)
     parts = {name: part.value for name, part in found.parts.items()}
     parts |= {f"style_{style}": share.value for style, share in found.shares.items()}
     parts["claims_right"] = claims_right(model, sampling)

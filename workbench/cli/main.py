@@ -15,7 +15,7 @@ from typing import Any
 
 from workbench import settings
 from workbench.cli.sampling import best_of_n, best_options, rejection, rejection_options
-from workbench.cli.shared import Args, prompts_of, settings_of, store_of
+from workbench.cli.shared import Args, prompts_of, readable, settings_of, store_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,6 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
         print(f"error: {' '.join(_in_flags(error, args).split())}", file=sys.stderr)
         return 1
+    except Exception as error:  # a fault of ours: where it is, is told to who asks
+        if os.environ.get("WORKBENCH_TRACEBACK"):
+            raise
+        what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        print(f"error: this did not work ({what}). WORKBENCH_TRACEBACK=1 shows where.", file=sys.stderr)
+        return 1
 
 
 def _in_flags(error: Exception, args: Args) -> str:
@@ -43,7 +49,8 @@ def _in_flags(error: Exception, args: Args) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m workbench", description="Align a language model and see it happen.")
+    prog = "alignment-workbench" if Path(sys.argv[0]).stem == "alignment-workbench" else "python -m workbench"
+    top = argparse.ArgumentParser(prog=prog, description="Align a language model and see it happen.")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, (function, options, line) in COMMANDS.items():
         sub = commands.add_parser(name, help=line, description=line)
@@ -308,6 +315,7 @@ def compare(args: Args) -> int:
             raise ValueError(f"run {r.number} has no trained model; it is {r.state}")
     prompts = args.prompt or prompts_of(made, "heldout", args.n, args.seed)
     model = models.load(made.model)
+    prompts = readable(model, prompts, Sampling().max_new_tokens)
     voices = [(None, 0.0), *((model.attach(r.folder), args.strength) for r in found)]
     names = ["base", *(r.title for r in found)]
     result = side_by_side(model, prompts, voices, Sampling(seed=args.seed))
@@ -334,13 +342,14 @@ def score(args: Args) -> int:
     from workbench.jobs.runs import find_run
     from workbench.learn.rewards.files import adapter_folder
     from workbench.learn.rewards.scoring import load, score_file
-    from workbench.learn.run_files import base_of
+    from workbench.learn.run_files import config_of
 
     made = settings_of(args)
     named = args.reward_model
     folder = find_run(made.workspace, int(named)).folder if named.isdigit() else Path(named)
     adapter_folder(folder)  # before the model is loaded: a wrong folder is told at once
-    base = args.model or base_of(folder) or made.model
+    trained = config_of(folder)
+    base = args.model or (trained and trained.model) or made.model
     rows, bad = score_file(load(models.load(base), folder), args.file)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if args.out:

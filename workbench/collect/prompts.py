@@ -1,5 +1,7 @@
 """Which prompts there are to begin with, and which one comes next."""
 
+from collections.abc import Container
+
 from workbench.records import Prompt
 from workbench.store import Store
 
@@ -13,11 +15,14 @@ def starter(n: int = 30) -> list[str]:
     return [prompt if isinstance(prompt, str) else prompt.text for prompt in world.starter(n)]
 
 
-def next_to_write(store: Store, rater: str) -> Prompt | None:
-    """The oldest prompt nobody has answered; those this rater skipped come last. None when all are answered."""
+def next_to_write(store: Store, rater: str, passed: Container[str] = ()) -> Prompt | None:
+    """The oldest prompt nobody has answered; those this rater skipped come last. None when all are answered.
+
+    `passed` are texts too long for the model: an answer to them cannot be learned.
+    """
     answered = {demonstration.prompt_id for demonstration in store.demonstrations()}
     skipped = set(store.skips(rater, "demonstration"))
-    open_ = [prompt for prompt in store.prompts() if prompt.id not in answered]
+    open_ = [prompt for prompt in store.prompts() if prompt.id not in answered and prompt.text not in passed]
     return min(open_, key=lambda prompt: (prompt.id in skipped, prompt.id), default=None)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from workbench.jobs.prepare import prepare_run
 from workbench.jobs.runs import Run, find_run, list_runs, read_after_end, rescue
 from workbench.learn.catalogue import TrainArgs
+from workbench.models import origin
 from workbench.processes import end_process, identity, locked, popen, standby, write_atomic, write_status
 from workbench.settings import Settings
 
@@ -50,6 +51,8 @@ def resume(settings: Settings, found: Run) -> Run:
             return found
         if not found.resumable:
             raise ValueError(f"Run {found.number} is finished; there is nothing to resume.")
+        if different := origin.difference(found.config, found.config["model"]):
+            raise ValueError(f"Run {found.number} {different}, so it cannot go on. Start a new run.")
         (found.folder / "stop").unlink(missing_ok=True)
         write_status(found.folder, state="waiting", pid=None, pid_start=None, heartbeat=None, message="", last_lines="")
         return _spawn(settings, find_run(settings.workspace, found.number))

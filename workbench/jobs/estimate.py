@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench import settings
 from workbench.learn.catalogue import METHODS, TrainArgs
-from workbench.memory import available_mb
+from workbench.memory import available_mb, recomputes
 
 PROCESS_MB = 650.0  # a Python process with torch, transformers, peft and trl, as measured
 
@@ -56,8 +56,9 @@ def memory_mb(model: str, method: str, args: TrainArgs) -> float:
     """About what the job's process needs at its peak, in MB; only the process when the model is not here yet.
 
     The base's weights; the adapter's with gradient and Adam's two moments, in float32; activations of one physical
-    batch kept for the backward pass (about 16 hidden-sized and 3 feed-forward-sized numbers per token and layer), and
-    the logits with their gradient.
+    batch kept for the backward pass (about 16 hidden-sized and 3 feed-forward-sized numbers per token and layer; where
+    they are computed again, see memory.recomputes, those of one layer and every layer's input), and the logits with
+    their gradient.
     """
     config = settings.model_config(model)
     config = config.get("text_config") or config
@@ -70,7 +71,9 @@ def memory_mb(model: str, method: str, args: TrainArgs) -> float:
     adapter = layers * args.lora_rank * (4 * 2 * hidden + 3 * (hidden + inner))
     # sequences are padded to the longest of a batch, which is rarely the limit; half of it is a cautious middle
     tokens = (args.micro_batch or args.batch_size) * METHODS[method].cost.sequences * max(64, args.max_tokens // 2)
-    activations = tokens * layers * (16 * hidden + 3 * inner) * width
+    in_a_layer = 16 * hidden + 3 * inner
+    recomputed = METHODS[method].cost.recomputes and recomputes(count, bool(settings.graphics()))
+    activations = tokens * (layers * hidden + in_a_layer if recomputed else layers * in_a_layer) * width
     logits = min(tokens, 4096) * config["vocab_size"] * 4 * 2
     references = adapter * 4 if METHODS[method].cost.copies else 0
     return PROCESS_MB + (count * width + adapter * 16 + references + activations + logits) / 2**20

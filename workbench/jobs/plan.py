@@ -20,6 +20,8 @@ from workbench.learn.data import MissingData
 from workbench.learn.rewards import sources, verdict
 from workbench.learn.rewards.verdict import Distrusted, GateResult
 from workbench.learn.run_files import DataCounts
+from workbench.models import origin
+from workbench.processes import read_json
 from workbench.settings import Settings
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ class Plan:
     """What the person goes past, in words."""
     estimate: Estimate
     problems: tuple[Exception, ...]
+    notices: tuple[str, ...] = ()
+    """What is not as it was asked for."""
 
 
 def plan_run(
@@ -68,7 +72,8 @@ def plan_run(
     counts, missing = available(store, method, settings.model)
     problems: list[Exception | None] = [missing, _model_missing(settings.model)]
     resolved, reasons = resolve(method, args, _settings.parameters(settings.model))
-    reward, despite = None, ()
+    reward: RewardPlan | None = None
+    despite: tuple[str, ...] = ()
     if (asked := getattr(args, "reward", None)) is not None:
         reward = plan_reward(asked, settings, being_typed)
         change: dict[str, Any] = {"reward": reward.text or asked}
@@ -78,10 +83,14 @@ def plan_run(
         problems.append(reward.problem)
         problems.append(Distrusted(reward.untrusted) if reward.untrusted and not allow_failed_gate else None)
     problems.append(_parent_problem(settings, start_from))
+    notices: tuple[str, ...] = ()
+    if start_from is not None and problems[-1] is None:
+        resolved, inherited, notices = _as_in_start(resolved, find_run(settings.workspace, start_from))
+        reasons |= inherited
     needed = estimate(settings.model, method, resolved, list_runs(settings.workspace))
     problems.append(None if needed.fits else _too_large(needed))
     there = tuple(problem for problem in problems if problem is not None)
-    return Plan(method, resolved, reasons, counts, start_from, reward, despite, needed, there)
+    return Plan(method, resolved, reasons, counts, start_from, reward, despite, needed, there, notices)
 
 
 def plan_reward(text: str, settings: Settings, being_typed: bool) -> RewardPlan:
@@ -139,11 +148,29 @@ def _parent_problem(settings: Settings, start_from: int | None) -> Exception | N
         parent: Run = find_run(settings.workspace, start_from)
     except ValueError as error:
         return error
-    if parent.config.model != settings.model:
-        return ValueError(f"Run {start_from} trained {parent.config.model}, not {settings.model}: it is no start here.")
+    if different := origin.difference(parent.config, settings.model):
+        return ValueError(f"Run {start_from} {different}: it is no start here.")
     if parent.adapter is None:
         return ValueError(f"Run {start_from} has no trained model to start from; it is {parent.state}.")
     return None
+
+
+LORA = {"lora_rank": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}  # our names -> PEFT's
+
+
+def _as_in_start(args: TrainArgs, start: Run) -> tuple[TrainArgs, dict[str, str], tuple[str, ...]]:
+    """`args` with rank, alpha and dropout of the adapter that training goes on with; reasons and notices where they are
+    not what was asked for."""
+    assert start.adapter is not None
+    adapter = read_json(start.adapter / "adapter_config.json")
+    shape = {ours: adapter[theirs] for ours, theirs in LORA.items()}
+    differing = [name for name, value in shape.items() if value != getattr(args, name)]
+    notices = tuple(
+        f"{name} is {shape[name]:g}, as in run {start.number} where this run starts, not {getattr(args, name):g} as set."
+        for name in differing
+    )
+    change: dict[str, Any] = shape
+    return replace(args, **change), dict.fromkeys(differing, f"as in run {start.number}, the start"), notices
 
 
 def _too_large(needed: Estimate) -> MemoryError:

@@ -19,8 +19,9 @@ from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn import data
 from workbench.learn.catalogue import PRESETS, TrainArgs, parse
 from workbench.learn.run_files import RunConfig, RunStatus
+from workbench.models import origin
 from workbench.processes import locked
-from workbench.settings import Settings
+from workbench.settings import Settings, model_folder
 
 if TYPE_CHECKING:
     from workbench.store import Store
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 
 def first_batch(settings: Settings, store: Store, method: str, args: TrainArgs) -> list[dict[str, Any]]:
     """The first batch as the model would see it, see learn.data.first_batch. Loads the tokenizer, not the model."""
-    from workbench.models import tokenizer
+    from workbench.models import context, tokenizer
 
-    return data.first_batch(tokenizer(settings.model), method, data.rows(store, method, settings.model)[0], args)
+    train, _ = data.rows(store, method, settings.model)
+    return data.first_batch(tokenizer(settings.model), method, train, args, context(settings.model))
 
 
 def preset_of(method: str, args: TrainArgs) -> str:
@@ -68,7 +70,8 @@ def prepare_run(
 ) -> Run:
     """Freeze data and settings into a new run folder, complete before it is seen under its name.
 
-    Raises MissingData when there is nothing to learn from, ValueError for a start that is no finished run of this
+    Raises MissingData when there is nothing to learn from, NothingToLearn when all of it would be left out, ModelError
+    for a model that cannot be trained (see learn.dry_run), ValueError for a start that is no finished run of this
     model, MemoryError with the estimate when the run would not fit, FileNotFoundError for a model that is not here, and
     verdict.Distrusted for a reward model whose verdict is red or missing, unless `allow_failed_gate`.
     """
@@ -78,13 +81,16 @@ def prepare_run(
         raise plan.problems[0]
     given, args, despite = args, plan.args, list(plan.despite)
     train, heldout = data.rows(store, method, settings.model)
+    _dry_run(settings.model, method, train, heldout, args)
     prompts = data.prompts(settings.model, store, args, train, heldout)
+    parent = None if start_from is None else find_run(settings.workspace, start_from).adapter
     with locked(settings.workspace):
         folder = settings.workspace / "runs"
         fresh = folder / f".new.{os.getpid()}.{threading.get_ident()}"
         shutil.rmtree(fresh, ignore_errors=True)
         digest = data.freeze(fresh / "data", train, heldout, prompts)
-        wanted = {"method": method, "model": settings.model, "parent": start_from, "args": asdict(args)}
+        start = data.freeze_start(parent, fresh / data.START) if parent else None
+        wanted = {"method": method, **origin.of(settings.model), "parent": start_from, "args": asdict(args)}
         before = list_runs(settings.workspace)
         if before and before[0].active and _just_asked(before[0], wanted, digest):
             shutil.rmtree(fresh)
@@ -93,6 +99,7 @@ def prepare_run(
         config = RunConfig(
             **wanted,
             number=number,
+            start=start,
             preset=preset,
             reasons=dict(plan.reasons),
             data=data.counted(method, train, heldout).model_copy(update={"hash": digest}),
@@ -102,12 +109,27 @@ def prepare_run(
             versions={name: _version(name) for name in ("torch", "transformers", "peft", "trl")},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        status = RunStatus(state="waiting", step=0, steps=args.steps, message="", pid=None, prepared=time.time())
+        status = RunStatus(
+            state="waiting", step=0, steps=args.steps, pid=None, prepared=time.time(), notices=list(plan.notices)
+        )
         (fresh / "config.json").write_text(json.dumps(config.as_json(), indent=1), "utf-8")
         (fresh / "status.json").write_text(json.dumps(status.as_json()), "utf-8")
         (fresh / "README.md").write_text(card.write(config), "utf-8")
         fresh.rename(folder / f"{number:04d}-{method}")
         return find_run(settings.workspace, number)
+
+
+def _dry_run(model: str, method: str, train: list[data.Row], heldout: list[data.Row], args: TrainArgs) -> None:
+    """Raise ModelError, SettingError or NothingToLearn before a run is made that could only fail. A model that has still
+    to be downloaded is left to the job."""
+    if model_folder(model) is None:
+        return
+    from workbench.learn import dry_run
+    from workbench.learn.examples import Limits, check_some_left
+    from workbench.models import context, tokenizer
+
+    dry_run.check(model, train + heldout, args)
+    check_some_left(tokenizer(model), method, train, Limits.of(args, context(model)))
 
 
 def _just_asked(newest: Run, wanted: dict[str, Any], digest: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from workbench.learn.catalogue import METHODS
 from workbench.learn.engine import checkpoints
+from workbench.learn.engine.reporter import PATIENCE
 from workbench.learn.run_files import (
     ANSWER,
     METRIC,
@@ -24,9 +24,10 @@ from workbench.learn.run_files import (
     read_lines,
 )
 from workbench.processes import end_process, identity, write_status
+from workbench.settings import hang_seconds
 
 ACTIVE = ("waiting", "starting", "running")
-HANG_SECONDS = 180.0  # no sign of life from a job for so long, with its process still there: it hangs
+LEAST_HANG_SECONDS = 10.0  # a job that is well shows it every 3 s: its heartbeat, which is a thread of its own
 
 
 @dataclass(frozen=True)
@@ -197,10 +198,15 @@ def _checked(found: Run) -> Run:
     seen, since = _beats.get(found.folder, ("never", 0.0))
     if beat != seen:
         _beats[found.folder] = (beat, time.monotonic())
-    elif time.monotonic() - since > float(os.environ.get("WORKBENCH_HANG_SECONDS", HANG_SECONDS)):
+    elif time.monotonic() - since > _limit(found):
         end_process(pid, str(born))
         return _gone(found, "failed", f"Run {found.number} hung at step {found.status.step} and was ended.")
     return found
+
+
+def _limit(found: Run) -> float:
+    """Seconds without a heartbeat after which the job hangs; a large model being loaded can hold all threads up."""
+    return max(LEAST_HANG_SECONDS, hang_seconds() * (1 if found.state == "running" else PATIENCE))
 
 
 _beats: dict[Path, tuple[Any, float]] = {}  # run folder -> last heartbeat, and when our own clock first saw it

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -14,11 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.learn.catalogue import METHODS, AnswerArgs, TrainArgs
 from workbench.learn.catalogue.facts import Row
-from workbench.learn.run_files import DataCounts, SpoiledFile
+from workbench.learn.examples import Example, Limits, examples, nothing_left
+from workbench.learn.run_files import DataCounts, RunConfig, SpoiledFile
+from workbench.processes import read_json, write_atomic
 
 if TYPE_CHECKING:
     from workbench.store import Store
 
+START = "start"  # folder in a run's: a copy of the adapter it starts from
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 SAMPLES = 4  # prompts whose answers are shown as training goes on
 
 
@@ -28,6 +33,14 @@ class MissingData(ValueError):
     def __init__(self, message: str, action: str) -> None:
         super().__init__(message)
         self.action = action
+
+
+class ChangedStart(ValueError):
+    """The adapter that a run starts from is not the one it was prepared with."""
+
+
+class ChangedTokens(ValueError):
+    """The data is other token ids than it was when the run began."""
 
 
 def rows(store: Store, method: str, model: str = "") -> tuple[list[Row], list[Row]]:
@@ -76,6 +89,55 @@ def freeze(folder: Path, train: Sequence[Row], heldout: Sequence[Row], prompts: 
     return digest.hexdigest()
 
 
+def freeze_start(adapter: Path, folder: Path) -> str:
+    """Copy the adapter that a run starts from into its folder; return the copy's hash."""
+    folder.mkdir(parents=True)
+    for name in ADAPTER_FILES:
+        shutil.copy2(adapter / name, folder / name)
+    digest = start_hash(folder)
+    assert digest is not None
+    return digest
+
+
+def start_hash(folder: Path) -> str | None:
+    """The hash of the adapter in the folder, None when there is none."""
+    digest = blake2b(digest_size=16)
+    for name in ADAPTER_FILES:
+        if not (folder / name).is_file():
+            return None
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()
+
+
+def frozen_start(run_folder: Path, config: RunConfig) -> Path | None:
+    """The folder of the adapter that the run starts from, None for the base: a copy of its own, since the run it is
+    taken from may be resumed and change. Raises ChangedStart."""
+    if config.parent is None:
+        return None
+    if config.start is None:  # made before starts were copied
+        return next(run_folder.parent.glob(f"{config.parent:04d}-*")) / "adapter"
+    start = run_folder / START
+    digest = start_hash(start)
+    if digest is None or digest != config.start:
+        raise ChangedStart(
+            f"{start} is not the copy of run {config.parent}'s adapter that was made when this run was prepared. "
+            "Start a new run."
+        )
+    return start
+
+
+def check_same_tokens(folder: Path, digest: str) -> None:
+    """Write the hash of the token ids down when a run begins; raise ChangedTokens at a resume with others."""
+    file = folder / "tokens.json"
+    if not file.is_file():
+        write_atomic(file, json.dumps({"hash": digest}))
+    elif read_json(file).get("hash") != digest:
+        raise ChangedTokens(
+            "the model's tokenizer or chat template has changed since the run began, so its data would be other "
+            "tokens. Start a new run."
+        )
+
+
 def _jsonl(rows: Sequence[Row]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
@@ -104,7 +166,8 @@ def prompts(
 ) -> dict[str, list[str]]:
     """The held-out prompts a run answers: "live" at every look, "final" at its end, "samples" for the page.
 
-    The sandbox brings its own, the same for every run, so that runs can be compared. Other models answer the held-out
+    The sandbox brings its own, the same for every run, so that runs can be compared; settings may be chosen by the live
+    ones, never by the final ones. Other models answer the held-out
     prompts of the workspace; only without any are training prompts shown as samples. A model that only scores answers
     none.
     """
@@ -113,10 +176,8 @@ def prompts(
     if model == "sandbox":
         from workbench.sandbox import world
 
-        def drawn(n: int) -> list[str]:
-            return [p.text for p in world.sample(n, "heldout", seed=0)]
-
-        return {"samples": _of_each_kind(), "live": drawn(args.live_prompts), "final": drawn(args.final_prompts)}
+        live, final = world.tuning(args.live_prompts), world.reporting(args.final_prompts)
+        return {"samples": _of_each_kind(), "live": [p.text for p in live], "final": [p.text for p in final]}
     texts = list(dict.fromkeys([p.text for p in store.prompts("heldout")] + [r["prompt"] for r in heldout]))
     random.Random(0).shuffle(texts)
     samples = (texts or list(dict.fromkeys(r["prompt"] for r in train)))[:SAMPLES]
@@ -148,34 +209,36 @@ def order(rows: Sequence[Row], n: int, seed: int) -> list[int]:
     return chosen[:n]
 
 
-def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
-    """Token ids of a prompt as the chat template frames it, up to where the answer begins."""
-    messages = [{"role": "user", "content": prompt}]
-    return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+def row_seed(seed: int, step: int, row: int) -> int:
+    """Of what a row of a step draws: a resumed run draws again what the uninterrupted one drew."""
+    return (seed << 44) + (step << 20) + row
 
 
-def answer_ids(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of an answer, the end token included: the model shall learn to stop."""
-    return [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-
-
-def first_batch(tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArgs) -> list[dict[str, Any]]:
+def first_batch(
+    tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArgs, context: int | None = None
+) -> list[dict[str, Any]]:
     """The first batch as the model will see it, decoded again from its token ids.
 
     Each item has "prompt" and, by method, "completion" or "chosen" and "rejected" (these are learned from, the prompt
-    is only read), "tokens" (of its longest text) and "cut" (whether max_tokens shortens it).
+    is only read), "tokens" (of its longest text) and "cut" (whether something of it had to be cut). Rows that are left
+    out are passed over; `context` is how many tokens the model reads. Raises NothingToLearn when no row is left.
     """
+    limits = Limits.of(args, context or args.max_tokens)
+    usable, left_out = examples(tokenizer, method, rows, limits)
+    if not usable:
+        raise nothing_left(method, left_out)
+    return batch_of(tokenizer, method, usable, args)
+
+
+def batch_of(tokenizer: Any, method: str, usable: Sequence[Example], args: TrainArgs) -> list[dict[str, Any]]:
+    """The same of examples that are token ids already."""
     batch = []
-    for i in order(rows, args.batch_size, args.seed):
-        start = prompt_ids(tokenizer, rows[i]["prompt"])
-        item: dict[str, Any] = {"prompt": tokenizer.decode(start), "tokens": len(start), "cut": False}
-        texts = {}
-        for key, text in METHODS[method].texts(rows[i]).items():
-            ids = answer_ids(tokenizer, text)
-            item["tokens"] = max(item["tokens"], len(start) + len(ids))
-            item["cut"] |= len(start) + len(ids) > args.max_tokens
-            texts[key] = tokenizer.decode(ids[: max(0, args.max_tokens - len(start))])
-        item |= METHODS[method].show(rows[i], texts)
+    for i in order([e.row for e in usable], args.batch_size, args.seed):
+        one = usable[i]
+        decoded = {key: tokenizer.decode(ids) for key, ids in one.answers.items()}
+        longest = max(map(len, one.answers.values()), default=0)
+        item = {"prompt": tokenizer.decode(one.prompt), "tokens": len(one.prompt) + longest, "cut": bool(one.cut)}
+        item |= METHODS[method].show(one.row, decoded)
         batch.append(item)
     return batch
 

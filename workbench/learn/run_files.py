@@ -64,7 +64,11 @@ class RunConfig(Stored):
     number: int
     method: str
     model: str
+    weights: str | None = None
+    """Fingerprint of the model's weights, None in folders made before there was one."""
     parent: int | None = None
+    start: str | None = None
+    """Hash of the copy of the parent's adapter, None in folders made before it was copied."""
     args: dict[str, Any]
     """Every setting of the method, resolved."""
     preset: str = "own settings"
@@ -321,10 +325,9 @@ def _fault(row: Any, needed: Mapping[str, Any]) -> str | None:
     return f"has no usable {' and no '.join(wrong)}" if wrong else None
 
 
-def base_of(folder: Path) -> str | None:
-    """The base that a run folder was trained on, None where its config is missing or spoiled."""
+def config_of(folder: Path) -> RunConfig | None:
+    """The config of a run folder, None where it is missing or spoiled."""
     try:
-        config = read(RunConfig, folder / "config.json")
+        return read(RunConfig, folder / "config.json")
     except SpoiledFile:
         return None
-    return config.model if config else None

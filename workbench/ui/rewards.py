@@ -14,6 +14,7 @@ from workbench.learn.rewards import sources, verdict
 from workbench.learn.rewards.sources import Term
 from workbench.learn.rewards.verdict import GateResult
 from workbench.learn.run_files import Gate, read
+from workbench.models import origin
 from workbench.ui.context import Context, Refused
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def here(context: Context) -> list[Run]:
 def usable(context: Context) -> list[Run]:
     """Reward models and process rewards."""
     every = list_runs(context.settings.workspace)
-    return [r for r in every if r.scorer and not r.active and r.config.model == context.settings.model]
+    return [r for r in every if r.scorer and not r.active and origin.same(r.config, context.settings.model)]
 
 
 def badge(run: Run) -> dict[str, str] | None:
@@ -170,9 +171,8 @@ def model(context: Context, number: Any) -> RewardModel | ProcessRewardModel:
     run = next((r for r in list_runs(context.settings.workspace) if r.number == number), None)
     if run is None or METHODS[run.method].answers:
         raise Refused(f"There is no reward model of run {number}. Choose another one.")
-    if run.config.model != context.settings.model:
-        base = context.settings.model
-        raise Refused(f"Run {number} scores answers of {run.config.model}; this page runs {base}. Choose another one.")
+    if different := origin.difference(run.config, context.settings.model):
+        raise Refused(f"Run {number} {different}. Choose another one.")
     if run.active or run.scorer is None:
         raise Refused(f"Run {number} has no finished reward model; it is {run.state}. Choose another one.")
     try:

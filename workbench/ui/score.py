@@ -13,6 +13,7 @@ from workbench.jobs.runs import Run, list_runs
 from workbench.learn import data
 from workbench.learn.catalogue import METHODS
 from workbench.learn.rewards import gate
+from workbench.models import origin
 from workbench.ui import measured, rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
@@ -64,10 +65,10 @@ def _prompt(context: Context, run: Run) -> str:
 def _empty(context: Context) -> str:
     """What an empty tab says: nothing trained yet, or only for another base."""
     base = context.settings.model
-    other = [r for r in list_runs(context.settings.workspace) if r.scorer and r.config.model != base]
+    other = [r for r in list_runs(context.settings.workspace) if r.scorer and not origin.same(r.config, base)]
     if other:
-        r = other[0]
-        return f"Run {r.number} scores answers of {r.config.model}; this page runs {base}. Train a reward model for it."
+        different = origin.difference(other[0].config, base)
+        return f"Run {other[0].number} {different}. Train a reward model for it."
     return "No reward model yet. It learns from your choices to score any answer."
 
 
@@ -144,9 +145,7 @@ def _loading(context: Context) -> str:
 
 
 def _check_length(reward: RewardModel | ProcessRewardModel, prompt: str, answer: str) -> None:
-    from workbench.models.generate import answer_ids
-
     model = reward.model
-    n = len(model.prompt_ids(prompt)) + len(answer_ids(model, answer))
+    n = len(model.prompt_ids(prompt)) + len(model.answer_ids(answer))
     if n > model.context:
         raise Refused(f"Prompt and answer have {n} tokens; {model.name} reads {model.context}. Shorten one of them.")

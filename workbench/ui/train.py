@@ -22,6 +22,7 @@ from workbench.learn.catalogue.facts import STEPS
 from workbench.learn.data import MissingData
 from workbench.learn.rewards.verdict import Distrusted
 from workbench.learn.run_files import DataCounts
+from workbench.models import origin
 from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
@@ -78,7 +79,7 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         args = parse(method, {}, preset)
     every = list_runs(here.workspace)
     starts: list[dict[str, Any]] = [{"run": None, "label": "the base model"}]
-    starts += [{"run": r.number, "label": named(r)} for r in every if r.adapter and r.config.model == here.model]
+    starts += [{"run": r.number, "label": named(r)} for r in every if r.adapter and origin.same(r.config, here.model)]
     start_from = _start_from(payload, {s["run"] for s in starts})
     despite = payload.get("allow_failed_gate") is True
     planned = plan_run(here, context.store, method, args, start_from, despite, being_typed=True)

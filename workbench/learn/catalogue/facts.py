@@ -47,6 +47,8 @@ class Cost:
     """Sequences that one example puts through the model."""
     copies: bool = False
     """Whether the adapter that a run continues is held a second time, frozen, as the reference."""
+    recomputes: bool = True
+    """Whether a large model's activations are computed again in the backward pass on a GPU, as TRL's trainers do."""
 
 
 def enough(train: list[Row]) -> str:

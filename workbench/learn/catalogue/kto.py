@@ -36,7 +36,7 @@ class KTOArgs(AnswerArgs):
     def check_together(self) -> None:
         super().check_together()
         if 1 in (self.batch_size, self.micro_batch):
-            why = "KTO measures its distance between examples, so it needs 2 or more at once"
+            why = "KTO's trainer takes 2 or more answers at once"
             raise SettingError("micro_batch", 1, why)
 
 
@@ -54,7 +54,11 @@ def shortage(train: list[Row]) -> str:
 
 
 def texts(row: Row) -> dict[str, str]:
-    return {"chosen" if row["label"] else "rejected": row["completion"]}
+    return {"completion": row["completion"]}
+
+
+def show(row: Row, texts: dict[str, str]) -> dict[str, str]:
+    return {"chosen" if row["label"] else "rejected": texts["completion"]}
 
 
 METHOD = Method(
@@ -72,6 +76,7 @@ METHOD = Method(
     read=rows,
     shortage=shortage,
     texts=texts,
+    show=show,
     curves=(
         Curve(
             name="loss",

@@ -132,5 +132,5 @@ METHOD = Method(
             low=0.0,
         ),
     ),
-    cost=Cost(seconds_per_example=0.0095, seconds_around=5.0),
+    cost=Cost(seconds_per_example=0.0095, seconds_around=5.0, recomputes=False),
 )

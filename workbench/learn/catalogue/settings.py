@@ -40,7 +40,7 @@ class TrainArgs:
     batch_size: int = setting(16, "Examples that one update learns from.", "examples", 1, 4096)
     micro_batch: int | None = setting(
         None,
-        "Examples in memory at once. Less needs less memory and gives the same updates. Empty: the whole batch.",
+        "Examples in memory at once. Less needs less memory and gives the same updates, up to rounding. Empty: the whole batch.",
         "examples",
         1,
         4096,
@@ -57,7 +57,13 @@ class TrainArgs:
     lora_rank: int = setting(16, "Width of the adapter: more can hold more, and needs more memory.", "", 1, 512)
     lora_alpha: int = setting(32, "Strength of the adapter: it is scaled by alpha / rank.", "", 1, 2048)
     lora_dropout: float = setting(0.0, "Share of the adapter's inputs left out at random.", "share", 0.0, 0.9)
-    max_tokens: int = setting(512, "Longest prompt and answer together; longer ones are cut.", "tokens", 8, 131_072)
+    max_tokens: int = setting(
+        512,
+        "Longest prompt and answer together; of longer ones the prompt's beginning and the answer's end are cut.",
+        "tokens",
+        8,
+        131_072,
+    )
     seed: int = setting(0, "Repeats the run exactly: order of the data, first weights, sampled answers.", "", 0, 2**31)
     evaluate_every: int | None = setting(
         None, "Steps between two looks at the held-out examples. Empty: eight looks.", "steps", 1, 1_000_000

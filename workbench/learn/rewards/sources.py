@@ -26,7 +26,8 @@ from workbench.learn.data import MissingData
 from workbench.learn.rewards.files import SCALE
 from workbench.learn.rewards.reward_model import RewardModel
 from workbench.learn.rewards.scoring import load
-from workbench.learn.run_files import base_of
+from workbench.learn.run_files import config_of
+from workbench.models import origin
 from workbench.processes import read_json
 from workbench.settings import Settings
 
@@ -87,7 +88,8 @@ def settle(text: str, settings: Settings) -> tuple[str, str]:
     for i, m in enumerate(kinds):
         folders = [folder for name in (m.name, *m.old_names) for folder in runs.glob(f"[0-9][0-9][0-9][0-9]*-{name}")]
         for folder in sorted(folders, reverse=True):
-            if (folder / "adapter" / SCALE).is_file() and base_of(folder) == settings.model:
+            config = config_of(folder)
+            if (folder / "adapter" / SCALE).is_file() and config and origin.same(config, settings.model):
                 number = int(folder.name[:4])
                 without = "".join(f", and there is no {other.label.lower()}" for other in kinds[:i])
                 return f"run:{number}", f"run {number} is the newest {m.label.lower()}{without}"
@@ -140,11 +142,10 @@ def _source(term: Term, runs: Path, model: Any, actor: Any) -> Reward:
 def _read_by(actor: Any, rewards: Any) -> Reward:
     """The reward model's scores, computed by the forward that trains: the same arithmetic, a third of the time."""
     from workbench.learn.engine.actor_critic import Rows
-    from workbench.models.generate import answer_ids
 
     def score(prompts: list[str], responses: list[str]) -> list[float]:
         model = rewards.model
-        rows = Rows([model.prompt_ids(p) for p in prompts], [answer_ids(model, r) for r in responses])
+        rows = Rows([model.prompt_ids(p) for p in prompts], [model.answer_ids(r) for r in responses])
         raw = actor.ends(rewards.adapter, rows) @ rewards.weight[0] + rewards.bias
         return ((raw - rewards.mean) / rewards.std).tolist()
 

@@ -522,7 +522,7 @@ async function compareRuns() {
           el("tbody", {}, answer.differences.map((d) => el("tr", {}, el("th", { scope: "row" }, d.name), el("td", {}, d.a), el("td", {}, d.b)))))
       : el("p", {}, "The same settings, data and results."),
     el("div", { class: "wb-charts" }, places));
-  curves.forEach((curve, i) => charts.draw(places[i], chartOf(curve, both)));
+  curves.forEach((curve, i) => { charts.draw(places[i], chartOf(curve, both)); });
 }
 
 // ---- what is new ----
@@ -560,7 +560,7 @@ function take(answer) {
     if (cell) cell.textContent = one.time;
   }
   if (fresh) [rows, samples, faults] = [[], [], new Set()];
-  answer.faults.forEach((text) => faults.add(text));
+  for (const text of answer.faults) faults.add(text);
   for (const row of answer.rows) {
     if (row.back_to !== undefined) rows = rows.filter((old) => old.step <= row.back_to);
     else rows.push(row);
@@ -577,7 +577,10 @@ function take(answer) {
 
 async function tick() {
   clearTimeout(timer);
-  if (asking) return void (again = true); // asked for while an answer is under way: ask once more after it
+  if (asking) { // asked for while an answer is under way: ask once more after it
+    again = true;
+    return;
+  }
   asking = true;
   again = false;
   const run = wanted, after = rowsNext;
