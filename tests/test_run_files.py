@@ -171,11 +171,12 @@ def test_a_folder_whose_name_and_number_differ_is_left_out(context):
     assert [run.number for run in list_runs(workspace)] == [2] and "folder's name" in read_runs(workspace)[1][0]
 
 
-READS = [overview.overview, train.form, train.plan, train.batch, train.watch, train.log, train.differences, rewards.gate,
+READS = [train.form, train.batch, overview.overview, train.plan, train.watch,  # the first two read no run
+         train.log, train.differences, rewards.gate,
          score.choices, compare.choices, compare.tally, compare.measured]  # fmt: skip
 STARTS = {"ask", "stream", "cancel", "vote", "undo", "reward", "measure", "stop_measuring", "score", "spoil", "start", "act",
           "simulate_steps"}  # fmt: skip
-SPOILT = ["", "null", "[]", "{", '{"step": "three"}', '{"number": null}', "null\n", '{"step": "three"}\n', "\ud800"]
+SPOILT = ["", "null", "{\n", '{"step": "three", "verdict": 1}', 'null\n{"step": "three"}\n', "\ud800"]
 
 
 def test_no_reading_of_the_page_is_forgotten(context, monkeypatch):
@@ -216,7 +217,7 @@ def test_whatever_file_of_a_run_is_spoiled_every_tab_still_opens(context, number
         before = (folder / name).read_bytes()
         for text in SPOILT:
             (folder / name).write_bytes(text.encode("utf-8", "surrogatepass"))
-            for function in READS:
+            for function in READS[2:]:
                 for payload in payloads:
                     try:
                         json.dumps(function(context, payload), allow_nan=False)
