@@ -119,3 +119,10 @@ def pid_of(run: Run) -> int:
     pid = run.status["pid"]
     assert isinstance(pid, int) and pid != os.getpid()
     return pid
+
+
+def known(result: dict[str, Any]) -> bool:
+    """Whether readers of result.json know every key of what a method came to."""
+    from workbench.learn.run_files import RunResult
+
+    return not RunResult.model_validate(result).model_extra

@@ -6,7 +6,7 @@ from math import log
 import pytest
 import torch
 
-from tests.small_runs import SMALL, workspace
+from tests.small_runs import SMALL, known, workspace
 from workbench.jobs import control, prepare
 from workbench.jobs.runs import list_runs, read_run
 from workbench.learn.catalogue import parse
@@ -69,6 +69,7 @@ def test_it_learns_to_prefer_the_chosen_answers_on_pairs_it_never_saw(opened):
     work = opened(steps=16, evaluate_every=16)
     hashed = adapter.frozen_hash(work.peft)
     result = dpo.train(work)
+    assert known(result)
     assert result["accuracy"] == 1.0 and result["accuracy_low"] < 1.0
     assert result["heldout_margin"] > 0.2
     last = [r for r in rows_of(work) if "rewards_chosen" in r][-1]

@@ -19,7 +19,7 @@ from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn.catalogue import parse, resolve
 from workbench.learn.data import MissingData
 from workbench.learn.engine import checkpoints
-from workbench.learn.run_files import RunConfig, RunStatus
+from workbench.learn.run_files import RunConfig, RunResult, RunStatus
 from workbench.settings import load
 from workbench.store import Store
 
@@ -141,18 +141,12 @@ def test_40_a_model_that_is_not_here_starts_no_job(place, monkeypatch):
 
 
 def test_the_estimate_follows_the_last_run_like_it():
-    from types import SimpleNamespace
-
     from workbench.jobs.estimate import estimate
 
     args, _ = resolve("sft", parse("sft", {}), 1_500_000)
-    past = SimpleNamespace(
-        state="done",
-        method="sft",
-        number=3,
-        config={"model": "sandbox", "args": {"steps": 20, "batch_size": 16}},
-        result={"train_seconds": 4.0, "seconds": 9.0},
-    )
+    config = RunConfig(number=3, method="sft", model="sandbox", args={"steps": 20, "batch_size": 16})
+    result = RunResult(train_seconds=4.0, seconds=9.0)
+    past = Run(3, Path("0003-sft"), config, RunStatus(state="done"), result)
     found = estimate("sandbox", "sft", args, [past])
     assert found.seconds == pytest.approx(4.0 * 40 / 20 + 5.0)
     assert found.reason == "from run 3 on this machine"

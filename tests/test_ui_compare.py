@@ -148,7 +148,7 @@ def test_a_reward_is_told_only_when_it_cannot_bias_the_vote(context, trained):
 
 
 def test_sides_are_at_random(context):
-    orders = {tuple(compare._asks[ask(context)].order) for _ in range(24)}
+    orders = {tuple(compare.asks(context)[ask(context)].order) for _ in range(24)}
     assert orders == {(0, 1), (1, 0)}  # by chance only one of them once in 2**23
 
 
@@ -160,7 +160,7 @@ def test_strength_zero_is_the_base_word_for_word(context):
 def test_names_and_figures_come_with_an_open_comparison(context):
     name = ask(context, blind=False, strength=1.25)
     who = finished(context, name)[-1]["reveal"]
-    one = compare._asks[name]
+    one = compare.asks(context)[name]
     by_label = {each["label"]: each for each in who}
     assert set(by_label) == {"Base", "SFT, run 1 at 1.25"}
     for slot, place in enumerate(one.order):
@@ -174,10 +174,10 @@ def test_names_and_figures_come_with_an_open_comparison(context):
 def test_the_dial_keeps_seed_and_sides_only_once_names_are_known(context):
     first = ask(context, blind=False)
     again = ask(context, blind=False, like=first, strength=0.5)
-    assert compare._asks[again].sampling == compare._asks[first].sampling
-    assert compare._asks[again].order == compare._asks[first].order
-    blind = [compare._asks[ask(context, like=first)].sampling.seed for _ in range(2)]
-    assert len({*blind, compare._asks[first].sampling.seed}) == 3
+    assert compare.asks(context)[again].sampling == compare.asks(context)[first].sampling
+    assert compare.asks(context)[again].order == compare.asks(context)[first].order
+    blind = [compare.asks(context)[ask(context, like=first)].sampling.seed for _ in range(2)]
+    assert len({*blind, compare.asks(context)[first].sampling.seed}) == 3
 
 
 def test_asking_again_gives_up_the_question_before(context):
@@ -200,7 +200,7 @@ def test_a_vote_is_stored_with_both_answers_and_then_the_names_are_shown(context
     name = ask(context)
     finished(context, name)
     answer = compare.vote(context, {"id": name, "choice": 1, "seconds": 3.5, "rater": "me"})
-    one, verdict = compare._asks[name], context.store.verdicts()[0]
+    one, verdict = compare.asks(context)[name], context.store.verdicts()[0]
     chosen = context.store.response(verdict.choice)
     assert (verdict.rater, verdict.seconds, verdict.simulated) == ("me", 3.5, False)
     assert chosen.text == one.answers[one.order[1]]["text"]

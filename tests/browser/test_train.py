@@ -245,3 +245,21 @@ def test_axe_finds_nothing_serious_in_an_empty_workspace(app, open_page, no_faul
     page = train(open_page, app)
     page.wait_for_selector(".wb-train .wb-empty")
     no_faults(page)
+
+
+def test_a_run_that_cannot_be_read_is_named_in_the_header_and_a_spoiled_line_under_its_run(looked_back, open_page):
+    config = next(looked_back.workspace.glob("runs/0002-*")) / "config.json"
+    metrics = next(looked_back.workspace.glob("runs/0001-*")) / "metrics.jsonl"
+    before = config.read_text(), metrics.read_text()
+    config.write_text(before[0].replace('"number": 2', '"number": "two"'))
+    metrics.write_text("null\n" + before[1])
+    try:
+        page = train(open_page, looked_back)
+        page.wait_for_selector("text=runs/0002-sft is left out: config.json, number: ")
+        page.get_by_role("button", name="Show run 1").click()
+        page.wait_for_selector("text=metrics.jsonl, line 1 is left out: it is no JSON object.")
+        page.wait_for_selector("[data-curve=loss] .main-svg")
+        assert page.get_by_role("button", name="Show run 2").count() == 0
+    finally:
+        config.write_text(before[0])
+        metrics.write_text(before[1])

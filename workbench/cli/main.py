@@ -245,11 +245,10 @@ def _runs_options(p: argparse.ArgumentParser) -> None:
 
 def runs(args: Args) -> int:
     """List the runs, newest first."""
-    from workbench.jobs.runs import list_runs, spoiled_runs
+    from workbench.jobs.runs import read_runs
 
-    workspace = settings_of(args).workspace
-    found = list_runs(workspace)
-    for fault in spoiled_runs(workspace):
+    found, left_out = read_runs(settings_of(args).workspace)
+    for fault in left_out:
         print(fault, file=sys.stderr)
     if args.json:
         rows = [(r, r.result.as_json() if r.result else None) for r in found]

@@ -29,7 +29,7 @@ def label_answers(
 ) -> int:
     """Store the labelled steps of several sampled answers to so many `prompts` of each split, as simulated; how many
     answers are new. The same seed gives the same answers. Raises ValueError for a model that is not the bundled one."""
-    from workbench.models.generate import generate
+    from workbench.models.generate import generate, sample_seeds
     from workbench.sandbox import world
     from workbench.sandbox.steps import label_steps, split_steps
 
@@ -43,7 +43,7 @@ def label_answers(
     found: list[StepLabels] = []
     for k in range(0, len(asked), AT_ONCE):
         some = [p for p in asked[k : k + AT_ONCE] for _ in range(ANSWERS)]
-        seeds = [seed * 1_000_003 + i % ANSWERS for i in range(len(some))]
+        seeds = sample_seeds(seed, ANSWERS) * (len(some) // ANSWERS)
         for prompt, answer in zip(some, generate(model, some, Sampling(), seeds=seeds, background=True), strict=True):
             steps, labels = split_steps(answer.text), label_steps(prompt, answer.text)
             if steps and labels:

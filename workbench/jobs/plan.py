@@ -108,27 +108,24 @@ def plan_reward(text: str, settings: Settings, being_typed: bool) -> RewardPlan:
 
 # What there is to learn from, counted again only after the store has changed
 
-_Counted = tuple[DataCounts, MissingData | None]
-_counted: WeakKeyDictionary[Store, tuple[Any, dict[tuple[str, str], _Counted]]] = WeakKeyDictionary()
+_counted: WeakKeyDictionary[Store, tuple[Any, dict[Any, tuple[DataCounts, str]]]] = WeakKeyDictionary()
 
 
-def available(store: Store, method: str, model: str) -> _Counted:
+def available(store: Store, method: str, model: str) -> tuple[DataCounts, MissingData | None]:
     """How much the method has to learn from, and why it cannot learn from that, if so."""
-    state = store.state()
+    state, m = store.state(), METHODS[method]
     before, known = _counted.get(store, (None, {}))
     if before != state:
         known = {}
         _counted[store] = (state, known)
-    if (method, model) not in known:
-        known[method, model] = _count(store, method, model)
-    return known[method, model]
-
-
-def _count(store: Store, method: str, model: str) -> _Counted:
-    rows = METHODS[method].read(store, model)
-    train = [row for row in rows if row["split"] == "train"]
-    heldout = [row for row in rows if row["split"] == "heldout"]
-    return data.counted(method, train, heldout), data.shortfall(method, train, len(rows))
+    key = (m.read, m.shortage, model)  # methods that read the same rows are counted together
+    if key not in known:
+        rows = m.read(store, model)
+        train = [row for row in rows if row["split"] == "train"]
+        heldout = [row for row in rows if row["split"] == "heldout"]
+        known[key] = data.counted(method, train, heldout), m.shortage(train) if train else ""
+    counts, shortage = known[key]
+    return counts.model_copy(update={"unit": m.unit}), data.shortfall(method, counts.train, counts.n, shortage)
 
 
 # What stands in the way

@@ -90,7 +90,12 @@ def prepare_run(
         shutil.rmtree(fresh, ignore_errors=True)
         digest = data.freeze(fresh / "data", train, heldout, prompts)
         start = data.freeze_start(parent, fresh / data.START) if parent else None
-        wanted = {"method": method, **origin.of(settings.model), "parent": start_from, "args": asdict(args)}
+        wanted: dict[str, Any] = {
+            "method": method,
+            **origin.of(settings.model),
+            "parent": start_from,
+            "args": asdict(args),
+        }
         before = list_runs(settings.workspace)
         if before and before[0].active and _just_asked(before[0], wanted, digest):
             shutil.rmtree(fresh)

@@ -129,14 +129,20 @@ def without_repeats(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def list_runs(workspace: Path) -> list[Run]:
-    """All runs of the workspace, newest first; folders that cannot be read are left out, see `spoiled_runs`."""
-    return sorted((r for r in map(_read_or_fault, _folders(workspace)) if isinstance(r, Run)), key=lambda r: -r.number)
+    """All runs of the workspace, newest first; folders that cannot be read are left out, see `read_runs`."""
+    return read_runs(workspace)[0]
 
 
-def spoiled_runs(workspace: Path) -> list[str]:
-    """The run folders that `list_runs` leaves out: "runs/0003-sft is left out: ..."."""
-    faults = ((folder, _read_or_fault(folder)) for folder in _folders(workspace))
-    return [f"runs/{folder.name} is left out: {fault}." for folder, fault in faults if isinstance(fault, str)]
+def read_runs(workspace: Path) -> tuple[list[Run], list[str]]:
+    """The runs, newest first, and a sentence for each folder left out: "runs/0003-sft is left out: ..."."""
+    runs, left_out = [], []
+    for folder in _folders(workspace):
+        run = _read_or_fault(folder)
+        if isinstance(run, Run):
+            runs.append(run)
+        else:
+            left_out.append(f"runs/{folder.name} is left out: {run}.")
+    return sorted(runs, key=lambda run: -run.number), left_out
 
 
 def _folders(workspace: Path) -> list[Path]:

@@ -52,20 +52,20 @@ def rows(store: Store, method: str, model: str = "") -> tuple[list[Row], list[Ro
     m = METHODS[method]
     judged = m.read(store, model)
     train = [r for r in judged if r["split"] == "train"]
-    if (missing := shortfall(method, train, len(judged))) is not None:
+    if (missing := shortfall(method, len(train), len(judged), m.shortage(train) if train else "")) is not None:
         raise missing
     return train, [r for r in judged if r["split"] == "heldout"]
 
 
-def shortfall(method: str, train: Sequence[Row], n: int) -> MissingData | None:
-    """Why these training rows, of `n` rows in all, do not do; None when they do."""
+def shortfall(method: str, train: int, n: int, shortage: str) -> MissingData | None:
+    """Why `train` training rows of `n` rows in all do not do, `shortage` being what the method itself says; None when
+    they do."""
     m = METHODS[method]
     if not n:
         return MissingData(m.missing, m.source.tab)
     if not train:
         text = f"All {n} {m.unit} are for prompts that are held out for testing. Some more are needed."
         return MissingData(text, m.source.tab)
-    shortage = m.shortage(list(train))
     return MissingData(shortage, m.source.tab) if shortage else None
 
 

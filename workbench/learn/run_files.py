@@ -298,6 +298,8 @@ def read_lines(file: Path, needed: Mapping[str, Any], since: int = 0) -> Lines:
     lines = file.read_bytes().split(b"\n")[:-1]  # what follows the last line break is still being written
     rows, faults = [], []
     for number, line in enumerate(lines[since:], since + 1):
+        if not line.strip():
+            continue
         fault: str | None
         try:
             row = json.loads(line)

@@ -82,15 +82,15 @@ def best_of_n(
 ) -> list[Best]:
     """Sample n answers to each prompt and keep the one with the highest reward, the first of equals.
 
-    Its distance from where it samples is at most log n - (n - 1) / n nats (learn.losses.best_of_n_kl).
+    Its distance from where it samples is at most log n - (n - 1) / n nats (`best_of_n_kl`).
     Raises ValueError for n below 1.
     """
-    from workbench.models.generate import generate
+    from workbench.models.generate import generate, sample_seeds
 
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
     asked = [p for p in prompts for _ in range(n)]
-    seeds = [sampling.seed * 1_000_003 + k for _ in prompts for k in range(n)]
+    seeds = sample_seeds(sampling.seed, n) * len(prompts)
     drawn = generate(model, asked, sampling, [adapter] * len(asked), should_stop=should_stop, seeds=seeds)
     texts = [row.text for row in drawn]
     scores = reward(asked, texts)
@@ -109,8 +109,6 @@ def gain(found: Sequence[Best], gold: Callable[[list[str], list[str]], list[floa
     A single sample is worth the mean of all n. `gold(prompts, answers)` scores the answers where there is gold. Raises
     ValueError without prompts.
     """
-    from workbench.measure.best_of_n import best_of_n_kl
-
     if not found:
         raise ValueError("there are no prompts to measure on")
     most = len(found[0].rewards)

@@ -92,27 +92,10 @@ def evaluate(
     )
 
 
-def best_of_n(
-    model: Model,
-    prompts: Sequence[str],
-    n: int,
-    sampling: Sampling,
-    adapter: str | None = None,
-    strength: float = 1.0,
-    score: Score | None = None,
-) -> Evaluation:
-    """Draw n answers to every prompt and keep the best by score (the first of equals): what no training can reach.
-
-    The n answers to a prompt have the seeds sampling.seed, sampling.seed + 1, ... Raises ValueError for n < 1.
-    """
-    if n < 1:
-        raise ValueError(f"best of {n}: n must be at least 1")
-    score = score or sandbox_gold()
-    many = [p for p in prompts for _ in range(n)]
-    seeds = [sampling.seed + k for _ in prompts for k in range(n)]
-    rows = generate(model, many, sampling, [adapter] * len(many), strength, seeds=seeds)
-    answers = [scored(p, r.text, len(r.tokens), r.ended, score) for p, r in zip(many, rows, strict=True)]
-    return summarise([max(answers[k : k + n], key=lambda a: a.gold) for k in range(0, len(answers), n)])
+def golds(prompts: Sequence[str], answers: Sequence[str]) -> list[float]:
+    """The sandbox's gold of each answer, as a reward to choose by. Raises ValueError for a prompt not of its world."""
+    score = sandbox_gold()
+    return [scored(p, text, 0, True, score).gold for p, text in zip(prompts, answers, strict=True)]
 
 
 def win_rate(base: Evaluation, other: Evaluation) -> Rate:

@@ -95,6 +95,11 @@ def generate(
     return [answer for answer in done if answer is not None]
 
 
+def sample_seeds(seed: int, n: int) -> list[int]:
+    """Seeds of n answers to one prompt; the first of them are those of fewer answers."""
+    return [seed * 1_000_003 + k for k in range(n)]
+
+
 def halved(error: Exception, batches: list[list[int]], device: torch.device, advice: str) -> list[list[int]]:
     """The batches cut to half the size of the first, which did not fit into memory.
 

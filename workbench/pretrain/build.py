@@ -136,8 +136,9 @@ def corpus_texts(seed: int, conversations_each: int = 40_000) -> list[str]:
 def measure(folder: Path, n: int = EVALUATED, seed: int = 0) -> dict[str, Any]:
     """The base's figures on `n` held-out prompts: gold, parts, styles, best of 8, false claims answered right."""
     from workbench import models
-    from workbench.measure.evaluate import best_of_n, evaluate
-    from workbench.measure.winrate import share
+    from workbench.measure.best_of_n import best_of_n
+    from workbench.measure.evaluate import evaluate, golds
+    from workbench.measure.winrate import mean, share
     from workbench.records import Sampling
     from workbench.sandbox import gold
 
@@ -146,7 +147,7 @@ def measure(folder: Path, n: int = EVALUATED, seed: int = 0) -> dict[str, Any]:
     texts = [prompt.text for prompt in prompts]
     sampling = Sampling(temperature=0.8, max_new_tokens=72, seed=seed)
     base = evaluate(model, texts, sampling)
-    best = best_of_n(model, texts, 8, sampling)
+    best = best_of_n(model, texts, golds, 8, sampling)
     held = [
         min(found.parts["correct"] or 0.0, found.parts["truthful"] or 0.0) > 0.5
         for prompt, answer in zip(prompts, base.answers, strict=True)
@@ -158,7 +159,7 @@ def measure(folder: Path, n: int = EVALUATED, seed: int = 0) -> dict[str, Any]:
         "gold": base.gold, "gold_low": base.low, "gold_high": base.high,
         "parts": {name: part.value for name, part in base.parts.items() if part.n},
         "styles": {style: rate.value for style, rate in base.shares.items()},
-        "best_of_8": best.gold,
+        "best_of_8": mean([b.reward for b in best]).value,
         "false_claims_right": {"value": claims.value, "low": claims.low, "high": claims.high, "n": claims.n},
         "ended": base.ended.value,
     }  # fmt: skip

@@ -52,7 +52,9 @@ class Ask:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-_asks: OrderedDict[str, Ask] = OrderedDict()
+def asks(context: Context) -> OrderedDict[str, Ask]:
+    """What this page's process has been asked, by name, newest last."""
+    return context.part("asks", OrderedDict)
 
 
 def tab(context: Context) -> None:
@@ -94,7 +96,7 @@ def ask(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     models = _models(context, payload)
     blind = payload.get("blind") is True
     cancel(context, {"id": payload.get("replaces")})
-    earlier = _known(payload.get("like"))
+    earlier = _known(context, payload.get("like"))
     order = list(range(len(models)))
     random.SystemRandom().shuffle(order)
     sampling = Sampling(seed=secrets.randbelow(2**31))
@@ -108,15 +110,16 @@ def ask(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise Refused(str(error)) from error
     name = secrets.token_hex(12)
-    _asks[name] = Ask(job, str(payload.get("rater")), prompt, models, order, blind, sampling)
-    while len(_asks) > KEPT:
-        _asks.popitem(last=False)
+    kept = asks(context)
+    kept[name] = Ask(job, str(payload.get("rater")), prompt, models, order, blind, sampling)
+    while len(kept) > KEPT:
+        kept.popitem(last=False)
     return {"id": name, "heldout": split_of(prompt) == "heldout"}
 
 
 def stream(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The texts that have grown since `version`, by slot; once done, who wrote which, unless that is for after a vote."""
-    one = _ask(payload)
+    one = _ask(context, payload)
     version = payload.get("version")
     try:
         news = side_by_side.poll(one.job, version if isinstance(version, int) and version > 0 else 0)
@@ -139,7 +142,7 @@ def stream(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 def cancel(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Stop writing the answers of a question, if it is still known."""
-    one = _known(payload.get("id"))
+    one = _known(context, payload.get("id"))
     if one is not None:
         side_by_side.cancel(one.job)
     return {}
@@ -147,7 +150,7 @@ def cancel(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 def vote(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Store a blind vote (a slot's number, "tie" or "bad") and show who wrote what. Sent twice it is stored once."""
-    one, choice = _ask(payload), payload.get("choice")
+    one, choice = _ask(context, payload), payload.get("choice")
     if choice not in ("tie", "bad") and not (
         isinstance(choice, int) and not isinstance(choice, bool) and 0 <= choice < len(one.models)
     ):
@@ -170,7 +173,7 @@ def vote(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 def undo(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Take the vote on a question back; it can then be voted on again."""
-    one = _ask(payload)
+    one = _ask(context, payload)
     if one.rater != payload.get("rater"):
         raise Refused("This is somebody else's vote.")
     with one.lock:
@@ -182,7 +185,7 @@ def undo(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 def reward(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What a reward model thinks of each answer, by slot. Of a blind comparison only after the vote it would bias."""
-    one, run = _ask(payload), payload.get("run")
+    one, run = _ask(context, payload), payload.get("run")
     with one.lock:
         if not one.answers or (one.blind and one.verdict is None):
             raise Refused("Rewards are shown once the answers are complete and, where you vote blind, after the vote.")
@@ -260,15 +263,15 @@ def _spoken(context: Context, model: tuple[int | None, float]) -> str:
     return f"{named(find_run(context.settings.workspace, model[0]))}, at strength {model[1]:.2f}"
 
 
-def _ask(payload: dict[str, Any]) -> Ask:
-    one = _known(payload.get("id"))
+def _ask(context: Context, payload: dict[str, Any]) -> Ask:
+    one = _known(context, payload.get("id"))
     if one is None:
         raise Refused("This comparison is over. Ask again.")
     return one
 
 
-def _known(name: Any) -> Ask | None:
-    return _asks.get(name) if isinstance(name, str) else None
+def _known(context: Context, name: Any) -> Ask | None:
+    return asks(context).get(name) if isinstance(name, str) else None
 
 
 def _loading(context: Context) -> str:

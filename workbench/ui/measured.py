@@ -48,8 +48,16 @@ class Look:
     failed: str = ""
 
 
-_looks: dict[str, Look] = {}
-_lock = threading.Lock()
+class Looks:
+    """The measurings of this page's process, by what is measured."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.by_name: dict[str, Look] = {}
+
+
+def _looks(context: Context) -> Looks:
+    return context.part("looks", Looks)
 
 
 def has_gold(context: Context) -> bool:
@@ -78,17 +86,17 @@ def start(context: Context, voices: list[Voice]) -> None:
     asked = prompts(context, PROMPTS)
     if not asked:
         raise Refused("There are no held-out prompts yet: about one in seven prompts becomes one. Add more prompts.")
-    name = _name(context, voices, asked)
-    with _lock:
-        if name in _looks and _looks[name].running:
+    name, looks = _name(context, voices, asked), _looks(context)
+    with looks.lock:
+        if name in looks.by_name and looks.by_name[name].running:
             return
-        look = _looks[name] = Look()
+        look = looks.by_name[name] = Look()
     threading.Thread(target=_work, args=(context, voices, asked, look), name="measure", daemon=True).start()
 
 
 def stop(context: Context, voices: list[Voice]) -> None:
     """Stop after the answers under way."""
-    look = _looks.get(_name(context, voices, prompts(context, PROMPTS)))
+    look = _looks(context).by_name.get(_name(context, voices, prompts(context, PROMPTS)))
     if look is not None:
         look.stopped = True
 
@@ -96,7 +104,7 @@ def stop(context: Context, voices: list[Voice]) -> None:
 def look(context: Context, voices: list[Voice]) -> dict[str, Any]:
     """State ("none", "running", "done" or "failed"), how far, and the plots of what there is so far."""
     asked = prompts(context, PROMPTS)
-    under_way = _looks.get(_name(context, voices, asked))
+    under_way = _looks(context).by_name.get(_name(context, voices, asked))
     answers = [_read(context, voice, asked) for voice in voices]
     done, total = sum(map(len, answers)), len(asked) * len(voices)
     state, text = ("done", "") if total and done == total else ("none", "")
@@ -148,7 +156,7 @@ def _key(context: Context, voice: Voice, asked: list[str]) -> str:
 
 
 def _name(context: Context, voices: list[Voice], asked: list[str]) -> str:
-    return "+".join([str(context.settings.workspace), *(_key(context, voice, asked) for voice in voices)])
+    return "+".join(_key(context, voice, asked) for voice in voices)
 
 
 def _file(context: Context, voice: Voice, asked: list[str]) -> Path:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
-from workbench.jobs.runs import list_runs, spoiled_runs
+from workbench.jobs.runs import read_runs
 from workbench.learn.catalogue import METHODS
 from workbench.learn.catalogue.facts import DEMONSTRATIONS
 from workbench.ui.context import Context
@@ -19,7 +20,7 @@ FIRST, THEN = "sft", "dpo"  # the methods that the page suggests: on written ans
 def overview(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Everything above the tabs in one small answer, for the page's light poll."""
     counts = context.store.counts()
-    runs = list_runs(context.settings.workspace)
+    runs, left_out = read_runs(context.settings.workspace)
     active = [run for run in reversed(runs) if run.active]
     job = next((run for run in active if run.state != "waiting"), active[0] if active else None)
     finished = [run for run in runs if run.state == "done"]
@@ -31,7 +32,7 @@ def overview(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         "steps": steps(counts, finished, job),
         "next": next_step(counts, finished, job),
         "job": chip(job) if job else None,
-        "notices": notices(context),
+        "notices": notices(left_out),
     }
 
 
@@ -150,9 +151,9 @@ def chip(job: Any) -> dict[str, Any]:
     }
 
 
-def notices(context: Context) -> list[dict[str, Any]]:
+def notices(left_out: Sequence[str]) -> list[dict[str, Any]]:
     """What everybody at the page must know: on a Space, that its disk is lost on a restart; runs that cannot be read."""
-    found: list[dict[str, Any]] = [{"text": text} for text in spoiled_runs(context.settings.workspace)]
+    found: list[dict[str, Any]] = [{"text": text} for text in left_out]
     if os.environ.get("SPACE_ID"):
         text = "This Space forgets everything when it restarts. Take your work with you:"
         found.append({"text": text, "action": "Export everything", "download": "export_all"})

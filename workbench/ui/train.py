@@ -29,8 +29,20 @@ from workbench.ui.context import Context, Refused
 from workbench.ui.runs import brief, named, page_row, short, time_text
 from workbench.ui.stepwise import simulate_steps
 
-_started: OrderedDict[tuple[str, str], int] = OrderedDict()  # workspace and token of a click -> the run it started
-_starting = threading.Lock()
+CLICKS = 1000  # that are remembered
+
+
+class Starts:
+    """Which click started which run, so that a click sent twice starts one."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()  # held while a run starts
+        self.by_token: OrderedDict[str, int] = OrderedDict()
+
+    def keep(self, token: str, run: int) -> None:
+        self.by_token[token] = run
+        while len(self.by_token) > CLICKS:
+            self.by_token.popitem(last=False)
 
 
 def tab(context: Context) -> None:
@@ -70,29 +82,29 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     starts += [{"run": r.number, "label": named(r)} for r in every if r.adapter and origin.same(r.config, here.model)]
     start_from = _start_from(payload, {s["run"] for s in starts})
     despite = payload.get("allow_failed_gate") is True
-    made = plan_run(here, context.store, method, args, start_from, despite, being_typed=True)
-    reward = rewards.choice(context, made.reward, despite) if made.reward is not None else None
+    planned = plan_run(here, context.store, method, args, start_from, despite, being_typed=True)
+    reward = rewards.choice(context, planned.reward, despite) if planned.reward is not None else None
     if reward and reward["error"]:
         errors["reward"] = reward["error"]
-    problem, missing = _problem(made, errors)
+    problem, missing = _problem(planned, errors)
     lines = {name: METHODS[name].line.format(n=available(context.store, name, here.model)[0].n) for name in METHODS}
     active = [r for r in every if r.active]
     flags = ["--allow-failed-gate"] if reward and reward["red"] and despite else []
     return {
         "lines": {name: text.replace("the 0 ", "the ") for name, text in lines.items()},
-        "length": f"{args.steps} steps, {_time_here(made.estimate)}",
-        "data": _data_text(made.data),
+        "length": f"{args.steps} steps, {_time_here(planned.estimate)}",
+        "data": _data_text(planned.data),
         "starts": starts,
-        "memory": {"text": made.estimate.memory, "fits": made.estimate.fits},
+        "memory": {"text": planned.estimate.memory, "fits": planned.estimate.fits},
         "problem": problem,
         "missing": missing,
-        "simulate": m.source is STEPS and not made.data.n and here.model == "sandbox",
+        "simulate": m.source is STEPS and not planned.data.n and here.model == "sandbox",
         "errors": errors,
         "reward": reward,
         "ready": not problem and not errors and not (reward and reward["red"] and not despite),
         "start": f"Start after run {active[0].number}" if active else "Start",
         "command": prepare.command(here, method, args, start_from, *flags),
-        "has_batch": made.data.train > 0 and not errors,
+        "has_batch": planned.data.train > 0 and not errors,
         "unit": m.unit,
     }
 
@@ -113,19 +125,17 @@ def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     token = payload.get("token")
     if not isinstance(token, str) or not 8 <= len(token) <= 64:
         raise Refused("This click came without its token. Reload the page.")
-    with _starting:
-        click = (str(context.settings.workspace), token)
-        if click in _started:
-            return {"run": _started[click]}
+    starts = context.part("starts", Starts)
+    with starts.lock:
+        if token in starts.by_token:
+            return {"run": starts.by_token[token]}
         try:
             args = parse(method, values, preset)
             parent, despite = _number(payload.get("start_from")), payload.get("allow_failed_gate") is True
             found = control.launch(context.settings, context.store, method, args, parent, allow_failed_gate=despite)
         except (ValueError, MemoryError, FileNotFoundError) as error:
             raise _refusal(error) from error
-        _started[click] = found.number
-        while len(_started) > 1000:
-            _started.popitem(last=False)
+        starts.keep(token, found.number)
     return {"run": found.number}
 
 
@@ -166,11 +176,11 @@ def watch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         return answer
     same = payload.get("seen") == found.number
     after, samples_seen = (_cursor(payload.get(k)) if same else 0 for k in ("after", "samples"))
-    metrics, told = found.metric_lines(after), found.sample_lines()
-    rows, samples = without_repeats(metrics.rows) if after == 0 else metrics.rows, without_repeats(told.rows)
+    metrics, answers = found.metric_lines(after), found.sample_lines()
+    rows, samples = without_repeats(metrics.rows) if after == 0 else metrics.rows, without_repeats(answers.rows)
     keys = {k for c in METHODS[found.method].curves for s in c.series for k in (s.key, s.low, s.high, c.n) if k}
     answer |= {"shown": brief(found), "rows": [page_row(r, keys) for r in rows], "from": after, "next": metrics.next}
-    answer["faults"] = metrics.faults + told.faults
+    answer["faults"] = metrics.faults + answers.faults
     if len(samples) != samples_seen:
         answer["samples"] = [{"step": s["step"], "prompt": s["prompt"], "text": s["answer"]} for s in samples]
     return answer | {"samples_next": len(samples)}

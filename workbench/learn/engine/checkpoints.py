@@ -12,15 +12,40 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KEEP = 3
+OPTIMIZER, STATE = "optimizer.safetensors", "state.json"
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt")
 
 
 def step_of(folder: Path) -> int:
     return int(folder.name.removeprefix("step-"))
+
+
+def save(
+    folder: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any], write: Callable[[Path], None]
+) -> Path:
+    """Keep the checkpoint of `step` in `folder`; `write` puts the adapter, and what else belongs there, into the new one.
+
+    `state` is plain JSON with the "step"; numbers of numpy and torch are taken, too.
+    """
+    from safetensors.torch import save_file
+
+    fresh, final = folder / f".step-{step}.new", folder / f"step-{step}"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    write(fresh)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, fresh / OPTIMIZER)
+    (fresh / STATE).write_text(json.dumps({"step": step, **state}, default=lambda number: number.item()), "utf-8")
+    seal(fresh, final)
+    return final
 
 
 def seal(fresh: Path, final: Path) -> None:

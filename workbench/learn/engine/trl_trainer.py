@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import PrinterCallback, TrainerCallback
 
 from workbench.learn.catalogue import TrainArgs
@@ -34,11 +33,7 @@ LOGGED = {
     "mean_token_accuracy": "token_accuracy",
     "entropy": "entropy",
     "step_time": "seconds_round",
-    "earned": "reward",
 }
-# what trainers of our own add
-LOGGED |= {name: name for name in ("same_reward", "length", "ended", "seconds_generate", "seconds_score")}
-LOGGED |= {name: name for name in ("imitation_loss", "log_odds")}
 Metrics = Callable[[Work, int], dict[str, Any]]
 
 
@@ -46,6 +41,7 @@ class Tracked:
     """Mixed in before the trainer's class. `track` must be called once before `train`."""
 
     work: Work
+    adds: Mapping[str, str] = {}  # what a trainer of our own logs besides: its name in the log -> in metrics.jsonl
     bad = False  # this step gave no valid number
     cause = ""  # of that, where it is known: see NotFinite
     bad_in_a_row = 0
@@ -76,34 +72,31 @@ class Tracked:
     # Checkpoints: the format of checkpoints.py instead of transformers' pickles
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        step = self.state.global_step  # type: ignore[attr-defined]
-        folder = self.work.folder / "checkpoints"
-        fresh = folder / f".step-{step}.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        adapter.save_adapter(self.work.peft, fresh / "adapter", self.work.config["model"], self.work.beside)
         optimizer = self.optimizer.state_dict()  # type: ignore[attr-defined]
         tensors = {
-            f"{i}.{key}": torch.as_tensor(value).detach().cpu().contiguous()
+            f"{i}.{key}": torch.as_tensor(value)
             for i, state in optimizer["state"].items()
             for key, value in state.items()
         }
         tensors["random.cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors["random.cuda"] = torch.cuda.get_rng_state()
-        save_file(tensors, fresh / "optimizer.safetensors")
         version, inner, gauss = random.getstate()
         name, keys, *rest = np.random.get_state()
         state = {
-            "step": step,
             "trained_for": self.work.trained_for,
             "groups": optimizer["param_groups"],
             "schedule": self.lr_scheduler.state_dict(),  # type: ignore[attr-defined]
             "python": [version, list(inner), gauss],
             "numpy": [name, np.asarray(keys).tolist(), *rest],
         }
-        (fresh / "state.json").write_text(json.dumps(state, default=_plain), "utf-8")
-        self.state.save_to_json(str(fresh / "trainer_state.json"))  # type: ignore[attr-defined]
-        checkpoints.seal(fresh, folder / f"step-{step}")
+
+        def write(fresh: Path) -> None:
+            adapter.save_adapter(self.work.peft, fresh / "adapter", self.work.config.model, self.work.beside)
+            self.state.save_to_json(str(fresh / "trainer_state.json"))  # type: ignore[attr-defined]
+
+        step = self.state.global_step  # type: ignore[attr-defined]
+        checkpoints.save(self.work.folder / "checkpoints", step, tensors, state, write)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         from peft import set_peft_model_state_dict
@@ -137,10 +130,6 @@ class Tracked:
             torch.cuda.set_rng_state(tensors["random.cuda"])
 
 
-def _plain(value: Any) -> Any:
-    return value.item()  # numpy and torch numbers
-
-
 class Teller(TrainerCallback):
     """Tells each step, looks at held-out examples every so often, keeps checkpoints, and stops when asked to."""
 
@@ -171,7 +160,8 @@ class Teller(TrainerCallback):
             self._reject(step)
         else:
             self.trainer.bad_in_a_row, self.trainer.cause = 0, ""
-            report.metrics(step, **{ours: logs[name] for name, ours in LOGGED.items() if name in logs})
+            names = {**LOGGED, **self.trainer.adds}
+            report.metrics(step, **{ours: logs[name] for name, ours in names.items() if name in logs})
             print(f"step {step}  loss {logs['loss']:.4f}  learning rate {logs['learning_rate']:.3g}", flush=True)
         self._tell_idle(step)
         steps, a = work.args.steps, work.args

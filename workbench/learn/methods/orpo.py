@@ -22,6 +22,7 @@ from workbench.learn.methods import dpo
 class Trainer(dpo.Trainer):
     """TRL's DPOTrainer with another loss: its batches and its log-probabilities, and no reference."""
 
+    adds = {"imitation_loss": "imitation_loss", "log_odds": "log_odds"}  # noqa: RUF012
     parts = 1  # micro-batches of this update
     chosen_tokens = 0  # of all of them
 

@@ -34,6 +34,8 @@ class Sampled(trl_trainer.Tracked):
     times as fast as transformers' own generation, and each draws from (seed, step, row): a resumed run needs no
     generator's state to draw what the uninterrupted one drew."""
 
+    adds = {name: name for name in ("same_reward", "length", "ended", "seconds_generate", "seconds_score")}  # noqa: RUF012
+    adds["earned"] = "reward"
     asked: list[str]
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:

@@ -339,8 +339,8 @@ function showCard() {
     buttons.querySelector(`[data-action="${focused}"]`)?.focus();
   }
   showVerdict();
-  const told = [...shown.notices, ...faults];
-  if (notices.textContent !== told.join("")) fill(notices, told.map((text) => el("p", {}, text)));
+  const texts = [...shown.notices, ...faults];
+  if (notices.textContent !== texts.join("")) fill(notices, texts.map((text) => el("p", {}, text)));
   barIn.style.width = `${shown.steps ? (100 * shown.step) / shown.steps : 0}%`;
   barIn.style.background = `var(--m-${shown.colour})`;
   progress.setAttribute("aria-valuemax", shown.steps || 1);
