@@ -20,7 +20,7 @@ from workbench.jobs.estimate import Estimate, estimate
 from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn import data
 from workbench.learn.catalogue import METHODS, PRESETS, TrainArgs, parse, resolve
-from workbench.learn.examples import Limits, check_some_left
+from workbench.learn.examples import Limits, check_some_left, surely_some_left
 from workbench.learn.rewards import verdict
 from workbench.processes import locked, read_json
 from workbench.settings import Settings
@@ -181,6 +181,9 @@ def _check_some_left(model: str, method: str, train: list[data.Row], args: Train
     """Raise NothingToLearn before a run is made of rows that its job would all leave out. A model that has still to be
     downloaded is left to the job."""
     if _settings.model_folder(model) is None:
+        return
+    written = _settings.model_config(model).get("max_position_embeddings")
+    if written and surely_some_left(method, train, Limits.of(args, written)):
         return
     from workbench.models import context, tokenizer
 

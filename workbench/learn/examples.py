@@ -13,6 +13,7 @@ from workbench.learn.fields import AnswerArgs, TrainArgs
 from workbench.models import tokens
 
 Row = dict[str, Any]
+FRAME = 256  # tokens that a chat template adds to a question, at most
 TEXTS: dict[str, tuple[str, ...]] = {
     "sft": ("completion",),
     "dpo": ("chosen", "rejected"),
@@ -156,6 +157,22 @@ def check_some_left(tokenizer: Any, method: str, rows: Sequence[Row], limits: Li
         raise nothing_left(method, left_out)
     kind = "good" if True in labels else "bad"
     raise NothingToLearn(f"KTO needs answers of both kinds, and only {kind} ones are left. {_why(method, left_out)}")
+
+
+def surely_some_left(method: str, rows: Iterable[Row], limits: Limits) -> bool:
+    """Whether some row fits as it is, told by its length in bytes: no text has more tokens. Reading a tokenizer takes
+    seconds in a process that has not yet done so, and hardly any data set needs it for this question."""
+    labels = {row.get("label") for row in rows if _surely_fits(method, row, limits)}
+    return len(labels) > (method == "kto")
+
+
+def _surely_fits(method: str, row: Row, limits: Limits) -> bool:
+    prompt = len(row["prompt"].encode()) + FRAME
+    if METHODS[method].needs == "prompts":
+        return prompt + limits.new_tokens <= limits.context
+    answers = list(texts(method, row).values())
+    differ = len(answers) == 1 or len(set(answers)) > 1
+    return differ and prompt + max(len(text.encode()) for text in answers) < limits.tokens
 
 
 def nothing_left(method: str, left_out: dict[str, list[str]]) -> NothingToLearn:

@@ -6,7 +6,8 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from workbench.learn.catalogue import TrainArgs
 from workbench.learn.engine import adapter, checkpoints, evaluation
-from workbench.learn.engine.adapter import POLICY
+from workbench.learn.engine.adapter import POLICY, START
 from workbench.learn.engine.reporter import NOT_FINITE_IN_A_ROW, NotFinite
 from workbench.learn.engine.work import Work
 
@@ -196,6 +197,18 @@ class Teller(TrainerCallback):
         self.trainer.bad_in_a_row += 1
         if self.trainer.bad_in_a_row >= NOT_FINITE_IN_A_ROW:
             raise NotFinite(f"no valid number in {NOT_FINITE_IN_A_ROW} steps in a row")
+
+
+@contextmanager
+def reference(work: Work, copies: bool = True) -> Iterator[None]:
+    """Around the making of a TRL trainer, which where it `copies` keeps its reference as a frozen adapter of START's name
+    and, for a run that starts from another, of its values. From the base that copy is thrown away: turning the adapter
+    off is the same and costs nothing."""
+    if work.start and copies:
+        work.peft.delete_adapter(START)
+    yield
+    if not work.start and copies:
+        work.peft.delete_adapter(START)
 
 
 def run(trainer: Any, work: Work, method_metrics: Metrics) -> dict[str, Any]:
