@@ -142,8 +142,8 @@ def test_kto_needs_both_kinds_among_what_is_left(tokenizer):
         ("sft", {"prompt": "p" * 100, "completion": "a" * 50}, Limits(400, 512), False),  # 100 + 256 + 50 bytes
         ("dpo", {"prompt": "p", "chosen": "a", "rejected": "a"}, Limits(512, 512), False),
         ("kto", {"prompt": "p", "completion": "a", "label": True}, Limits(512, 512), False),  # a bad one is needed, too
-        ("ppo", {"prompt": "p" * 100}, Limits(512, 420, 64), True),
-        ("ppo", {"prompt": "p" * 100}, Limits(512, 419, 64), False),
+        ("ppo", {"prompt": "p" * 100}, Limits(512, 421, 64), True),
+        ("ppo", {"prompt": "p" * 100}, Limits(512, 420, 64), False),
     ],
 )
 def test_short_rows_need_no_tokenizer_to_be_seen_to_fit(method, row, limits, surely):

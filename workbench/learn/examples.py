@@ -87,12 +87,14 @@ def fit(
 def example(tokenizer: Any, method: str, row: Row, limits: Limits) -> Example | str:
     """The row as the method learns from it, or why nothing can be learned from it."""
     prompt = tokens.prompt_ids(tokenizer, row["prompt"])
-    reason = too_long(prompt, limits, sampled=METHODS[method].needs == "prompts")
-    if reason:
+    sampled = METHODS[method].needs == "prompts"
+    # a sampled answer is scored with an end token behind it
+    if reason := too_long(prompt, limits, limits.new_tokens + 1 if sampled else 1):
         return reason
-    if METHODS[method].needs == "prompts":
+    if sampled:
         return Example(row, prompt, {})
-    answer_of, places = texts(method, row), []
+    answer_of = texts(method, row)
+    places: list[int] = []
     if method == "prm":
         ids, places = tokens.step_ids(tokenizer, row["steps"])
         answers = [ids]
@@ -110,13 +112,12 @@ def example(tokenizer: Any, method: str, row: Row, limits: Limits) -> Example | 
     )
 
 
-def too_long(prompt: Sequence[int], limits: Limits, sampled: bool) -> str:
-    """Why the prompt leaves no room for an answer, "" when it does; a `sampled` answer needs `new_tokens`."""
-    if sampled and len(prompt) + limits.new_tokens > limits.context:
-        return f"the prompt with max_new_tokens ({limits.new_tokens}) is longer than the {limits.context} tokens that the model reads"
-    if len(prompt) >= limits.context:
-        return f"the prompt is longer than the {limits.context} tokens that the model reads"
-    return ""
+def too_long(prompt: Sequence[int], limits: Limits, room: int = 1) -> str:
+    """Why the prompt leaves no `room`, in tokens, for an answer; "" when it does."""
+    if len(prompt) + room <= limits.context:
+        return ""
+    subject = "the prompt" if room == 1 else f"the prompt with max_new_tokens ({limits.new_tokens})"
+    return f"{subject} is longer than the {limits.context} tokens that the model reads"
 
 
 def examples(
@@ -137,7 +138,7 @@ def examples(
 def answerable(tokenizer: Any, prompts: dict[str, list[str]], limits: Limits) -> tuple[dict[str, list[str]], list[str]]:
     """`prompts` without those that leave no room for an answer of `new_tokens`; and these, each once."""
     asked = dict.fromkeys(text for some in prompts.values() for text in some)
-    long = [text for text in asked if too_long(tokens.prompt_ids(tokenizer, text), limits, sampled=True)]
+    long = [text for text in asked if too_long(tokens.prompt_ids(tokenizer, text), limits, limits.new_tokens)]
     return {name: [text for text in some if text not in long] for name, some in prompts.items()}, long
 
 
@@ -169,7 +170,7 @@ def surely_some_left(method: str, rows: Iterable[Row], limits: Limits) -> bool:
 def _surely_fits(method: str, row: Row, limits: Limits) -> bool:
     prompt = len(row["prompt"].encode()) + FRAME
     if METHODS[method].needs == "prompts":
-        return prompt + limits.new_tokens <= limits.context
+        return prompt + limits.new_tokens < limits.context
     answers = list(texts(method, row).values())
     differ = len(answers) == 1 or len(set(answers)) > 1
     return differ and prompt + max(len(text.encode()) for text in answers) < limits.tokens
