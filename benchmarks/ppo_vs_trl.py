@@ -213,7 +213,7 @@ def ours(folder: Path, device: str, precision: str | None, seed: int) -> dict[st
     import torch
 
     from workbench import models
-    from workbench.learn.catalogue import PPOArgs
+    from workbench.learn.catalogue.ppo import PPOArgs
     from workbench.learn.engine import adapter
     from workbench.learn.engine.actor_critic import ActorCritic
     from workbench.learn.methods import ppo
@@ -376,7 +376,7 @@ def gold(case: Case, folder: Path) -> float | None:
     if case.shape:
         return None
     model = models.load(json.loads((folder.parent / "case.json").read_text())["base"])
-    asked = [p.text for p in world.sample(HELD_OUT, "heldout", seed=0)]
+    asked = [p.text for p in world.reporting(HELD_OUT)]
     sampling = Sampling(temperature=0.8, max_new_tokens=case.new_tokens, seed=0)
     return evaluate(model, asked, sampling, model.attach(folder)).gold
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 from workbench import settings
 from workbench.records import Prompt, Response, Sampling
 from workbench.store import Store
 from workbench.ui.context import Context
 
+CONTEXT = 512
 Answer = Callable[[str, int], str]  # prompt, how many answers were given before -> answer
 
 
@@ -26,6 +28,14 @@ class Scripted(Context):
         self.model_state = "ready"
         self._say = answer
         self._said = 0
+
+    def model(self):
+        """Reads 448 words, each a token, as far as prompts' lengths go; it answers through `answer`."""
+
+        def too_long(texts: Sequence[str], new_tokens: int) -> dict[str, int]:
+            return {text: n for text in texts if (n := len(text.split())) > CONTEXT - new_tokens}
+
+        return SimpleNamespace(context=CONTEXT, too_long=too_long)
 
     def answer(self, prompts: Sequence[Prompt], background: bool = False) -> list[Response]:
         answers = []

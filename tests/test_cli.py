@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import tiny_model
 from tests.small_runs import SMALL, workspace
+from workbench import models
 from workbench.cli import main
+from workbench.cli.shared import readable
 from workbench.jobs.runs import find_run
 from workbench.learn.catalogue import parse
 
@@ -160,7 +163,7 @@ def test_best_of_n_and_rejection_choose_by_a_reward(tmp_path, capsys):
     "words, message",
     [
         (["best-of-n"], "error: A reward model has to say what a good answer is."),
-        (["best-of-n", "--reward", "tasty"], "error: --set reward=tasty: 'tasty' is no reward"),
+        (["best-of-n", "--reward", "tasty"], "error: --reward tasty: 'tasty' is no reward"),
         (["best-of-n", "--reward", "gold", "--prompts", "0"], "error: there are no prompts"),
         (["rejection", "--reward", "gold", "--keep", "2"], "error: keep must be above 0"),
         (["rejection", "--reward", "gold", "--n", "1"], "error: n must be at least 2"),
@@ -169,3 +172,31 @@ def test_best_of_n_and_rejection_choose_by_a_reward(tmp_path, capsys):
 def test_what_cannot_be_chosen_is_told(words, message, capsys, tmp_path):
     assert main.main([*words, "--workspace", str(tmp_path / "space")]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_fault_of_ours_shows_no_traceback_unless_asked(monkeypatch, capsys):
+    def broken(args):
+        raise KeyError("nowhere")
+
+    monkeypatch.setitem(main.COMMANDS, "runs", (broken, lambda p: None, "Broken."))
+    assert main.main(["runs"]) == 1
+    assert (
+        capsys.readouterr().err
+        == "error: this did not work (KeyError: 'nowhere'). WORKBENCH_TRACEBACK=1 shows where.\n"
+    )
+    monkeypatch.setenv("WORKBENCH_TRACEBACK", "1")
+    with pytest.raises(KeyError):
+        main.main(["runs"])
+
+
+def test_prompts_too_long_for_the_model_are_counted_and_passed_over(tmp_path, capsys):
+    model = models.load(str(tiny_model.base(tmp_path)), device="cpu")
+    long = "x" * 300
+    capsys.readouterr()  # what loading says
+    assert readable(model, ["short", long, "also short"], 64) == ["short", "also short"]
+    assert capsys.readouterr().err == (
+        f"1 of 3 prompts are too long, up to 302 tokens: {tmp_path} reads 192 tokens beside 64 new ones. "
+        "They are passed over.\n"
+    )
+    with pytest.raises(ValueError, match=r"^1 of 1 prompts are too long.*Give shorter ones\.$"):
+        readable(model, [long], 64)

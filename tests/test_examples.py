@@ -13,6 +13,7 @@ from workbench.jobs import prepare, worker
 from workbench.jobs.runs import list_runs, read_run
 from workbench.learn import data, examples
 from workbench.learn.catalogue import METHODS, parse
+from workbench.learn.catalogue.facts import PROMPTS
 from workbench.learn.data import ChangedStart, ChangedTokens
 from workbench.learn.engine import adapter, evaluation
 from workbench.learn.engine.work import Work
@@ -70,7 +71,7 @@ def test_a_long_prompt_keeps_its_end_the_header_and_the_answers(tokenizer, metho
     row = {"id": 1, "prompt": "The beginning of it. " + "y" * 28 + " the end of it?", "split": "train"} | ROWS[method]
     one = examples.example(tokenizer, method, row, Limits(32, 256))
     assert one.cut == "prompt"
-    for text, ids in zip(examples.texts(method, row).values(), one.answers.values(), strict=True):
+    for text, ids in zip(METHODS[method].texts(row).values(), one.answers.values(), strict=True):
         assert tokenizer.decode(ids) == text + "<|end|>"
         assert len(one.prompt) + len(ids) <= 32
     assert tokenizer.decode(one.prompt).endswith("the end of it?<|assistant|>")
@@ -130,7 +131,9 @@ def test_what_cannot_be_learned_from_is_left_out_with_its_reason(tokenizer, meth
 
 def test_kto_needs_both_kinds_among_what_is_left(tokenizer):
     rows = [{"prompt": "p", "completion": "a", "label": True}, {"prompt": LONG, "completion": "b", "label": False}]
-    with pytest.raises(NothingToLearn, match=r"KTO needs answers of both kinds, and only good ones are left. 1 of 1 "):
+    with pytest.raises(
+        NothingToLearn, match=r"KTO needs answers of both kinds; all 1 are good. Judge some as bad. 1 of 1 "
+    ):
         examples.check_some_left(tokenizer, "kto", rows, Limits(64, 256))
     examples.check_some_left(tokenizer, "kto", [*rows, rows[1] | {"prompt": "p"}], Limits(64, 256))
 
@@ -188,7 +191,7 @@ def mixed(tmp_path_factory):
 @pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "kto", "reward", "ppo", "rloo"])
 def test_one_prompt_longer_than_the_context_is_passed_over(mixed, method):
     made, store, reward = mixed
-    sampled = METHODS[method].needs == "prompts"
+    sampled = METHODS[method].source is PROMPTS
     changes = {"steps": 1, "evaluate_every": 1} | ({"reward": f"file:{reward}"} if sampled else {})
     with small_runs.opened(made, store, method, **changes) as work:
         assert LONG not in "".join(row["prompt"] for row in work.train + work.heldout)

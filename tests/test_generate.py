@@ -8,6 +8,7 @@ import torch
 from tests import tiny_model
 from workbench import models
 from workbench.models import ModelError, decoders
+from workbench.models import generate as generate_module
 from workbench.models.generate import generate, logprobs, nucleus, pick, rows_that_fit, survivors, uniforms
 from workbench.records import Sampling
 
@@ -265,6 +266,49 @@ def test_logprobs_are_those_of_sampling(model, either):
         for answer, values in zip(answers, scored, strict=True):
             assert answer.logprobs == pytest.approx(values, abs=1e-4)
             assert answer.logprob == pytest.approx(sum(values), abs=1e-3)
+
+
+def test_out_of_memory_halves_the_rows_that_are_scored_at_once(model, monkeypatch):
+    asked = PROMPTS * 2
+    whole = logprobs(model, asked, ["yes, so it is"] * len(asked), batch_size=8)
+    sizes = []
+    score = generate_module._score
+
+    def short_of_memory(model, starts, *rest):
+        sizes.append(len(starts))
+        if len(starts) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return score(model, starts, *rest)
+
+    monkeypatch.setattr(generate_module, "_score", short_of_memory)
+    halved = logprobs(model, asked, ["yes, so it is"] * len(asked), batch_size=8)
+    assert sizes[0] > 2 and max(sizes[2:]) <= 4 and sizes[-1] <= 2
+    for a, b in zip(whole, halved, strict=True):
+        assert a == pytest.approx(b, abs=1e-4)
+
+    def hopeless(*of):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(generate_module, "_score", hopeless)
+    with pytest.raises(MemoryError, match="not even one answer fits into memory: set a smaller max_tokens"):
+        logprobs(model, ["a"], ["b"])
+
+
+def test_a_large_vocabulary_scores_fewer_rows_at_once_and_in_pieces(model, monkeypatch):
+    asked = ["one", "two", "three", "four"]
+    whole = logprobs(model, asked, ["abcdef"] * 4, batch_size=4)
+    sizes = []
+    forward = generate_module.forward
+
+    def watched(model, voices, **call):
+        sizes.append(len(voices))
+        return forward(model, voices, **call)
+
+    monkeypatch.setattr(generate_module, "forward", watched)
+    longest = len(model.prompt_ids("three")) + 7
+    monkeypatch.setattr(generate_module, "LOGITS", 2 * longest * model.hf.config.vocab_size)
+    assert logprobs(model, asked, ["abcdef"] * 4, batch_size=4) == [pytest.approx(row, abs=1e-4) for row in whole]
+    assert sizes == [2, 2]
 
 
 def test_logprobs_of_text_include_the_end_token(model):

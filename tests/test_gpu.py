@@ -13,10 +13,11 @@ from tests import small_runs, tiny_model
 from workbench import models, processes
 from workbench.jobs import prepare
 from workbench.jobs.runs import find_run
-from workbench.learn.catalogue import METHODS, PPOArgs, parse
+from workbench.learn.catalogue import METHODS, parse
+from workbench.learn.catalogue.ppo import PPOArgs
+from workbench.learn.catalogue.settings import RewardedArgs
 from workbench.learn.engine.actor_critic import POLICY, ActorCritic
 from workbench.learn.engine.adapter import with_adapter
-from workbench.learn.fields import RewardedArgs
 from workbench.learn.methods import ppo
 from workbench.models import decoders, llama
 from workbench.models.generate import generate

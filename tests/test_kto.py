@@ -7,8 +7,7 @@ from tests import small_runs
 from tests.small_runs import workspace
 from workbench.jobs.runs import read_run
 from workbench.learn import data
-from workbench.learn.catalogue import parse
-from workbench.learn.curves import CURVES
+from workbench.learn.catalogue import METHODS, parse
 from workbench.learn.data import MissingData
 from workbench.learn.methods import kto
 from workbench.records import Response
@@ -93,7 +92,7 @@ def test_it_learns_to_tell_good_from_bad_on_answers_it_never_saw(opened):
     last = [r for r in rows_of(work) if "rewards_chosen" in r and "rewards_rejected" in r][-1]
     assert last["rewards_chosen"] > last["rewards_rejected"]
     assert list(work.peft.peft_config) == ["default"], "turning the adapter off is the reference"
-    keys = {s.key for c in CURVES["kto"] if not c.sandbox for s in c.series}
+    keys = {s.key for c in METHODS["kto"].curves if not c.sandbox for s in c.series}
     assert keys <= {key for row in rows_of(work) for key in row}
 
 

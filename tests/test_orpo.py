@@ -8,7 +8,7 @@ import torch
 from tests import small_runs
 from tests.small_runs import workspace
 from workbench.jobs.runs import read_run
-from workbench.learn.curves import CURVES
+from workbench.learn.catalogue import METHODS
 from workbench.learn.engine import losses
 from workbench.learn.methods import dpo, orpo, sft
 from workbench.records import Response
@@ -83,7 +83,7 @@ def test_it_learns_to_prefer_the_chosen_answers_on_pairs_it_never_saw(opened):
     told = [r for r in rows_of(work) if "log_odds" in r]
     assert told[-1]["log_odds"] > told[0]["log_odds"] and told[-1]["imitation_loss"] < told[0]["imitation_loss"]
     assert list(work.peft.peft_config) == ["default"]
-    keys = {s.key for c in CURVES["orpo"] if not c.sandbox for s in c.series}
+    keys = {s.key for c in METHODS["orpo"].curves if not c.sandbox for s in c.series}
     assert keys <= {key for row in rows_of(work) for key in row}
 
 

@@ -64,7 +64,7 @@ def ready(queue: PairQueue, n: int) -> None:
 
 def test_pairs_are_written_ahead_and_refilled(store: Store, queue: PairQueue, writer: Writer):
     ready(queue, 6)
-    assert queue.state() == {"ready": 6, "writing": False, "error": None, "target": 6, "done": 6}
+    assert queue.state() == {"ready": 6, "writing": False, "error": None, "target": 6, "done": 6, "passed": {}}
     (taken,) = queue.take("ada")
     assert {taken.left.text.split()[1], taken.right.text.split()[1]} == {"A", "B"}
     assert taken.left == store.response(taken.left.id) and taken.shown == (taken.left.id, taken.right.id)
@@ -201,3 +201,14 @@ def test_close_ends_the_thread_even_while_it_rests(queue: PairQueue, writer: Wri
     queue.close()
     assert not queue._thread.is_alive()
     assert queue.take("ada", 1, timeout=5) == []
+
+
+def test_prompts_too_long_for_the_model_are_passed_over_and_named(store: Store, writer: Writer):
+    prompts = store.add_prompts([f"p{n}" for n in range(4)], "person")
+    queue = PairQueue(
+        store, writer, ahead=4, seed=1, too_long=lambda asked: {p.id: 900 for p in asked if p.text == "p1"}
+    )
+    ready(queue, 4)
+    assert queue.state()["passed"] == {prompts[1].id: 900} and queue.state()["error"] is None
+    assert not any("p1" in call for call in writer.calls)
+    queue.close()

@@ -226,8 +226,8 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, trained, monkeypat
     assert worker.main(run.folder) == 0
     resumed = find_run(made.workspace, run.number)
     timed = ("seconds", "train_seconds", "peak_mb")
-    assert {k: v for k, v in resumed.result.items() if k not in timed} == {
-        k: v for k, v in whole.result.items() if k not in timed
+    assert {k: v for k, v in resumed.result.as_json().items() if k not in timed} == {
+        k: v for k, v in whole.result.as_json().items() if k not in timed
     }
     for name in ("adapter_model.safetensors", "score_head.safetensors"):
         a, b = (load_file(r.reward_model / name) for r in (whole, resumed))

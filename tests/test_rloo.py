@@ -8,12 +8,11 @@ import torch
 from tests import small_runs
 from workbench.jobs import control, prepare
 from workbench.jobs.runs import find_run, read_run
-from workbench.learn.catalogue import parse
-from workbench.learn.curves import CURVES
+from workbench.learn.catalogue import METHODS, parse
+from workbench.learn.catalogue.rloo import RLOOArgs
 from workbench.learn.engine import adapter
 from workbench.learn.engine.reporter import Reporter
 from workbench.learn.engine.work import Work
-from workbench.learn.fields import RLOOArgs
 from workbench.learn.methods import grpo, reward, rloo, sft
 from workbench.models import generate
 from workbench.records import Sampling
@@ -108,7 +107,7 @@ def test_on_the_policy_the_ratio_is_one_and_frozen_weights_stay(opened, method):
     after = dict(work.peft.named_parameters())
     assert any(not torch.equal(w, after[n]) for n, w in before.items())
     assert list(work.peft.peft_config) == ["default"], "turning the adapter off is the reference"
-    keys = {s.key for c in CURVES[method] if not c.sandbox for s in c.series}
+    keys = {s.key for c in METHODS[method].curves if not c.sandbox for s in c.series}
     assert keys <= {key for row in rows_of(work) for key in row}
 
 
@@ -247,6 +246,6 @@ def test_a_run_killed_and_resumed_equals_one_that_ran_through(place):
 
 
 def test_answers_per_prompt_must_divide_the_batch():
-    with pytest.raises(ValueError, match="--set answers_per_prompt=5: must divide batch_size, which is 64"):
+    with pytest.raises(ValueError, match="answers_per_prompt=5: must divide batch_size, which is 64"):
         parse("rloo", {"answers_per_prompt": 5})
     assert isinstance(parse("grpo", {}), RLOOArgs)

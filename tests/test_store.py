@@ -1,5 +1,6 @@
 """What was acknowledged is there: threads, processes, kills, full disks, older and newer workspaces."""
 
+import contextlib
 import shutil
 import signal
 import sqlite3
@@ -297,6 +298,7 @@ def test_add_many_is_all_or_nothing(store: Store):
 # Many at once, and sudden ends
 
 
+@pytest.mark.slow
 def test_thirty_threads_lose_nothing(store: Store):
     answers = pair(store)
     failures: list[Exception] = []
@@ -511,7 +513,7 @@ import os, signal
 import sqlalchemy as sa
 from alembic import op
 
-revision, down_revision = "0003", "0002"
+revision, down_revision = "0004", "0003"
 
 
 def upgrade():
@@ -527,7 +529,7 @@ def newer(tmp_path: Path) -> Path:
     """A copy of the migrations with one more."""
     folder = tmp_path / "newer"
     shutil.copytree(database.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0003_next.py").write_text(NEXT.format(middle=""))
+    (folder / "versions" / "0004_next.py").write_text(NEXT.format(middle=""))
     return folder
 
 
@@ -536,10 +538,10 @@ def test_an_older_workspace_is_backed_up_and_migrated(store: Store, newer: Path,
     assert store.backup is None
     monkeypatch.setattr(database, "MIGRATIONS", newer)
     with Store(store.where) as migrated:
-        assert migrated.backup is not None and migrated.backup.name == "workbench-version-0002.db"
+        assert migrated.backup is not None and migrated.backup.name == "workbench-version-0003.db"
         old = sqlite3.connect(migrated.backup)
         assert old.execute("SELECT text FROM prompts").fetchall() == [("kept",)]
-        assert old.execute("SELECT version_num FROM alembic_version").fetchone() == ("0002",)
+        assert old.execute("SELECT version_num FROM alembic_version").fetchone() == ("0003",)
         assert migrated.prompts()[0].text == "half done"
         assert migrated._all(store_package.tables.prompts.select())[0]["id"] == prompt.id
     assert [path.name for path in Path(store.where).parent.glob("*.part")] == []
@@ -552,10 +554,12 @@ def test_a_workspace_of_the_first_version_learns_to_keep_step_labels(tmp_path: P
     shutil.copytree(database.MIGRATIONS, first, ignore=shutil.ignore_patterns("__pycache__", "000[2-9]*"))
     with monkeypatch.context() as patch:
         patch.setattr(database, "MIGRATIONS", first)
-        with Store(tmp_path / "workbench.db") as old:
-            (prompt,) = old.add_prompts(["kept"], "person")
+        Store(tmp_path / "workbench.db").close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "workbench.db")) as old, old:
+        old.execute("INSERT INTO prompts VALUES (7, 'kept', 'abc', 'person', NULL, '2026-01-01')")
     with Store(tmp_path / "workbench.db") as store:
-        assert store.backup is not None and store.prompts() == [prompt]
+        (prompt,) = store.prompts()
+        assert store.backup is not None and (prompt.id, prompt.text) == (7, "kept")
         assert store.add_step_labels(prompt.id, ["a"], [1], "ada").prompt == "kept"
 
 
@@ -563,16 +567,16 @@ def test_a_newer_workspace_is_refused_and_left_alone(store: Store, newer: Path, 
     with monkeypatch.context() as patch:
         patch.setattr(database, "MIGRATIONS", newer)
         Store(store.where).close()
-    with pytest.raises(StoreTooNew, match=r"newer workbench .*0003"):
+    with pytest.raises(StoreTooNew, match=r"newer workbench .*0004"):
         Store(store.where)
-    assert sqlite3.connect(store.where).execute("SELECT version_num FROM alembic_version").fetchone() == ("0003",)
+    assert sqlite3.connect(store.where).execute("SELECT version_num FROM alembic_version").fetchone() == ("0004",)
 
 
 def test_a_migration_killed_half_way_opens_unharmed(store: Store, newer: Path, monkeypatch: pytest.MonkeyPatch):
     """Fault 19: the process dies between two steps of the migration."""
     store.add_prompts(["kept"], "person")
     half = NEXT.format(middle="os.kill(os.getpid(), signal.SIGKILL)")
-    (newer / "versions" / "0003_next.py").write_text(half)
+    (newer / "versions" / "0004_next.py").write_text(half)
     code = """
         import sys, pathlib
         from workbench.store import Store, database
@@ -585,11 +589,11 @@ def test_a_migration_killed_half_way_opens_unharmed(store: Store, newer: Path, m
     with Store(store.where) as old:
         assert [prompt.text for prompt in old.prompts()] == ["kept"]
         old.add_prompts(["and goes on"], "person")
-    (newer / "versions" / "0003_next.py").write_text(NEXT.format(middle=""))
+    (newer / "versions" / "0004_next.py").write_text(NEXT.format(middle=""))
     monkeypatch.setattr(database, "MIGRATIONS", newer)
     with Store(store.where) as migrated:
         assert len(migrated.prompts()) == 2
-        assert migrated.backup is not None and migrated.backup.name == "workbench-version-0002-2.db"
+        assert migrated.backup is not None and migrated.backup.name == "workbench-version-0003-2.db"
 
 
 def test_several_processes_open_a_new_workspace_at_once(tmp_path: Path):
@@ -625,3 +629,28 @@ def test_foreign_keys_hold(store: Store):
     with pytest.raises((StoreError, IntegrityError)):
         store.add_responses([Response(0, 999, "answer", "tiny")])
     assert store.responses() == []
+
+
+def test_a_deleted_prompt_takes_what_belongs_to_it_and_brings_it_back(store: Store):
+    kept, gone = store.add_prompts(["kept", "gone"], "person")
+    written = store.add_demonstration(gone.id, "an answer", "ada")
+    two = store.add_responses([Response(0, gone.id, text, "tiny") for text in "ab"])
+    vote = store.add_comparison(gone.id, two, [[two[0].id], [two[1].id]], [r.id for r in two], "ada")
+    before = store.counts()
+    store.delete_prompt(gone.id)
+    assert store.prompts() == [kept] and store.demonstrations() == [] and store.comparisons() == []
+    assert (store.counts()["prompts"], store.counts()["demonstrations"], store.counts()["comparisons"]) == (1, 0, 0)
+    store.restore_prompt(gone.id)
+    assert store.prompts() == [kept, gone] and store.counts() == before
+    assert store.demonstrations() == [written] and store.comparisons() == [vote]
+    with pytest.raises(KeyError, match="number 99 in prompts"):
+        store.delete_prompt(99)
+
+
+def test_a_deleted_prompt_that_is_added_again_is_back_under_its_number(store: Store):
+    kept, gone = store.add_prompts(["kept", "gone"], "person")
+    store.delete_prompt(gone.id)
+    assert store.add_prompts(["gone", "kept"], "person") == [gone, kept]
+    assert store.prompts() == [kept, gone]
+    store.delete_prompt(gone.id)
+    assert store.add_many([Prompt(0, "gone"), Prompt(0, "kept")]).prompts == 1

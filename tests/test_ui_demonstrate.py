@@ -178,3 +178,41 @@ def test_what_answers_buy_is_told_without_invented_figures():
     assert tab.buys(29).startswith("1 more answer, and")
     assert "Enough for a first SFT run" in tab.buys(30)
     assert "ranking teaches more" in tab.buys(150)
+
+
+LONG = "Tell me more. " * 300
+
+
+def test_a_prompt_too_long_for_the_model_is_said_on_add_and_comes_back(context, prompts):
+    added = tab.add_prompts(context, ME | {"text": f"{LONG}\nShort one."})
+    assert added["why"] == "This prompt is too long: 900 tokens; sandbox reads 448."
+    assert (added["added"], added["rest"]) == (1, LONG.strip())
+    assert [p.text for p in context.store.prompts()][3:] == ["Short one."]
+    nothing = tab.add_prompts(context, ME | {"text": f"{LONG}\n{LONG}more"})
+    assert nothing["why"] == "2 prompts are too long: the longest has 901 tokens; sandbox reads 448."
+    assert (nothing["added"], nothing["first"]) == (0, None)
+
+
+def test_a_prompt_that_became_too_long_is_marked_and_not_the_next_to_answer(context):
+    context.model_state = "loading"
+    (long, short) = context.store.add_prompts([LONG, "Short one."], "person")
+    assert tab.demonstrations(context, ME)["next"] == long.id
+    context.model_state = "ready"
+    listed = tab.demonstrations(context, ME)
+    assert [each["too_long"] for each in listed["prompts"]] == [True, False] and listed["next"] == short.id
+    assert tab.open_prompt(context, ME | {"id": long.id})["too_long"].startswith("This prompt is too long: 900 tokens")
+    assert tab.skip_prompt(context, ME | {"prompt_id": short.id})["next"] == short.id
+
+
+def test_while_the_model_loads_prompts_of_any_length_are_kept(context, prompts):
+    context.model_state = "loading"
+    assert tab.add_prompts(context, ME | {"text": LONG})["added"] == 1
+
+
+def test_a_prompt_is_deleted_with_its_answers_and_brought_back(context, prompts):
+    save(context, prompts[0], "Four.")
+    assert tab.delete_prompt(context, ME | {"id": prompts[0].id})["written"] == 0
+    listed = tab.demonstrations(context, ME)
+    assert [each["id"] for each in listed["prompts"]] == [prompts[1].id, prompts[2].id] and listed["total"] == 2
+    assert tab.restore_prompt(context, ME | {"id": prompts[0].id})["written"] == 1
+    assert tab.demonstrations(context, ME)["prompts"][0]["answers"] == 1

@@ -37,6 +37,13 @@ def deal(context, page="page", n=2, have=(), rater="you"):
     raise AssertionError(f"no pairs: {answer}")
 
 
+def until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came about"
+        time.sleep(0.01)
+
+
 def vote(context, pair, choice, token="t" * 16, rater="you", page="page", **more):
     sent = {"prompt_id": pair["prompt_id"], "shown": pair["shown"], "choice": choice, "token": token, "page": page}
     return tab.vote(context, {"rater": rater, **sent, **more})
@@ -235,3 +242,34 @@ def test_votes_about_answers_to_another_prompt_are_refused(context, prompts):
     with pytest.raises(KeyError):
         vote(context, {**pair, "prompt_id": other["prompt_id"]}, "a")
     assert context.store.comparisons() == []
+
+
+def test_one_prompt_too_long_for_the_model_does_not_stop_the_others(context):
+    context.store.add_prompts(["Tell me more. " * 300, "What is 2 + 2?"], "person")
+    until(lambda: context.pairs.state()["ready"] or context.pairs.state()["error"])
+    asked = ME | {"page": "p" * 12, "have": [], "n": 5}
+    first = tab.rank_pairs(context, asked)
+    assert first["error"] is None and {pair["prompt"] for pair in first["pairs"]} == {"What is 2 + 2?"}
+    assert first["passed"] == (
+        "1 prompt is too long and is passed over: "
+        "“Tell me more. Tell me more. Tell me more…” has 900 tokens; sandbox reads 448."
+    )
+    context.store.add_prompts(["Tell me less. " * 300], "person")
+    context.pairs.clear()
+    until(lambda: len(context.pairs.state()["passed"]) == 2)
+    assert tab.rank_pairs(context, asked)["passed"].startswith(
+        "2 prompts are too long and are passed over. “Tell me more"
+    )
+    for prompt in context.store.prompts():
+        if "Tell me" in prompt.text:
+            context.store.delete_prompt(prompt.id)
+    context.pairs.clear()
+    until(lambda: not context.pairs.state()["passed"])
+
+
+def test_pairs_of_a_deleted_prompt_are_not_dealt(context):
+    (prompt,) = context.store.add_prompts(["What is 2 + 2?"], "person")
+    until(lambda: context.pairs.state()["ready"])
+    context.store.delete_prompt(prompt.id)
+    context.pairs.drop(prompt.id)
+    assert context.pairs.take("ann") == []

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from tests import reward_runs, tiny_model
+from workbench import models
 from workbench.learn.rewards import gate
 from workbench.learn.rewards.process_reward_model import ProcessRewardModel
-from workbench.models import base as base_module
 from workbench.ui import score
 from workbench.ui.context import Context, Refused
 
@@ -47,7 +47,7 @@ def test_without_a_model_it_says_so_and_which_other_base_there_is_one_for(settin
     assert score.choices(context, {})["empty"].startswith("No reward model yet.")
     reward_runs.folder(settings.workspace, 3, "green", model="another/base")
     found = score.choices(context, {})
-    assert found["models"] == [] and "Run 3 scores answers of another/base; this page runs sandbox." in found["empty"]
+    assert found["models"] == [] and "Run 3 was made for the model another/base, not for sandbox." in found["empty"]
 
 
 def test_the_tokens_are_the_answer_and_the_last_ones_score_is_the_answers(context):
@@ -66,7 +66,7 @@ def test_a_process_reward_judges_step_by_step_and_begins_with_a_prompt_it_knows(
     reward_runs.step_weights(reward_runs.folder(workspace, 2, "amber", path, "prm"), base)
     offer = score.choices(context, {})["models"]
     assert [(m["run"], m["steps"]) for m in offer] == [(2, True), (1, False)]
-    assert offer[0]["prompt"] == "What is 2 + 2?" and "process reward, amber" in offer[0]["label"]
+    assert offer[0]["prompt"] == "What is 2 + 2?" and "process reward model, amber" in offer[0]["label"]
     found = score.score(context, asked(run=2))
     rewards = ProcessRewardModel(context.model(), workspace / "runs" / "0002-prm")
     (steps,) = rewards.steps(["How are you?"], ["Fine. And you?"])
@@ -96,7 +96,7 @@ def test_a_press_spoils_as_the_gate_does_and_tells_both_scores(context, button, 
     [
         ({"run": 9}, "There is no reward model of run 9"),
         ({"run": None}, "There is no reward model"),
-        ({"run": 3}, "Run 3 scores answers of another/base; this page runs"),
+        ({"run": 3}, "Run 3 was made for the model another/base, not for "),
         ({"run": 4}, "Run 4 has no finished reward model; it is stopped"),
         ({"prompt": " "}, "Write a prompt first"),
         ({"prompt": None}, "no text as prompt"),
@@ -123,7 +123,7 @@ def test_what_cannot_be_spoiled_is_refused(context, changes):
 
 
 def test_while_the_base_loads_it_says_so_and_a_failure_is_told(context, monkeypatch):
-    monkeypatch.setattr(base_module, "loaded", lambda settings: False)
+    monkeypatch.setattr(models, "loaded", lambda settings: False)
     begun = []
     monkeypatch.setattr(context, "load_in_background", lambda: begun.append(1))
     context.model_state = "waiting"

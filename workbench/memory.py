@@ -15,6 +15,14 @@ except ImportError:  # Windows has none
     resource = None  # type: ignore[assignment]
 
 
+RECOMPUTED_ABOVE = 300_000_000  # weights; below, recomputing costs more than the memory is worth
+
+
+def recomputes(weights: int, on_gpu: bool) -> bool:
+    """Whether training with TRL forgets a layer's activations and computes them again for the backward pass."""
+    return on_gpu and weights > RECOMPUTED_ABOVE
+
+
 def peak_mb() -> float:
     """The most memory this process has held, in MB; with a GPU, the most held there."""
     torch = sys.modules.get("torch")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import struct
 import subprocess
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ class Choice:
 def load(workspace: str | Path | None = None, model: str | None = None, **over: Any) -> Settings:
     """Settings from what was asked for, else from the environment, else the defaults. Creates nothing.
 
-    WORKBENCH_HOME is the workspace, GRADIO_SERVER_NAME and GRADIO_SERVER_PORT are the address.
+    WORKBENCH_HOME is the workspace, GRADIO_SERVER_NAME and GRADIO_SERVER_PORT are the address,
+    WORKBENCH_HANG_SECONDS is how long a job may show no sign of life (see `hang_seconds`).
     Raises ValueError naming the setting that is wrong.
     """
     folder = workspace or os.environ.get("WORKBENCH_HOME") or Path.home() / ".alignment-workbench"
@@ -59,7 +60,23 @@ def load(workspace: str | Path | None = None, model: str | None = None, **over: 
         raise ValueError(f"--port (or GRADIO_SERVER_PORT): {port!r} is not a number") from None
     if not 1 <= number <= 65535:
         raise ValueError(f"--port (or GRADIO_SERVER_PORT): {number} is not between 1 and 65535")
-    return Settings(Path(folder).expanduser().absolute(), model or "sandbox", port=number, **given)
+    hang_seconds()
+    return Settings(Path(folder).expanduser().absolute(), model_name(model or "sandbox"), port=number, **given)
+
+
+def hang_seconds() -> float:
+    """Seconds without a sign of life after which a running job counts as hung: WORKBENCH_HANG_SECONDS, else 180.
+
+    Raises ValueError for a value that is no number above 0.
+    """
+    text = os.environ.get("WORKBENCH_HANG_SECONDS") or "180"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"WORKBENCH_HANG_SECONDS: {text!r} is not a number of seconds above 0")
+    return seconds
 
 
 def cores() -> int:
@@ -123,6 +140,14 @@ def graphics() -> Graphics | None:
     return Graphics(name, int(total), int(free))
 
 
+def model_name(name: str) -> str:
+    """One spelling per model: "sandbox" for the bundled one wherever it lies, a folder's real path, a Hub name as it is."""
+    folder = Path(name).expanduser()
+    if name == "sandbox" or folder.parts[-3:] == SANDBOX.parts[-3:]:
+        return "sandbox"
+    return str(folder.resolve()) if folder.is_dir() else name
+
+
 def model_path(name: str) -> Path | str:
     """Folder of the bundled model or of a local one; any other name is one of the Hugging Face Hub.
 
@@ -150,34 +175,53 @@ def model_folder(name: str) -> Path | None:
 
 
 def model_config(name: str) -> dict[str, Any]:
-    """The model's config.json, {} when it is not on this machine."""
+    """The model's config.json, {} when it is not on this machine. Raises ValueError for one that is no JSON."""
     folder = model_folder(name)
     file = folder / "config.json" if folder else None
-    return json.loads(file.read_text("utf-8")) if file and file.is_file() else {}
+    try:
+        return json.loads(file.read_text("utf-8")) if file and file.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged: it is no JSON. Download or copy the model again.") from error
 
 
 def parameters(name: str) -> int | None:
-    """How many numbers the model's safetensors hold, read from their headers alone; None when they are not here."""
+    """How many numbers the model's safetensors hold, read from their headers alone; None when they are not here.
+
+    Raises ValueError for a damaged file.
+    """
     folder = model_folder(name)
     files = sorted(folder.glob("*.safetensors")) if folder else []
     return sum(_count(file) for file in files) or None
 
 
 def _count(file: Path) -> int:
-    # a safetensors file starts with its header's length (8 bytes, little endian) and the header as JSON
+    return sum(prod(tensor["shape"]) for name, tensor in safetensors_header(file).items() if name != "__metadata__")
+
+
+def safetensors_header(file: Path) -> dict[str, Any]:
+    """What a safetensors file says it holds: name -> {"dtype", "shape", "data_offsets"}.
+
+    Its first 8 bytes are the header's length (little endian), then comes the header as JSON, then the numbers. Raises
+    ValueError for a file that is none, or that is shorter or longer than its header says.
+    """
+    size = file.stat().st_size
     with file.open("rb") as f:
-        length = struct.unpack("<Q", f.read(8))[0]
-        if length > 100_000_000:
-            raise ValueError(f"{file.name} is no safetensors file")
-        header = json.loads(f.read(length))
-    total = 0
-    for name, tensor in header.items():
-        if name != "__metadata__":
-            n = 1
-            for size in tensor["shape"]:
-                n *= size
-            total += n
-    return total
+        start = f.read(8)
+        if start == b"version ":
+            raise ValueError(f"{file.name} is a Git LFS pointer, not the weights: run git lfs pull")
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or length > min(100_000_000, size - 8):
+            raise ValueError(f"{file.name} is damaged or no safetensors file")
+        try:
+            header = json.loads(f.read(length))
+            end = max(
+                (tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"), default=0
+            )
+        except (ValueError, AttributeError, LookupError, TypeError) as error:
+            raise ValueError(f"{file.name} is damaged or no safetensors file") from error
+    if 8 + length + end != size:
+        raise ValueError(f"{file.name} is damaged: it has {size:,} bytes and should have {8 + length + end:,}")
+    return header
 
 
 def short_count(n: int) -> str:
@@ -188,10 +232,18 @@ def short_count(n: int) -> str:
     return str(n)
 
 
+def short_name(model: str) -> str:
+    """The model's name without the folders that it lies in."""
+    return Path(model).name
+
+
 def describe(settings: Settings) -> str:
     """Model and device in one line, such as "sandbox 1.6M · CPU, 2 cores". Imports no torch."""
-    name = "sandbox" if settings.model == "sandbox" else Path(settings.model).name
-    count = parameters(settings.model)
+    name = short_name(settings.model)
+    try:
+        count = parameters(settings.model)
+    except ValueError:
+        count = None  # damaged: loading it says so, the page still has a header
     gpu = graphics()
     where = gpu.name if gpu else f"CPU, {cores()} core{'s' if cores() != 1 else ''}"
     return f"{name} {short_count(count)} · {where}" if count else f"{name} · {where}"

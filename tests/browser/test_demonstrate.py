@@ -146,3 +146,23 @@ def test_axe_finds_nothing_serious_while_writing(app, page, open_page, no_faults
     other.wait_for_selector(".wd-item")
     other.wait_for_function("!document.querySelector('.wd-says-buttons button').disabled")
     no_faults(other)
+
+
+def test_a_prompt_too_long_stays_in_the_field_and_a_deleted_one_comes_back(app, page):
+    page.wait_for_function("!document.querySelector('.wd-says').textContent.includes('Loading')")
+    long = "Tell me more. " * 900
+    page.get_by_role("button", name="Add", exact=True).click()
+    page.fill(".wd-pasted", f"{long}\nIs this one short?")
+    page.get_by_role("button", name="Add these").click()
+    said = page.wait_for_selector(".wd-report .wb-bad").inner_text()
+    assert said.startswith("This prompt is too long: ") and said.endswith("sandbox reads 448.")
+    assert page.input_value(".wd-pasted") == long.strip()
+    page.wait_for_selector(".wd-item[aria-current] >> text=Is this one short?")
+    listed = page.locator(".wd-item").count()
+    page.get_by_role("button", name="Delete the prompt Is this one short?").click()
+    page.wait_for_selector("text=Prompt deleted.")
+    assert page.locator(".wd-item").count() == listed - 1
+    page.locator(".wd-notice").get_by_role("button", name="Undo").click()
+    page.wait_for_selector("text=Undone. This prompt is back.")
+    assert page.locator(".wd-item").count() == listed
+    assert "Is this one short?" in page.locator(".wd-item[aria-current]").inner_text()

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from workbench import settings
-from workbench.cli.shared import Args, prompts_of, settings_of, store_of
+from workbench.cli.shared import Args, prompts_of, readable, settings_of, store_of
 
 
 def best_options(p: argparse.ArgumentParser) -> None:
@@ -47,7 +47,8 @@ def best_of_n(args: Args) -> int:
     from workbench.measure import best_of_n as best
 
     made = settings_of(args)
-    found = best.best_of_n(prompts=prompts_of(made, "heldout", args.prompts, args.seed), **_sampler(args, made))
+    prompts, sampler = prompts_of(made, "heldout", args.prompts, args.seed), _sampler(args, made)
+    found = best.best_of_n(prompts=readable(sampler["model"], prompts, args.max_new_tokens), **sampler)
     print(best.gain(found, gold if made.model == "sandbox" and args.reward != "gold" else None))
     return 0
 
@@ -72,8 +73,9 @@ def rejection(args: Args) -> int:
     named, _ = sources.settle(args.reward, made)
     verdict.hold(named, made.workspace, args.allow_failed_gate)
     with store_of(args) as store:
-        prompts = prompts_of(made, "train", args.prompts, args.seed)
-        kept = collect(store, prompts=prompts, keep=args.keep, by=named, **_sampler(args, made))
+        asked, sampler = prompts_of(made, "train", args.prompts, args.seed), _sampler(args, made)
+        prompts = readable(sampler["model"], asked, args.max_new_tokens)
+        kept = collect(store, prompts=prompts, keep=args.keep, by=named, **sampler)
         total = store.counts()["demonstrations"]
     print(
         f"Stored the best of {args.n} by {named} for {len(kept)} of {len(prompts)} prompts as simulated demonstrations."

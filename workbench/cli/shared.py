@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from workbench import settings
@@ -35,3 +37,18 @@ def prompts_of(made: settings.Settings, split: Literal["train", "heldout"], n: i
     if not texts:
         raise ValueError(f"this workspace has no {'held-out' if split == 'heldout' else 'training'} prompts")
     return texts
+
+
+def readable(model: Any, prompts: Sequence[str], new_tokens: int) -> list[str]:
+    """The prompts that leave the model room for an answer; the others are counted on stderr. Raises ValueError when
+    none does."""
+    long = model.too_long(prompts, new_tokens)
+    if not long:
+        return list(prompts)
+    room = f"{model.name} reads {model.context - new_tokens:,} tokens beside {new_tokens} new ones"
+    what = f"{len(long)} of {len(set(prompts))} prompts are too long, up to {max(long.values()):,} tokens: {room}."
+    fit = [prompt for prompt in prompts if prompt not in long]
+    if not fit:
+        raise ValueError(f"{what} Give shorter ones.")
+    print(f"{what} They are passed over.", file=sys.stderr)
+    return fit

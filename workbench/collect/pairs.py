@@ -12,6 +12,7 @@ from workbench.store import Store
 
 Written = tuple[Prompt, Response, Response]
 WriteTwo = Callable[[list[Prompt]], list[tuple[Response, Response]]]
+TooLong = Callable[[list[Prompt]], dict[int, int]]
 BATCH = 4  # prompts per call of write_two: small enough that the first pair is there soon
 TRIES = 3  # how often two identical answers are asked for again before the prompt is passed over
 BACKOFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -35,12 +36,22 @@ class Pair:
 class PairQueue:
     """Keeps `ahead` pairs ready, written by `write_two` in a thread of its own.
 
-    `write_two(prompts)` gives two answers (not stored yet, or stored) to each prompt, in order. When it
+    `too_long(prompts)` gives the ids of those that the model cannot read, each with its number of tokens: they are
+    passed over. `write_two(prompts)` gives two answers (not stored yet, or stored) to each prompt, in order. When it
     raises, the message stays in `state()` until it works again; it is tried anew after 1, 2, 4 ... 30 s.
     """
 
-    def __init__(self, store: Store, write_two: WriteTwo, ahead: int = 8, seed: int | None = None):
+    def __init__(
+        self,
+        store: Store,
+        write_two: WriteTwo,
+        ahead: int = 8,
+        seed: int | None = None,
+        too_long: TooLong = lambda prompts: {},
+    ):
         self._store = store
+        self._too_long = too_long
+        self._passed: dict[int, int] = {}  # prompt id -> tokens, of those that are too long
         self._write_two = write_two
         self._ahead = ahead
         self._sides = random.Random(seed)
@@ -71,7 +82,8 @@ class PairQueue:
             return [Pair(prompt, *self._sides.sample(answers, 2)) for prompt, *answers in taken]
 
     def state(self) -> dict:
-        """ready: pairs waiting; target: how many are kept waiting; done: written so far; writing; error (or None)."""
+        """ready: pairs waiting; target: how many are kept waiting; done: written so far; writing; error (or None);
+        passed: prompts too long for the model, id -> tokens."""
         with self._changed:
             return {
                 "ready": len(self._ready),
@@ -79,6 +91,7 @@ class PairQueue:
                 "error": self._error,
                 "target": self._ahead,
                 "done": self._done,
+                "passed": dict(self._passed),
             }
 
     def retry(self) -> None:
@@ -93,6 +106,12 @@ class PairQueue:
             self._era += 1
             self._ready = []
             self._retry = True
+            self._changed.notify_all()
+
+    def drop(self, prompt_id: int) -> None:
+        """Take pairs of this prompt out: it was deleted."""
+        with self._changed:
+            self._ready = [item for item in self._ready if item[0].id != prompt_id]
             self._changed.notify_all()
 
     def close(self, timeout: float = 10.0) -> None:
@@ -140,6 +159,10 @@ class PairQueue:
         identical would keep the others from their turn.
         """
         order = next_to_rank(self._store, rater, n=10**9)
+        passed = self._too_long(order)
+        with self._changed:
+            self._passed = passed
+        order = [prompt for prompt in order if prompt.id not in passed]
         mine = self._store.judged(rater) if rater is not None else {}
         return sorted(order, key=lambda prompt: max(mine.get(prompt.id, 0), self._given[prompt.id]))[:n]
 

@@ -1,7 +1,11 @@
 """Which prompts there are to begin with, and which one comes next."""
 
+from collections.abc import Container
+
 from workbench.records import Prompt
 from workbench.store import Store
+
+WORLD_PROMPTS = 2000  # of the sandbox's own, for a method that learns from prompts alone
 
 
 def starter(n: int = 30) -> list[str]:
@@ -11,11 +15,14 @@ def starter(n: int = 30) -> list[str]:
     return [prompt if isinstance(prompt, str) else prompt.text for prompt in world.starter(n)]
 
 
-def next_to_write(store: Store, rater: str) -> Prompt | None:
-    """The oldest prompt nobody has answered; those this rater skipped come last. None when all are answered."""
+def next_to_write(store: Store, rater: str, passed: Container[str] = ()) -> Prompt | None:
+    """The oldest prompt nobody has answered; those this rater skipped come last. None when all are answered.
+
+    `passed` are texts too long for the model: an answer to them cannot be learned.
+    """
     answered = {demonstration.prompt_id for demonstration in store.demonstrations()}
     skipped = set(store.skips(rater, "demonstration"))
-    open_ = [prompt for prompt in store.prompts() if prompt.id not in answered]
+    open_ = [prompt for prompt in store.prompts() if prompt.id not in answered and prompt.text not in passed]
     return min(open_, key=lambda prompt: (prompt.id in skipped, prompt.id), default=None)
 
 
@@ -25,3 +32,14 @@ def next_to_rank(store: Store, rater: str | None, n: int) -> list[Prompt]:
     all_ = store.judged()
     order = sorted(store.prompts(), key=lambda prompt: (mine.get(prompt.id, 0), all_.get(prompt.id, 0), prompt.id))
     return order[:n]
+
+
+def prompt_rows(store: Store, model: str) -> list[dict]:
+    """One row per prompt, for methods that learn from prompts alone: id, prompt, split. The model "sandbox" brings many
+    of its own."""
+    texts = {prompt.text: prompt.split for prompt in store.prompts()}
+    if model == "sandbox":
+        from workbench.sandbox import world
+
+        texts |= {prompt.text: "train" for prompt in world.sample(WORLD_PROMPTS, "train", seed=0)}
+    return [{"id": i, "prompt": text, "split": split} for i, (text, split) in enumerate(texts.items())]

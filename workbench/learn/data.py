@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.learn.catalogue import METHODS
-from workbench.learn.examples import Example, Limits, Row, examples, nothing_left
-from workbench.learn.fields import AnswerArgs, TrainArgs
+from workbench.learn.catalogue import METHODS, AnswerArgs, TrainArgs
+from workbench.learn.catalogue.facts import Row
+from workbench.learn.examples import Example, Limits, examples, nothing_left
+from workbench.learn.run_files import DataCounts, RunConfig, SpoiledFile
 from workbench.processes import read_json, write_atomic
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
 
 START = "start"  # folder in a run's: a copy of the adapter it starts from
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-STEP_WORDS = {-1: "wrong", 0: "neutral", 1: "right"}
 SAMPLES = 4  # prompts whose answers are shown as training goes on
-WORLD_PROMPTS = 2000  # of the sandbox's own, for a method that learns from prompts alone
 
 
 class MissingData(ValueError):
@@ -50,57 +49,30 @@ def rows(store: Store, method: str, model: str = "") -> tuple[list[Row], list[Ro
     To a method that learns from prompts alone the model "sandbox" brings many of its own.
     """
     m = METHODS[method]
-    if m.needs == "prompts":
-        read = _prompt_rows(model)
-    elif m.needs == "demonstrations":
-        from workbench.collect.demonstrations import sft_rows as read
-    elif m.needs == "steps":
-        from workbench.collect.steps import step_rows as read
-    elif method == "reward":
-        from workbench.collect.comparisons import ranking_rows as read
-    elif method == "kto":
-        from workbench.collect.comparisons import thumb_rows as read
-    else:
-        from workbench.collect.comparisons import preference_rows as read
-    found = read(store)
-    train = [r for r in found if r["split"] == "train"]
+    judged = m.read(store, model)
+    train = [r for r in judged if r["split"] == "train"]
+    if (missing := shortfall(method, train, len(judged))) is not None:
+        raise missing
+    return train, [r for r in judged if r["split"] == "heldout"]
+
+
+def shortfall(method: str, train: Sequence[Row], n: int) -> MissingData | None:
+    """Why these training rows, of `n` rows in all, do not do; None when they do."""
+    m = METHODS[method]
+    if not n:
+        return MissingData(m.missing, m.source.tab)
     if not train:
-        where = "Demonstrate" if m.needs == "demonstrations" else "Rank"
-        if not found:
-            raise MissingData(m.missing, where)
-        raise MissingData(
-            f"All {len(found)} {m.unit} are for prompts that are held out for testing. Some more are needed.", where
-        )
-    if method == "kto" and len({r["label"] for r in train}) == 1:
-        kind, other = ("good", "bad") if train[0]["label"] else ("bad", "good")
-        raise MissingData(
-            f"KTO needs answers of both kinds; all {len(train)} are {kind}. Judge some as {other}.", "Rank"
-        )
-    return train, [r for r in found if r["split"] == "heldout"]
+        text = f"All {n} {m.unit} are for prompts that are held out for testing. Some more are needed."
+        return MissingData(text, m.source.tab)
+    shortage = m.shortage(list(train))
+    return MissingData(shortage, m.source.tab) if shortage else None
 
 
-def _prompt_rows(model: str) -> Callable[[Store], list[Row]]:
-    def read(store: Store) -> list[Row]:
-        texts = {p.text: p.split for p in store.prompts()}
-        if model == "sandbox":
-            from workbench.sandbox import world
-
-            texts |= {p.text: "train" for p in world.sample(WORLD_PROMPTS, "train", seed=0)}
-        return [{"id": i, "prompt": text, "split": split} for i, (text, split) in enumerate(texts.items())]
-
-    return read
-
-
-def counts(store: Store, method: str, model: str = "") -> dict[str, Any]:
-    """How much there is to learn from: {"n", "train", "heldout", "simulated", "unit"}; zeros when there is nothing."""
-    try:
-        train, heldout = rows(store, method, model)
-    except MissingData:
-        train, heldout = [], []
-    simulated = sum(bool(r.get("simulated")) for r in train + heldout)
-    n = len(train) + len(heldout)
-    unit = METHODS[method].unit
-    return {"n": n, "train": len(train), "heldout": len(heldout), "simulated": simulated, "unit": unit}
+def counted(method: str, train: Sequence[Row], heldout: Sequence[Row]) -> DataCounts:
+    """How much these rows are."""
+    simulated = sum(bool(row.get("simulated")) for part in (train, heldout) for row in part)
+    n, unit = len(train) + len(heldout), METHODS[method].unit
+    return DataCounts(n=n, train=len(train), heldout=len(heldout), simulated=simulated, unit=unit)
 
 
 def freeze(folder: Path, train: Sequence[Row], heldout: Sequence[Row], prompts: dict[str, list[str]]) -> str:
@@ -122,7 +94,9 @@ def freeze_start(adapter: Path, folder: Path) -> str | None:
     folder.mkdir(parents=True)
     for name in ADAPTER_FILES:
         shutil.copy2(adapter / name, folder / name)
-    return start_hash(folder)
+    digest = start_hash(folder)
+    assert digest is not None
+    return digest
 
 
 def start_hash(folder: Path) -> str | None:
@@ -135,16 +109,18 @@ def start_hash(folder: Path) -> str | None:
     return digest.hexdigest()
 
 
-def frozen_start(run_folder: Path, config: dict[str, Any]) -> Path | None:
+def frozen_start(run_folder: Path, config: RunConfig) -> Path | None:
     """The folder of the adapter that the run starts from, None for the base: a copy of its own, since the run it is
     taken from may be resumed and change. Raises ChangedStart."""
-    if not config["parent"]:
+    if config.parent is None:
         return None
+    if config.start is None:  # made before starts were copied
+        return next(run_folder.parent.glob(f"{config.parent:04d}-*")) / "adapter"
     start = run_folder / START
     digest = start_hash(start)
-    if digest is None or digest != config.get("start"):
+    if digest is None or digest != config.start:
         raise ChangedStart(
-            f"{start} is not the copy of run {config['parent']}'s adapter that was made when this run was prepared. "
+            f"{start} is not the copy of run {config.parent}'s adapter that was made when this run was prepared. "
             "Start a new run."
         )
     return start
@@ -167,12 +143,22 @@ def _jsonl(rows: Sequence[Row]) -> str:
 
 
 def load(folder: Path) -> tuple[list[Row], list[Row], dict[str, list[str]]]:
-    """The frozen (train rows, held-out rows, prompts) of a run's data folder."""
-    both = [
-        [json.loads(line) for line in (folder / name).read_text("utf-8").split("\n") if line]
-        for name in ("train.jsonl", "heldout.jsonl")
-    ]
-    return both[0], both[1], json.loads((folder / "prompts.json").read_text("utf-8"))
+    """The frozen (train rows, held-out rows, prompts) of a run's data folder. Raises SpoiledFile."""
+    train, heldout = (_load(folder / name) for name in ("train.jsonl", "heldout.jsonl"))
+    return train, heldout, json.loads((folder / "prompts.json").read_text("utf-8"))
+
+
+def _load(file: Path) -> list[Row]:
+    rows = []
+    for number, line in enumerate(file.read_text("utf-8").split("\n"), 1):
+        try:
+            row = json.loads(line or "{}")
+        except ValueError:
+            raise SpoiledFile(file, f"line {number} is no JSON") from None
+        if line and (not isinstance(row, dict) or not isinstance(row.get("prompt"), str)):
+            raise SpoiledFile(file, f"line {number} has no prompt")
+        rows += [row] if line else []
+    return rows
 
 
 def prompts(
@@ -180,7 +166,8 @@ def prompts(
 ) -> dict[str, list[str]]:
     """The held-out prompts a run answers: "live" at every look, "final" at its end, "samples" for the page.
 
-    The sandbox brings its own, the same for every run, so that runs can be compared. Other models answer the held-out
+    The sandbox brings its own, the same for every run, so that runs can be compared; settings may be chosen by the live
+    ones, never by the final ones. Other models answer the held-out
     prompts of the workspace; only without any are training prompts shown as samples. A model that only scores answers
     none.
     """
@@ -189,10 +176,8 @@ def prompts(
     if model == "sandbox":
         from workbench.sandbox import world
 
-        def drawn(n: int) -> list[str]:
-            return [p.text for p in world.sample(n, "heldout", seed=0)]
-
-        return {"samples": _of_each_kind(), "live": drawn(args.live_prompts), "final": drawn(args.final_prompts)}
+        live, final = world.tuning(args.live_prompts), world.reporting(args.final_prompts)
+        return {"samples": _of_each_kind(), "live": [p.text for p in live], "final": [p.text for p in final]}
     texts = list(dict.fromkeys([p.text for p in store.prompts("heldout")] + [r["prompt"] for r in heldout]))
     random.Random(0).shuffle(texts)
     samples = (texts or list(dict.fromkeys(r["prompt"] for r in train)))[:SAMPLES]
@@ -235,10 +220,8 @@ def first_batch(
     """The first batch as the model will see it, decoded again from its token ids.
 
     Each item has "prompt" and, by method, "completion" or "chosen" and "rejected" (these are learned from, the prompt
-    is only read), "tokens" (of its longest text) and "cut" (whether something of it had to be cut). A ranking is one
-    "completion" that lists its answers, each after its place, labelled steps stand each after its label; a single
-    answer judged good is "chosen", a bad one "rejected". Rows that are left out are passed over; `context` is how many
-    tokens the model reads. Raises NothingToLearn when no row is left.
+    is only read), "tokens" (of its longest text) and "cut" (whether something of it had to be cut). Rows that are left
+    out are passed over; `context` is how many tokens the model reads. Raises NothingToLearn when no row is left.
     """
     limits = Limits.of(args, context or args.max_tokens)
     usable, left_out = examples(tokenizer, method, rows, limits)
@@ -251,20 +234,11 @@ def batch_of(tokenizer: Any, method: str, usable: Sequence[Example], args: Train
     """The same of examples that are token ids already."""
     batch = []
     for i in order([e.row for e in usable], args.batch_size, args.seed):
-        one, row = usable[i], usable[i].row
+        one = usable[i]
         decoded = {key: tokenizer.decode(ids) for key, ids in one.answers.items()}
         longest = max(map(len, one.answers.values()), default=0)
         item = {"prompt": tokenizer.decode(one.prompt), "tokens": len(one.prompt) + longest, "cut": bool(one.cut)}
-        if method == "reward":
-            ranked = sorted((place + 1, decoded[f"answer {k}"]) for k, place in enumerate(row["places"]))
-            item["completion"] = "\n".join(f"{place}. {text}" for place, text in ranked)
-        elif method == "prm":
-            judged = zip(row["labels"], row["steps"], strict=True)
-            item["completion"] = "\n".join(f"[{STEP_WORDS[label]}] {text.strip()}" for label, text in judged)
-        elif method == "kto":
-            item["chosen" if row["label"] else "rejected"] = decoded["completion"]
-        else:
-            item |= decoded
+        item |= METHODS[method].show(one.row, decoded)
         batch.append(item)
     return batch
 

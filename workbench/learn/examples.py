@@ -8,21 +8,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
-from workbench.learn.catalogue import METHODS
-from workbench.learn.fields import AnswerArgs, TrainArgs
+from workbench.learn.catalogue import METHODS, AnswerArgs, TrainArgs
+from workbench.learn.catalogue.facts import PROMPTS, Row
 from workbench.models import tokens
 
-Row = dict[str, Any]
 FRAME = 256  # tokens that a chat template adds to a question, at most
-TEXTS: dict[str, tuple[str, ...]] = {
-    "sft": ("completion",),
-    "dpo": ("chosen", "rejected"),
-    "orpo": ("chosen", "rejected"),
-    "kto": ("completion",),
-    "ppo": (),
-    "rloo": (),
-    "grpo": (),
-}
 
 
 class NothingToLearn(ValueError):
@@ -58,15 +48,6 @@ class Example:
     places: tuple[int, ...] = ()
 
 
-def texts(method: str, row: Row) -> dict[str, str]:
-    """The answers of a row that the method learns from, by name."""
-    if method == "reward":
-        return {f"answer {k}": text for k, text in enumerate(row["answers"])}
-    if method == "prm":
-        return {"completion": "".join(row["steps"])}
-    return {key: row[key] for key in TEXTS[method]}
-
-
 def fit(
     prompt: Sequence[int], answers: Sequence[Sequence[int]], limit: int, keep_end: bool = False
 ) -> tuple[list[int], list[list[int]]]:
@@ -87,24 +68,25 @@ def fit(
 def example(tokenizer: Any, method: str, row: Row, limits: Limits) -> Example | str:
     """The row as the method learns from it, or why nothing can be learned from it."""
     prompt = tokens.prompt_ids(tokenizer, row["prompt"])
-    sampled = METHODS[method].needs == "prompts"
+    m = METHODS[method]
+    sampled = m.source is PROMPTS
     # a sampled answer is scored with an end token behind it
     if reason := too_long(prompt, limits, limits.new_tokens + 1 if sampled else 1):
         return reason
     if sampled:
         return Example(row, prompt, {})
-    answer_of = texts(method, row)
+    answer_of = m.texts(row)
     places: list[int] = []
-    if method == "prm":
+    if m.scores == "steps":
         ids, places = tokens.step_ids(tokenizer, row["steps"])
         answers = [ids]
     else:
         answers = [tokens.answer_ids(tokenizer, text) for text in answer_of.values()]
-    start, kept = fit(prompt, answers, limits.tokens, keep_end=method == "reward")
+    start, kept = fit(prompt, answers, limits.tokens, keep_end=m.scores == "answers")
     if len(kept) > 1 and all(ids == kept[0] for ids in kept):
         return "their answers do not differ" if kept == answers else "their answers do not differ within max_tokens"
     places = [place for place in places if place < len(kept[0])]
-    if method == "prm" and not places:
+    if m.scores == "steps" and not places:
         return "none of their steps fits into max_tokens"
     cut = ("prompt" if len(start) < len(prompt) else "", "answer" if kept != answers else "")
     return Example(
@@ -145,33 +127,33 @@ def answerable(tokenizer: Any, prompts: dict[str, list[str]], limits: Limits) ->
 def check_some_left(tokenizer: Any, method: str, rows: Sequence[Row], limits: Limits) -> None:
     """Raise NothingToLearn when every row would be left out; reads no further than it has to."""
     left_out: dict[str, list[str]] = {}
-    labels = set()
+    kept: list[Row] = []
     for row in rows:
         made = example(tokenizer, method, row, limits)
         if isinstance(made, str):
             left_out.setdefault(made, []).append(row["prompt"])
             continue
-        labels.add(row.get("label"))
-        if method != "kto" or len(labels) > 1:
+        kept.append(row)
+        if not METHODS[method].shortage([kept[0], row]):
             return
-    if not labels:
+    if not kept:
         raise nothing_left(method, left_out)
-    kind = "good" if True in labels else "bad"
-    raise NothingToLearn(f"KTO needs answers of both kinds, and only {kind} ones are left. {_why(method, left_out)}")
+    raise NothingToLearn(f"{METHODS[method].shortage(kept)} {_why(method, left_out) if left_out else ''}".rstrip())
 
 
 def surely_some_left(method: str, rows: Iterable[Row], limits: Limits) -> bool:
     """Whether some row fits as it is, told by its length in bytes: no text has more tokens. Reading a tokenizer takes
     seconds in a process that has not yet done so, and hardly any data set needs it for this question."""
-    labels = {row.get("label") for row in rows if _surely_fits(method, row, limits)}
-    return len(labels) > (method == "kto")
+    fitting = [row for row in rows if _surely_fits(method, row, limits)]
+    return bool(fitting) and not METHODS[method].shortage(fitting)
 
 
 def _surely_fits(method: str, row: Row, limits: Limits) -> bool:
+    m = METHODS[method]
     prompt = len(row["prompt"].encode()) + FRAME
-    if METHODS[method].needs == "prompts":
+    if m.source is PROMPTS:
         return prompt + limits.new_tokens < limits.context
-    answers = list(texts(method, row).values())
+    answers = list(m.texts(row).values())
     differ = len(answers) == 1 or len(set(answers)) > 1
     return differ and prompt + max(len(text.encode()) for text in answers) < limits.tokens
 

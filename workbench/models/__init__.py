@@ -5,9 +5,8 @@ The base is in base.py and is what this package offers under its own name; the r
 
 from workbench.models.base import (
     Model,
-    ModelError,
     Turns,
-    available,
+    config,
     context,
     load,
     loaded,
@@ -15,5 +14,18 @@ from workbench.models.base import (
     shared,
     tokenizer,
 )
+from workbench.models.checkpoint import ModelError, available
 
-__all__ = ["Model", "ModelError", "Turns", "available", "context", "load", "loaded", "progress", "shared", "tokenizer"]
+__all__ = [
+    "Model",
+    "ModelError",
+    "Turns",
+    "available",
+    "config",
+    "context",
+    "load",
+    "loaded",
+    "progress",
+    "shared",
+    "tokenizer",
+]

@@ -6,18 +6,19 @@ Importing this module is cheap: torch, transformers and peft are imported when a
 from __future__ import annotations
 
 import gc
-import json
 import os
 import re
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from workbench import settings
-from workbench.models import tokens
+from workbench.models import checkpoint, origin, tokens
+from workbench.models.checkpoint import ModelError
+from workbench.processes import read_json
 
 # What a model without a chat template of its own is spoken to with; trained on by SFT as well, so it must not change.
 PLAIN_TEMPLATE = (
@@ -25,11 +26,6 @@ PLAIN_TEMPLATE = (
     "{% else %}### Question:\n{{ m['content'] }}\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}### Answer:\n{% endif %}"
 )
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-
-
-class ModelError(ValueError):
-    """A model or an adapter that cannot or must not be loaded; the message says what to do."""
 
 
 class Turns:
@@ -137,6 +133,16 @@ class Model:
         """Token ids of an answer, the end token included."""
         return tokens.answer_ids(self.tokenizer, text)
 
+    def too_long(self, prompts: Iterable[str], new_tokens: int) -> dict[str, int]:
+        """Those prompts that leave no room for an answer of `new_tokens`, each with its number of tokens."""
+        room = self.context - new_tokens
+        frame = (
+            len(self.prompt_ids("")) + 8
+        )  # no tokenizer makes more tokens of a text than it has bytes, or hardly more
+        doubtful = (text for text in prompts if len(text.encode()) + frame > room)
+        counted = {text: len(self.prompt_ids(text)) for text in doubtful}
+        return {text: n for text, n in counted.items() if n > room}
+
     def attach(self, folder: str | Path) -> str:
         """Load the LoRA adapter of a run folder (or of an adapter's own folder) once; return its name.
 
@@ -193,76 +199,73 @@ class Model:
 def load(name: str, device: str | None = None, dtype: Any = None, trust_remote_code: bool = False) -> Model:
     """Load a base: "sandbox", a folder, or a Hub name (from the cache first, else by download unless offline).
 
-    `dtype` defaults to what suits the device: bf16 weights become float32 on a CPU. Raises ModelError for pickled
-    weights, for code that comes with the model (unless `trust_remote_code`), and for a model that is not here.
+    `dtype` defaults to what suits the device: bf16 weights become float32 on a CPU. Raises ModelError for pickled,
+    missing or damaged weights, for an architecture that does not continue a text, for code that comes with the model
+    (unless `trust_remote_code`), and for a model that is not here; MemoryError when it does not fit.
     """
     import torch
     import transformers
 
     path = _path(name)
     if isinstance(path, Path):
-        _check_folder(path, name)
+        checkpoint.check_folder(path, name)
     device = device or settings.device().value
     dtype = dtype or settings.dtype(device).value
     torch.set_num_threads(settings.threads().value)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     _said("Reading the tokenizer", 0.3)
+    framed = tokenizer(name, trust_remote_code)
+    _said("Reading the weights", 0.4)
+    weights = options | {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    checkpoint.check_architecture(config(name, trust_remote_code), name)
     try:
-        tokenizer = _cached_or_fetched(transformers.AutoTokenizer, str(path), **options)
-        _said("Reading the weights", 0.4)
-        hf = _cached_or_fetched(
-            transformers.AutoModelForCausalLM, str(path), dtype=dtype, use_safetensors=True, **options
-        )
-    except (OSError, ValueError) as error:
-        raise _explain(name, error) from error
-    _frame(tokenizer)
-    hf.to(device).eval().requires_grad_(False)
+        hf, info = _cached_or_fetched(transformers.AutoModelForCausalLM, str(path), dtype=dtype, **weights)
+        checkpoint.check_loaded(hf, info, name)
+        hf.to(device).eval().requires_grad_(False)
+    except ModelError:
+        raise
+    except Exception as error:  # over somebody's files the libraries raise errors of every kind
+        raise checkpoint.explain(name, error) from error
     _said("Ready", 1.0)
-    return Model(hf, tokenizer, name)
+    return Model(hf, framed, name)
 
 
-def tokenizer(name: str) -> Any:
-    """The model's tokenizer alone, framed as `load` frames it. Raises ModelError."""
+def config(name: str, trust_remote_code: bool = False) -> Any:
+    """The model's transformers config. Raises ModelError."""
+    from transformers import AutoConfig
+
+    try:
+        return _cached_or_fetched(AutoConfig, str(_path(name)), trust_remote_code=trust_remote_code)
+    except ModelError:
+        raise
+    except Exception as error:  # see load
+        raise checkpoint.explain(name, error) from error
+
+
+def tokenizer(name: str, trust_remote_code: bool = False) -> Any:
+    """The model's tokenizer alone, its chat template tried and, where there is none, given; that of the shared model if
+    it is loaded, since reading one takes up to a second. Raises ModelError."""
+    if name in _shared:
+        return _shared[name].tokenizer
     from transformers import AutoTokenizer
 
     try:
-        return _frame(_cached_or_fetched(AutoTokenizer, str(_path(name))))
-    except (OSError, ValueError) as error:
-        raise _explain(name, error) from error
+        found = _cached_or_fetched(AutoTokenizer, str(_path(name)), trust_remote_code=trust_remote_code)
+    except ModelError:
+        raise
+    except Exception as error:  # see load
+        raise checkpoint.explain_tokenizer(name, error) from error
+    return checkpoint.frame(found, name, PLAIN_TEMPLATE)
 
 
 def context(name: str) -> int:
     """The most tokens, prompt and answer together, that the model was built for: `Model.context`, from its config alone.
     Raises ModelError."""
-    from transformers import AutoConfig
-
-    try:
-        return _context_of(_cached_or_fetched(AutoConfig, str(_path(name))))
-    except (OSError, ValueError) as error:
-        raise _explain(name, error) from error
+    return _context_of(config(name))
 
 
 def _context_of(config: Any) -> int:
     return getattr(config.get_text_config(), "max_position_embeddings", None) or 2048
-
-
-def _frame(tokenizer: Any) -> Any:
-    if tokenizer.chat_template is None:
-        tokenizer.chat_template = PLAIN_TEMPLATE
-    return tokenizer
-
-
-def available() -> list[str]:
-    """Models that can be loaded without a network: the bundled one and those in the Hugging Face cache."""
-    from huggingface_hub import CacheNotFound, scan_cache_dir
-
-    names = ["sandbox"] if (settings.SANDBOX / "config.json").is_file() else []
-    try:
-        repos = scan_cache_dir().repos
-    except CacheNotFound:
-        return names
-    held = {r.repo_id for r in repos for v in r.revisions for f in v.files if f.file_name.endswith(".safetensors")}
-    return names + sorted(held)
 
 
 _shared: dict[str, Model] = {}
@@ -303,20 +306,6 @@ def _path(name: str) -> Path | str:
         raise ModelError(str(error)) from error
 
 
-def _check_folder(folder: Path, name: str) -> None:
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{name}: {folder} holds no config.json, so it is no model folder. {_offer()}")
-    if any(folder.glob("*.safetensors")):
-        return
-    pickles = [file.name for pattern in PICKLES for file in sorted(folder.glob(pattern))]
-    if pickles:
-        raise ModelError(
-            f"{name}: its weights are a pickle ({pickles[0]}), which can run code when opened, so they are refused. "
-            "Save them as safetensors first: model.save_pretrained(FOLDER)."
-        )
-    raise ModelError(f"{name}: {folder} holds no *.safetensors weights. {_offer()}")
-
-
 def _cached_or_fetched(kind: Any, path: str, **options: Any) -> Any:
     """The cache first, so that a model that is here never waits for a network that is not."""
     try:
@@ -325,25 +314,6 @@ def _cached_or_fetched(kind: Any, path: str, **options: Any) -> Any:
         if Path(path).is_dir() or os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
             raise
     return kind.from_pretrained(path, **options)
-
-
-def _explain(name: str, error: Exception) -> ModelError:
-    text = str(error)
-    if "trust_remote_code" in text:
-        return ModelError(
-            f"{name}: this model brings code of its own, which would run on this machine, so it is refused. "
-            "If you trust its author, load it with trust_remote_code=True."
-        )
-    if ".safetensors" in text:
-        return ModelError(f"{name}: there are no safetensors weights, and pickled weights are refused. {_offer()}")
-    if isinstance(error, OSError) and not Path(name).is_dir():
-        return ModelError(f"{name} is not on this machine and could not be downloaded. {_offer()}")
-    return ModelError(f"{name} could not be loaded: {text}")
-
-
-def _offer() -> str:
-    names = available()
-    return f"Available here: {', '.join(names)}." if names else "No other model is on this machine."
 
 
 def _adapter_folder(folder: Path) -> Path:
@@ -355,7 +325,9 @@ def _adapter_folder(folder: Path) -> Path:
 
 def _check_adapter(folder: Path, base: str) -> str:
     """Refuse what cannot be put on `base`; return the base the adapter was made for."""
-    config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+    config = read_json(folder / "adapter_config.json")
+    if not config:
+        raise ModelError(f"{folder}: adapter_config.json is damaged. Take the adapter from its run again.")
     if not (folder / "adapter_model.safetensors").is_file():
         pickled = (folder / "adapter_model.bin").is_file()
         why = "only as a pickle, which is refused" if pickled else "nowhere: adapter_model.safetensors is missing"
@@ -364,11 +336,11 @@ def _check_adapter(folder: Path, base: str) -> str:
     if config.get("peft_type") != "LORA" or special or config.get("bias", "none") != "none":
         kind = ", ".join([str(config.get("peft_type")), *special])
         raise ModelError(f"{folder}: only plain LoRA adapters can be put on a model that answers; this is {kind}.")
-    run = folder.parent / "config.json"
-    made_for = json.loads(run.read_text("utf-8")).get("model") if run.is_file() and folder.name == "adapter" else None
-    made_for = str(made_for or config.get("base_model_name_or_path") or base)
-    if _plain(made_for) != _plain(base):
-        raise ModelError(f"{folder} was made for the model {made_for}; it cannot be put on {base}.")
+    checkpoint.check_whole(folder / "adapter_model.safetensors", str(folder))
+    kept = read_json(folder.parent / "config.json") if folder.name == "adapter" else {}  # the run's
+    made_for = str(kept.get("model") or config.get("base_model_name_or_path") or base)
+    if different := origin.difference(kept | {"model": made_for}, base):
+        raise ModelError(f"{folder} {different}; it cannot be put on {base}.")
     return made_for
 
 
@@ -387,10 +359,3 @@ def _check_shapes(folder: Path, hf: Any, words: str) -> None:
             wanted = getattr(layers[place], "in_features" if is_down else "out_features", None)
             if wanted is not None and shape[1 if is_down else 0] != wanted:
                 raise ModelError(f"{words}: {key} has the shape {shape}, but the layer's size is {wanted}.")
-
-
-def _plain(name: str) -> str:
-    """One spelling per model: the bundled one is "sandbox" wherever it lies, a folder is its real path."""
-    if name == "sandbox" or Path(name).parts[-3:] == settings.SANDBOX.parts[-3:]:
-        return "sandbox"
-    return str(Path(name).expanduser().resolve()) if Path(name).expanduser().is_dir() else name

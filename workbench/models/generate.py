@@ -54,6 +54,7 @@ def generate(
     seeds: Sequence[int] | None = None,
     background: bool = False,
     batch_size: int | None = None,
+    on_halved: Callable[[int], object] | None = None,
 ) -> list[Generated]:
     """Answer every prompt; row i speaks with adapters[i] (None = base) at its strength (0 base, 1 as trained).
 
@@ -62,8 +63,8 @@ def generate(
     0 answers exactly as the base does. `on_text(row, text so far)` streams. After `should_stop()` the rows end where
     they are, `ended` False. `background` rests while somebody waits for a foreground generation.
 
-    Out of memory halves the batch that runs at once (`batch_size` at most), not the rows asked for. Raises ValueError
-    for rows that do not match, ModelError for a prompt too long for the model, MemoryError if one row alone is too big.
+    Out of memory halves the batch that runs at once (`batch_size` at most), not the rows asked for, and tells
+    `on_halved` of the new size. Raises ValueError for rows that do not match, ModelError for a prompt too long for the model, MemoryError if one row alone is too big.
     """
     voices = _voices(model, len(prompts), adapters, strength)
     seeds = [sampling.seed] * len(prompts) if seeds is None else seeds
@@ -84,18 +85,28 @@ def generate(
             try:
                 answers = batch.run(np.stack([noise[i] for i in rows]), told, should_stop, background)
             except (RuntimeError, MemoryError) as error:
-                if not out_of_memory(error):
-                    raise
-                if len(rows) == 1:
-                    raise MemoryError("not even one answer fits into memory: ask for fewer new tokens") from error
-                if model.device.type == "cuda":
-                    torch.cuda.empty_cache()
-                half = (len(rows) + 1) // 2
-                waiting = [part[k : k + half] for part in [rows, *waiting] for k in range(0, len(part), half)]
+                waiting = halved(error, [rows, *waiting], model.device, "ask for fewer new tokens")
+                if on_halved:
+                    on_halved(len(waiting[0]))
                 continue
             for i, answer in zip(rows, answers, strict=True):
                 done[i] = answer
     return [answer for answer in done if answer is not None]
+
+
+def halved(error: Exception, batches: list[list[int]], device: torch.device, advice: str) -> list[list[int]]:
+    """The batches cut to half the size of the first, which did not fit into memory.
+
+    Raises the error again when it is another one, and MemoryError with the advice when the first is one row already.
+    """
+    if not out_of_memory(error):
+        raise error
+    if len(batches[0]) == 1:
+        raise MemoryError(f"not even one answer fits into memory: {advice}") from error
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    half = (len(batches[0]) + 1) // 2
+    return [batch[k : k + half] for batch in batches for k in range(0, len(batch), half)]
 
 
 def uniforms(seed: int, prompt: str, n: int) -> np.ndarray:
@@ -145,11 +156,14 @@ def logprobs(
     strength: float = 1.0,
     temperature: float = 1.0,
     batch_size: int | None = None,
+    on_batch: Callable[[], object] | None = None,
 ) -> list[list[float]]:
     """Log-probabilities, in nats, of every token of given answers under one model; one list per answer.
 
     A prompt given as text is framed by the chat template, an answer given as text is closed with the end token; what is
-    given as token ids is taken as it is.
+    given as token ids is taken as it is. `on_batch()` is called after every batch. At most `batch_size` run at once,
+    fewer where their logits would fill the memory; out of memory halves that. Raises MemoryError if one row alone is
+    too big.
     """
     if len(prompts) != len(answers):
         raise ValueError(f"{len(prompts)} prompts, but {len(answers)} answers")
@@ -160,12 +174,20 @@ def logprobs(
     order = sorted(range(len(prompts)), key=lambda i: len(starts[i]) + len(ends[i]))
     longest = max((len(a) + len(b) for a, b in zip(starts, ends, strict=True)), default=1)
     # the logits of every place are there at once: with a vocabulary of 100,000 they are what fills the memory
-    at_once = batch_size or max(1, min(32, LOGITS // (longest * model.hf.config.get_text_config().vocab_size)))
-    for k in range(0, len(order), at_once):
-        rows = order[k : k + at_once]
-        scored = _score(model, [starts[i] for i in rows], [ends[i] for i in rows], voice, temperature)
+    fit = max(1, LOGITS // (longest * model.hf.config.get_text_config().vocab_size))
+    at_once = min(batch_size or 32, fit)
+    waiting = [order[k : k + at_once] for k in range(0, len(order), at_once)]
+    while waiting:
+        rows = waiting.pop(0)
+        try:
+            scored = _score(model, [starts[i] for i in rows], [ends[i] for i in rows], voice, temperature)
+        except (RuntimeError, MemoryError) as error:
+            waiting = halved(error, [rows, *waiting], model.device, "set a smaller max_tokens")
+            continue
         for i, values in zip(rows, scored, strict=True):
             result[i] = values
+        if on_batch:
+            on_batch()
     return result
 
 
@@ -179,10 +201,15 @@ def _score(
     with model.lock:
         logits = forward(model, [voice] * len(rows), input_ids=ids, use_cache=False).logits
     scored = []
+    piece = max(1, LOGITS // 8 // logits.shape[-1])  # tokens whose logits are there in float32 at once
     for i, (a, b) in enumerate(zip(starts, ends, strict=True)):
-        place = logits[i, len(a) - 1 : len(a) + len(b) - 1].float() / temperature  # the logits that foresaw the answer
+        place = logits[i, len(a) - 1 : len(a) + len(b) - 1]  # the logits that foresaw the answer
         wanted = torch.tensor(b, device=model.device)[:, None]
-        scored.append((place.gather(1, wanted)[:, 0] - place.logsumexp(-1)).tolist())
+        pieces = zip(place.split(piece), wanted.split(piece), strict=True)
+        values = [
+            (s.gather(1, w)[:, 0] - s.logsumexp(-1)) for s, w in ((s.float() / temperature, w) for s, w in pieces)
+        ]
+        scored.append(torch.cat(values).tolist())
     return scored
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import Connection, Select, Table, func, select
+from sqlalchemy import Connection, Select, Table, case, func, select
 from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from workbench.records import Comparison, Demonstration, Prompt, Response, StepLabels, Verdict, split_of
@@ -56,7 +56,9 @@ class Store:
         return self._write(lambda connection: writing.add_prompts(connection, new)[0])
 
     def prompts(self, split: Split | None = None) -> list[Prompt]:
-        rows = self._all(select(tables.prompts).order_by(tables.prompts.c.id))
+        """All that are not deleted, oldest first."""
+        table = tables.prompts
+        rows = self._all(select(table).where(table.c.deleted.is_(False)).order_by(table.c.id))
         return [tables.to_prompt(row) for row in rows if split is None or split_of(row["text"]) == split]
 
     def prompt(self, id: int) -> Prompt:
@@ -65,6 +67,13 @@ class Store:
         if not rows:
             raise KeyError(f"There is no prompt {id}")
         return tables.to_prompt(rows[0])
+
+    def delete_prompt(self, id: int) -> None:
+        """Hide a prompt and what was written and judged about it. Raises KeyError when there is none."""
+        self._set_deleted(tables.prompts, id, True)
+
+    def restore_prompt(self, id: int) -> None:
+        self._set_deleted(tables.prompts, id, False)
 
     def add_responses(self, rows: list[Response]) -> list[Response]:
         """Store answers (their id is 0 before); returns them with their ids, in order."""
@@ -367,16 +376,34 @@ class Store:
         by themselves are no comparisons here."""
         counted: dict[str, int] = {}
         with self._read() as connection:
+            living = tables.prompts.c.deleted.is_(False)
             for table in (tables.prompts, tables.responses):
-                counted[table.name] = connection.execute(select(func.count()).select_from(table)).scalar_one()
+                query = select(func.count()).select_from(table)
+                query = query.where(living) if table is tables.prompts else query
+                counted[table.name] = connection.execute(query).scalar_one()
             for table in (tables.demonstrations, tables.comparisons, tables.verdicts, tables.step_labels):
-                query = select(table.c.simulated, func.count()).where(table.c.deleted.is_(False))
+                query = select(table.c.simulated, func.count()).join(tables.prompts)
+                query = query.where(table.c.deleted.is_(False), living)
                 if table is tables.comparisons:
                     query = query.where(func.json_array_length(table.c.shown) > 1)
                 found: dict[bool, int] = dict(connection.execute(query.group_by(table.c.simulated)).all())
                 counted[table.name] = sum(found.values())
                 counted[f"simulated_{table.name}"] = found.get(True, 0)
         return counted
+
+    def state(self) -> tuple[Any, ...]:
+        """Something that is another after every change to prompts, demonstrations, comparisons or step labels: what was
+        made of them need not be made again while it is the same."""
+        parts: list[Any] = []
+        with self._read() as connection:
+            for table in (tables.prompts, tables.demonstrations, tables.comparisons, tables.step_labels):
+                figures = [func.count(), func.max(table.c.id)]
+                if "deleted" in table.c:
+                    figures.append(func.sum(case((table.c.deleted, table.c.id), else_=0)))
+                if "version" in table.c:
+                    figures.append(func.sum(table.c.version))
+                parts += connection.execute(select(*figures).select_from(table)).one()
+        return tuple(parts)
 
     # How it reads and writes
 
@@ -402,11 +429,11 @@ class Store:
 
 
 def _acts(table: Table, deleted_too: bool = False) -> Select:
-    """Rows of a table with their prompt's text."""
+    """Rows of a table with their prompt's text; those of a deleted prompt count as deleted."""
     query = select(table, tables.prompts.c.text.label("prompt")).join(
         tables.prompts, tables.prompts.c.id == table.c.prompt_id
     )
-    return query if deleted_too else query.where(table.c.deleted.is_(False))
+    return query if deleted_too else query.where(table.c.deleted.is_(False), tables.prompts.c.deleted.is_(False))
 
 
 def _demonstration(connection: Connection, id: int) -> Demonstration:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text, false
 
 from workbench.records import Comparison, Demonstration, Prompt, Response, Sampling, StepLabels, Verdict
 
@@ -55,6 +55,7 @@ prompts = Table(
     Column("source", String(400), nullable=False),
     Column("kind", String(100)),
     Column("created", String(32), nullable=False),
+    Column("deleted", Boolean, nullable=False, server_default=false()),
 )
 
 responses = Table(

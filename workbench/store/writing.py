@@ -82,14 +82,17 @@ def take_ids(connection: Connection, count: int) -> range:
 
 
 def add_prompts(connection: Connection, new: Sequence[Prompt]) -> tuple[list[Prompt], int]:
-    """One stored prompt per given one (the same text is stored once), and how many were new."""
+    """One stored prompt per given one (the same text is stored once), and how many were new or deleted before."""
     for prompt in new:
         clean(prompt.text, "The prompt")
     wanted = {fingerprint(prompt.text): prompt for prompt in reversed(new)}
     found: dict[str, Prompt] = {}
+    back: list[int] = []
     for keys in chunks(list(wanted)):
         query = select(tables.prompts).where(tables.prompts.c.fingerprint.in_(keys))
-        found |= {row["fingerprint"]: tables.to_prompt(row) for row in connection.execute(query).mappings()}
+        known = connection.execute(query).mappings().all()
+        found |= {row["fingerprint"]: tables.to_prompt(row) for row in known}
+        back += [row["id"] for row in known if row["deleted"]]
     order = dict.fromkeys(fingerprint(prompt.text) for prompt in new)
     missing = [key for key in order if key not in found]
     rows = []
@@ -108,7 +111,9 @@ def add_prompts(connection: Connection, new: Sequence[Prompt]) -> tuple[list[Pro
         )
     if rows:
         connection.execute(insert(tables.prompts), rows)
-    return [found[fingerprint(prompt.text)] for prompt in new], len(missing)
+    for some in chunks(back):
+        connection.execute(update(tables.prompts).where(tables.prompts.c.id.in_(some)).values(deleted=False))
+    return [found[fingerprint(prompt.text)] for prompt in new], len(missing) + len(back)
 
 
 def prompt_text(connection: Connection, prompt_id: int) -> str:

@@ -17,6 +17,7 @@ from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn.catalogue import METHODS
 from workbench.measure import compare as side_by_side
 from workbench.measure.winrate import Rate, rate
+from workbench.models import origin
 from workbench.records import Response, Sampling, Verdict, split_of
 from workbench.ui import measured as held_out
 from workbench.ui import rewards
@@ -218,7 +219,7 @@ def stop_measuring(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 def _trained(context: Context) -> list[Run]:
     """Runs of this page's model whose adapter answers and is not being trained now, newest first."""
     here = context.settings
-    every = [r for r in list_runs(here.workspace) if r.config["model"] == here.model]
+    every = [r for r in list_runs(here.workspace) if origin.same(r.config, here.model)]
     return [r for r in every if r.adapter and not r.active]
 
 

@@ -40,6 +40,7 @@ class Context:
         self._pairs: PairQueue | None = None
         self._place: str | None = None
         self._parts: dict[str, Any] = {}
+        self._lengths: dict[str, int | None] = {}  # a prompt's text -> its tokens if they are too many, else None
         self.model_state = "waiting"  # waiting, loading, ready, failed
         self.model_error = ""
 
@@ -97,7 +98,7 @@ class Context:
 
         with self._lock:
             if self._pairs is None:
-                self._pairs = PairQueue(self.store, self.write_two)
+                self._pairs = PairQueue(self.store, self.write_two, too_long=self.passed_over)
             return self._pairs
 
     def part(self, name: str, make: Callable[[], Any]) -> Any:
@@ -111,6 +112,30 @@ class Context:
         """Let the base answer every prompt twice, in one batch, behind whoever waits for an answer. Not stored yet."""
         written = self.answer([prompt for prompt in prompts for _ in range(2)], background=True)
         return list(zip(written[0::2], written[1::2], strict=True))
+
+    def too_long(self, texts: Sequence[str]) -> dict[str, int]:
+        """Those texts that are too long a prompt for the model, with their tokens; {} while it is not loaded."""
+        if self.model_state != "ready":
+            return {}
+        from workbench.records import Sampling
+
+        unknown = [text for text in texts if text not in self._lengths]
+        if unknown:
+            long = self.model().too_long(unknown, Sampling().max_new_tokens)
+            self._lengths.update({text: long.get(text) for text in unknown})
+        return {text: n for text in texts if (n := self._lengths[text]) is not None}
+
+    def passed_over(self, prompts: Sequence[Prompt]) -> dict[int, int]:
+        """The ids of those prompts that are too long for the model, with their tokens. Loads the model."""
+        self.model()
+        long = self.too_long([prompt.text for prompt in prompts])
+        return {prompt.id: long[prompt.text] for prompt in prompts if prompt.text in long}
+
+    def reads(self) -> str:
+        """ "sandbox reads 448": the longest prompt, in tokens, that leaves room for an answer."""
+        from workbench.records import Sampling
+
+        return f"{settings.short_name(self.settings.model)} reads {self.model().context - Sampling().max_new_tokens:,}"
 
     def answer(self, prompts: Sequence[Prompt], background: bool = False) -> list[Response]:
         """One answer of the base per prompt, each from a seed of its own. Not stored yet (id 0)."""

@@ -34,7 +34,8 @@ def demonstrations(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     todo = [prompt for prompt in everything if prompt.id not in written]
     done = [prompt for prompt in everything if prompt.id in written]
     listed = sorted(todo[:LISTED] + done[-max(0, LISTED - len(todo)) :][:LISTED], key=lambda prompt: prompt.id)
-    following = choice.next_to_write(context.store, rater)
+    long = context.too_long([prompt.text for prompt in everything])
+    following = choice.next_to_write(context.store, rater, long)
     return {
         "prompts": [
             {
@@ -42,6 +43,7 @@ def demonstrations(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
                 "text": prompt.text[:SHORT],
                 "answers": len(written.get(prompt.id, [])),
                 "draft": prompt.id in drafts,
+                "too_long": prompt.text in long,
             }
             for prompt in listed
         ],
@@ -77,6 +79,7 @@ def open_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         "id": prompt.id,
         "text": prompt.text,
         "heldout": prompt.split == "heldout",
+        "too_long": too_long(context, [prompt.text]),
         "answers": [row(each, payload["rater"]) for each in answers],
         "draft": context.store.drafts(payload["rater"]).get(prompt.id, ""),
     }
@@ -156,7 +159,8 @@ def save_draft(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 def skip_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Pass over this prompt: it comes last from now on."""
     context.store.skip(payload["rater"], sent.number(payload, "prompt_id"), "demonstration")
-    following = choice.next_to_write(context.store, payload["rater"])
+    long = context.too_long([prompt.text for prompt in context.store.prompts()])
+    following = choice.next_to_write(context.store, payload["rater"], long)
     return {"next": following.id if following else None}
 
 
@@ -167,12 +171,45 @@ def use_starter(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def add_prompts(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    """One prompt per pasted line; empty lines are passed over, known prompts stay as they are."""
+    """One prompt per pasted line; empty lines are passed over, known prompts stay as they are.
+
+    Lines that the model cannot read come back as "rest", with "why"; they are not stored. ("known" counts a line that
+    is there twice, too.)
+    """
     lines = [line.strip() for line in sent.words(payload, "text").splitlines() if line.strip()]
+    long = context.too_long(lines)
+    fit = [line for line in lines if line not in long]
     before = context.store.counts()["prompts"]
-    added = context.store.add_prompts(lines, "person")
+    added = context.store.add_prompts(fit, "person")
     new = context.store.counts()["prompts"] - before
-    return {"added": new, "known": len(added) - new, "first": added[0].id}
+    first = added[0].id if added else None
+    rest = {"rest": "\n".join(long), "why": too_long(context, lines)}
+    return {"added": new, "known": len(added) - new, "first": first} | rest
+
+
+def too_long(context: Context, texts: list[str]) -> str:
+    """Which of these prompts are too long for the model, in one sentence; "" when none is, or it is still loading."""
+    long = context.too_long(texts)
+    if not long:
+        return ""
+    which = "This prompt is" if len(long) == 1 else f"{len(long)} prompts are"
+    most = "" if len(long) == 1 else "the longest has "
+    return f"{which} too long: {most}{max(long.values()):,} tokens; {context.reads()}."
+
+
+def delete_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """Take a prompt out, with the answers and choices that belong to it; it can be brought back."""
+    id = sent.number(payload, "id")
+    context.store.delete_prompt(id)
+    if context.model_state == "ready":
+        context.pairs.drop(id)
+    return progress(context)
+
+
+def restore_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+    """Bring a deleted prompt back, with all that belongs to it."""
+    context.store.restore_prompt(sent.number(payload, "id"))
+    return progress(context)
 
 
 def import_file(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
@@ -217,6 +254,8 @@ FUNCTIONS = [
     skip_prompt,
     use_starter,
     add_prompts,
+    delete_prompt,
+    restore_prompt,
     import_file,
 ]
 

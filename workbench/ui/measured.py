@@ -15,7 +15,9 @@ from math import ceil, floor, log10
 from pathlib import Path
 from typing import Any
 
-from workbench.measure.winrate import mean, paired_difference, win_rate
+from workbench.intervals import GAP
+from workbench.measure.winrate import FEWEST, mean, paired_difference, win_rate
+from workbench.models import origin
 from workbench.processes import read_json, write_atomic
 from workbench.records import Sampling
 from workbench.ui.context import Context, Refused
@@ -59,7 +61,9 @@ def prompts(context: Context, n: int, seed: int = 0) -> list[str]:
     """Up to n held-out prompts, always the same: of the sandbox's world, else those in the store."""
     if has_gold(context):
         return list(_of_the_world(n, seed))
-    return [p.text for p in context.store.prompts("heldout")][:n]
+    texts = [p.text for p in context.store.prompts("heldout")]
+    long = context.too_long(texts)
+    return [text for text in texts if text not in long][:n]
 
 
 @cache
@@ -138,7 +142,8 @@ def _work(context: Context, voices: list[Voice], asked: list[str], look: Look) -
 def _key(context: Context, voice: Voice, asked: list[str]) -> str:
     weights = voice.folder / "adapter" / "adapter_model.safetensors" if voice.folder else None
     made = weights.stat().st_mtime_ns if weights else 0
-    what = [context.settings.model, voice.run, made, voice.strength, asked, SAMPLING.temperature, SAMPLING.seed]
+    base = list(origin.of(context.settings.model).values())
+    what = [*base, voice.run, made, voice.strength, asked, SAMPLING.temperature, SAMPLING.seed]
     return blake2b(json.dumps(what).encode(), digest_size=12).hexdigest()
 
 
@@ -151,7 +156,14 @@ def _file(context: Context, voice: Voice, asked: list[str]) -> Path:
 
 
 def _read(context: Context, voice: Voice, asked: list[str]) -> list[dict[str, Any]]:
-    return read_json(_file(context, voice, asked)).get("answers", [])
+    """Answers that are kept; none where the file was spoiled, since they can be asked for again."""
+    answers = read_json(_file(context, voice, asked)).get("answers", [])
+    return answers if isinstance(answers, list) and all(map(_usable, answers)) else []
+
+
+def _usable(answer: Any) -> bool:
+    keys = {"tokens": int | float, "kl": int | float, "gold": int | float | None, "text": str}
+    return isinstance(answer, dict) and all(isinstance(answer.get(key), kind) for key, kind in keys.items())
 
 
 def _write(context: Context, voice: Voice, asked: list[str], answers: list[dict[str, Any]]) -> None:
@@ -250,16 +262,17 @@ def _lower(voice: Voice) -> str:
 def _gold_words(voices: list[Voice], gold: list[list[float]]) -> str:
     if len(gold[0]) < 2:
         return ""
-    gap = paired_difference(gold[0], gold[-1])
+    gap = paired_difference(gold[0], gold[-1], GAP)
     return f"{voices[-1].label} minus {_lower(voices[0])}: {gap.words()}."
 
 
 def _length_words(first: list[float], last: list[float]) -> str:
-    if len(first) < 2:
+    if len(first) < FEWEST:
         return ""
-    gap = paired_difference(first, last)
+    longest = max(*first, *last)
+    gap = paired_difference(first, last, (-longest, longest))
     if not gap.clear:
-        return "Answers are about as long as before, so length does not explain a gain."
+        return f"No clear change in length (n {gap.n}), so length is unlikely to explain a gain."
     if gap.value < 0:
         return "Answers became shorter, so length does not explain a gain."
     return f"Answers grew by {gap.value:.0f} tokens: look whether length alone explains a gain."

@@ -19,6 +19,7 @@ from workbench.ui.shell import panel
 AT_ONCE = 6  # pairs a page may hold: enough that a vote never waits, few enough that others get some
 PAGES = 300  # pages whose pairs are remembered
 BATCH = 20  # prompts added by "Write answers" and "Make more"
+NAMED = 40  # characters of a prompt in a sentence about it
 HABITS_FROM = 20  # choices after which habits are shown
 QUESTION = "Which answer would you rather receive? Correct first, then polite, then short."
 
@@ -66,6 +67,7 @@ def rank_pairs(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         raise Refused("The page did not say which pairs it holds. Reload it; nothing saved is lost.")
     n = max(0, min(sent.number(payload, "n"), AT_ONCE - len(have)))
     answer: dict[str, Any] = {"pairs": [], "loading": context.loading(), "error": None, "empty": False}
+    answer["passed"] = ""
     if not context.store.counts()["prompts"]:
         return {**answer, "empty": True, "loading": ""}
     if context.model_state == "failed":
@@ -74,8 +76,21 @@ def rank_pairs(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         if payload.get("retry"):
             context.pairs.retry()
         answer["pairs"] = [show(pair) for pair in desk(context).deal(context, page, payload["rater"], have, n)]
-        answer["error"] = context.pairs.state()["error"]
+        state = context.pairs.state()
+        answer |= {"error": state["error"], "passed": passed_over(context, state["passed"])}
     return answer
+
+
+def passed_over(context: Context, passed: dict[int, int]) -> str:
+    """Which prompts are left out because the model cannot read so many tokens, as a sentence; "" without any."""
+    if not passed:
+        return ""
+    id, tokens = next(iter(passed.items()))
+    text = " ".join(context.store.prompt(id).text.split())
+    named = f"“{text[:NAMED]}{'…' if len(text) > NAMED else ''}” has {tokens:,} tokens; {context.reads()}."
+    if len(passed) == 1:
+        return f"1 prompt is too long and is passed over: {named}"
+    return f"{len(passed)} prompts are too long and are passed over. {named}"
 
 
 def show(pair: Pair) -> dict[str, Any]:

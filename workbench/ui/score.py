@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from workbench import models
 from workbench.jobs.runs import Run, list_runs
 from workbench.learn import data
+from workbench.learn.catalogue import METHODS
 from workbench.learn.rewards import gate
+from workbench.models import origin
 from workbench.ui import measured, rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
@@ -40,7 +42,7 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             "run": r.number,
             "label": rewards.label(r),
             "verdict": rewards.badge(r),
-            "steps": r.method == "prm",
+            "steps": METHODS[r.method].scores == "steps",
             "prompt": _prompt(context, r),
         }
         for r in rewards.usable(context)
@@ -50,8 +52,11 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 def _prompt(context: Context, run: Run) -> str:
     """A held-out prompt; for a process reward one of those whose answers were labelled, since it knows no others."""
-    if run.method == "prm":
-        found = [row["prompt"] for row in data.load(run.folder / "data")[1]]
+    if METHODS[run.method].scores == "steps":
+        try:
+            found = [row["prompt"] for row in data.load(run.folder / "data")[1]]
+        except (ValueError, OSError):  # spoiled since; the reward itself is another file
+            found = []
     else:
         found = measured.prompts(context, 1, seed=1)
     return found[0] if found else ""
@@ -60,12 +65,10 @@ def _prompt(context: Context, run: Run) -> str:
 def _empty(context: Context) -> str:
     """What an empty tab says: nothing trained yet, or only for another base."""
     base = context.settings.model
-    other = [r for r in list_runs(context.settings.workspace) if r.scorer and r.config["model"] != base]
+    other = [r for r in list_runs(context.settings.workspace) if r.scorer and not origin.same(r.config, base)]
     if other:
-        r = other[0]
-        return (
-            f"Run {r.number} scores answers of {r.config['model']}; this page runs {base}. Train a reward model for it."
-        )
+        different = origin.difference(other[0].config, base)
+        return f"Run {other[0].number} {different}. Train a reward model for it."
     return "No reward model yet. It learns from your choices to score any answer."
 
 

@@ -74,7 +74,8 @@ def _prompts(context: Context) -> list[Prompt]:
     """What is asked: all prompts; of the bundled model those which it answers in steps, sums and word problems."""
     prompts = context.store.prompts()
     if context.settings.model != "sandbox":
-        return prompts
+        long = context.too_long([prompt.text for prompt in prompts])
+        return [prompt for prompt in prompts if prompt.text not in long]
     from workbench.sandbox.world import find
 
     kinds = ((prompt, find(prompt.text)) for prompt in prompts)

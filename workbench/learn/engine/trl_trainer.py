@@ -21,6 +21,7 @@ from workbench.learn.engine import adapter, checkpoints, evaluation
 from workbench.learn.engine.adapter import POLICY, START
 from workbench.learn.engine.reporter import NOT_FINITE_IN_A_ROW, NotFinite
 from workbench.learn.engine.work import Work
+from workbench.memory import recomputes
 
 # TRL's names of what it logs -> ours
 LOGGED = {
@@ -47,6 +48,7 @@ class Tracked:
 
     work: Work
     bad = False  # this step gave no valid number
+    cause = ""  # of that, where it is known: see NotFinite
     bad_in_a_row = 0
     idle = ""  # why there is nothing to learn from in this step: it makes no update then
     idle_steps = 0
@@ -59,7 +61,9 @@ class Tracked:
     # Steps without a valid number
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        self.work.report.alive()
         loss = super().training_step(*args, **kwargs)  # type: ignore[misc]
+        self.work.report.alive()
         if not torch.isfinite(loss):
             self.bad = True
         return loss
@@ -167,7 +171,7 @@ class Teller(TrainerCallback):
         if self.trainer.bad:
             self._reject(step)
         else:
-            self.trainer.bad_in_a_row = 0
+            self.trainer.bad_in_a_row, self.trainer.cause = 0, ""
             report.metrics(step, **{ours: logs[name] for name, ours in LOGGED.items() if name in logs})
             print(f"step {step}  loss {logs['loss']:.4f}  learning rate {logs['learning_rate']:.3g}", flush=True)
         self._tell_idle(step)
@@ -196,7 +200,8 @@ class Teller(TrainerCallback):
         self.trainer.bad = False
         self.trainer.bad_in_a_row += 1
         if self.trainer.bad_in_a_row >= NOT_FINITE_IN_A_ROW:
-            raise NotFinite(f"no valid number in {NOT_FINITE_IN_A_ROW} steps in a row")
+            cause = self.trainer.cause or evaluation.not_finite_cause(self.work)
+            raise NotFinite(f"no valid number in {NOT_FINITE_IN_A_ROW} steps in a row", cause)
 
 
 @contextmanager
@@ -224,7 +229,7 @@ def trainer_settings(work: Work) -> dict[str, Any]:
     """Arguments that TRL's configs share; trl's own defaults (bf16, telemetry, logging every 10) do not suit us."""
     a: TrainArgs = work.args
     on_gpu = work.model.device.type == "cuda"
-    large = sum(p.numel() for p in work.model.hf.parameters()) > 300_000_000
+    weights = sum(p.numel() for p in work.model.hf.parameters())
     return {
         "output_dir": str(work.folder),
         "max_steps": a.steps,
@@ -244,6 +249,6 @@ def trainer_settings(work: Work) -> dict[str, Any]:
         "disable_tqdm": True,
         "bf16": False,  # the base keeps its own format, the adapter is float32
         "use_cpu": not on_gpu and work.model.device.type == "cpu",
-        "gradient_checkpointing": on_gpu and large,
+        "gradient_checkpointing": recomputes(weights, on_gpu),
         "dataloader_pin_memory": on_gpu,
     }

@@ -10,20 +10,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from peft import PeftModel
 
 from workbench import models
-from workbench.learn import data, examples
+from workbench.learn import data, dry_run, examples
 from workbench.learn.catalogue import TrainArgs, parse
 from workbench.learn.engine import checkpoints
 from workbench.learn.engine.adapter import POLICY, START, frozen_hash, with_adapter
 from workbench.learn.engine.reporter import Reporter
 from workbench.learn.examples import Example, Limits
+from workbench.learn.run_files import RunConfig
+from workbench.models import origin
 from workbench.models.tokens import freeze_date
 from workbench.records import Sampling
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -31,7 +35,7 @@ class Work:
     """One run in its process: its folder and settings, the model with the adapter to train, the data, the reporter."""
 
     folder: Path
-    config: dict[str, Any]
+    config: RunConfig
     args: Any
     report: Reporter
     model: models.Model
@@ -51,11 +55,13 @@ class Work:
     def open(cls, run: Any, report: Reporter) -> Work:
         """Load what the run folder names. Raises ModelError for a model that cannot be loaded, NothingToLearn when
         every row has to be left out, ChangedStart and ChangedTokens when a resume would not go on with the same."""
-        args: TrainArgs = parse(run.method, run.config["args"])
+        args: TrainArgs = parse(run.method, run.config.args)
         train, heldout, prompts = data.load(run.folder / "data")
         start = data.frozen_start(run.folder, run.config)
-        model = models.load(run.config["model"])
-        freeze_date(model.tokenizer, datetime.fromisoformat(run.config["created"]))
+        if different := origin.difference(run.config, run.config.model):
+            raise models.ModelError(f"This run {different}.")
+        model = models.load(run.config.model)
+        freeze_date(model.tokenizer, datetime.fromisoformat(run.config.created))
         report.alive()
         torch.manual_seed(args.seed)
         peft = with_adapter(model, args, start)
@@ -63,6 +69,7 @@ class Work:
         work = cls(run.folder, run.config, args, report, model, peft, train, heldout, prompts)
         work.frozen = frozen_hash(peft)
         work._encode()
+        dry_run.one_row(model, peft, work.examples)
         batch = data.batch_of(model.tokenizer, run.method, work.examples, args)
         (run.folder / "first_batch.txt").write_text(data.as_text(batch), "utf-8")
         work._find_checkpoint()
@@ -70,7 +77,7 @@ class Work:
 
     @property
     def method(self) -> str:
-        return self.config["method"]
+        return self.config.method
 
     @property
     def limits(self) -> Limits:
@@ -102,7 +109,7 @@ class Work:
     @property
     def start(self) -> str | None:
         """The adapter that stands for where the run began: None is the base."""
-        return START if self.config["parent"] else None
+        return START if self.config.parent else None
 
     @property
     def sampling(self) -> Sampling:
@@ -110,9 +117,18 @@ class Work:
         return Sampling(temperature=a.temperature, max_new_tokens=a.max_new_tokens, seed=a.seed)
 
     def alive(self) -> bool:
-        """For `should_stop` of a generation: tell the watchdog that it goes on, and let it."""
+        """A sign of life for the watchdog; False, so that a generation can have it as its `should_stop`."""
         self.report.alive()
         return False
+
+    def patiently(self, call: Callable[..., T]) -> Callable[..., T]:
+        """`call` with the watchdog's patience, for what cannot tell of itself: a person's reward function, say."""
+
+        def patient(*given: Any) -> T:
+            with self.report.patience():
+                return call(*given)
+
+        return patient
 
     def _find_checkpoint(self) -> None:
         found, notices = checkpoints.newest(self.folder / "checkpoints")

@@ -115,7 +115,7 @@ class HeldOut:
 
     def accuracy(self, work: Work, step: int) -> dict[str, Any]:
         """Share of held-out judgements met: a good answer gained more probability than held-out answers do on average,
-        a bad one less, ties half; Wilson's interval. The answers of one comparison count as one judgement."""
+        a bad one less, ties half. The answers of one comparison count as one judgement."""
         if not work.heldout:
             return {}
         gains = [0.0] * len(work.heldout) if step == 0 else self._gains(work)

@@ -67,7 +67,7 @@ def train(work: Work) -> dict[str, Any]:
 
 
 def told_apart(work: Work, step: int) -> dict[str, Any]:
-    """Share of held-out judgements whose chosen answer is likelier per token than the rejected one, with Wilson's
+    """Share of held-out judgements whose chosen answer is likelier per token than the rejected one, with its
     interval. All pairs of one ranking count as one judgement."""
     if not work.heldout:
         return {}

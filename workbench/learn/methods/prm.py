@@ -75,7 +75,8 @@ def best_of_n(work: Work) -> dict[str, Any]:
     from workbench.measure.best_of_n import on_word_problems
 
     rewards = ProcessRewardModel(work.model, work.folder)
-    return on_word_problems(work.model, rewards.score, work.args.final_prompts, should_stop=work.alive)
+    reward = work.patiently(rewards.score)
+    return on_word_problems(work.model, reward, work.args.final_prompts, should_stop=work.alive)
 
 
 # What it learns from
@@ -226,7 +227,8 @@ def _share(
     groups: dict[str, list[bool]] = {}
     for row, said in found:
         groups.setdefault(row["prompt"], []).extend(met(row, said))
-    return clustered([sum(some) for some in groups.values()], [len(some) for some in groups.values()])
+    share, low, high, n = clustered([sum(some) for some in groups.values()], [len(some) for some in groups.values()])
+    return share, low, high, round(n)
 
 
 # Is it good enough?

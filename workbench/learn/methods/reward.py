@@ -25,7 +25,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from trl import RewardConfig, RewardTrainer
 
-from workbench.intervals import mean_ci
 from workbench.learn import data
 from workbench.learn.engine import adapter, evaluation, trl_trainer
 from workbench.learn.engine.adapter import POLICY, START
@@ -88,8 +87,8 @@ def held_out(work: Work, step: int) -> dict[str, Any]:
     if not found:
         return {}
     met = gate.accuracy(found)
-    sure = [gate.sigmoid(abs(p.margin)) - float(p.margin > 0) for p in found]
-    lead, over = mean_ci([p.margin for p in found]), mean_ci(sure)
+    lead = gate.mean_of(found, lambda p: p.margin)
+    over = gate.mean_of(found, lambda p: gate.sigmoid(abs(p.margin)) - float(p.margin > 0))
     return {
         **evaluation.named("accuracy", met["value"], met["low"], met["high"], met["n"]),
         **dict(zip(("margin", "margin_low", "margin_high"), lead, strict=True)),
@@ -251,6 +250,7 @@ def scores_of(work: Work, answers: Sequence[Sequence[int]], batch_size: int = 64
         ids, mask = padded([answers[i] for i in rows], 0)
         for i, value in zip(rows, run(work, work.peft, ids.to(device), mask.to(device)).tolist(), strict=True):
             result[i] = value
+        work.report.alive()
     work.peft.train(was_training)
     return result
 

@@ -66,7 +66,7 @@ class Sampled(trl_trainer.Tracked):
         with answering(self.work):
             found = reward(prompts, completions)
         if not torch.tensor(found).isfinite().all():
-            self.bad = True
+            self.bad, self.cause = True, "reward"
         n, cut = self.work.args.answers_per_prompt, self.work.args.end_penalty
         values = [value - cut * (tokens[-1] not in ends) for value, tokens in zip(found, ids, strict=True)]
         self._check_differences(found, values)
@@ -144,7 +144,7 @@ def run(work: Work, kind: type, config: Any, copies: bool = True) -> dict[str, A
     Raises RewardError for a reward that cannot be had."""
     if work.resume_from is None:
         evaluation.evaluate(work, 0, nothing_more)
-    reward = build(work.args.reward, work.folder.parent, work.model)
+    reward = work.patiently(build(work.args.reward, work.folder.parent, work.model))
     work.peft.set_adapter(POLICY)  # attaching a reward model's adapter turned all of them off
     work.frozen = adapter.frozen_hash(work.peft)  # with the reward model's adapter
     trainer: Any

@@ -7,6 +7,7 @@ from typing import Any
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from workbench.intervals import ratio_ci
 from workbench.learn import data
 from workbench.learn.engine import evaluation, trl_trainer
 from workbench.learn.engine.adapter import POLICY
@@ -51,4 +52,4 @@ def heldout_loss(work: Work, step: int) -> dict[str, Any]:
     speaker = POLICY if step or work.config["parent"] else None
     logps = evaluation.answer_logprobs(work, work.heldout, "completion", speaker)
     sums, counts = [-sum(row) for row in logps], [len(row) for row in logps]
-    return evaluation.named("heldout_loss", *evaluation.ratio_ci(sums, counts), len(logps))
+    return evaluation.named("heldout_loss", *ratio_ci(sums, counts), len(logps))

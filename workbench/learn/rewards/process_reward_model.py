@@ -14,14 +14,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from workbench.collect.steps import SPLITS, split_for
-from workbench.learn.rewards.files import SCALE, STEP_HEAD, adapter_folder
+from workbench.learn.rewards.files import STEP_HEAD, adapter_folder, read_head, scale_of
 from workbench.models import Model, llama, tokens
 from workbench.models.decoders import forward, last_hidden
-from workbench.processes import read_json
 
 
 def encode(model: Model, prompt: str, steps: Sequence[str]) -> tuple[list[int], list[int]]:
@@ -43,10 +41,10 @@ class ProcessRewardModel:
     def __init__(self, model: Model, run_folder: str | Path, split: Callable[[str], list[str]] | None = None) -> None:
         """Attach the process reward of `run_folder`. Raises ModelError when there is none, or it is for another base."""
         folder = adapter_folder(Path(run_folder), (STEP_HEAD,))
-        named = read_json(folder / SCALE).get("split", split_for(model.name))
+        named = scale_of(folder).split or split_for(model.name)
         self.model, self.split = model, split or SPLITS[named]
         self.adapter = model.attach(folder)
-        head = load_file(folder / STEP_HEAD)
+        head = read_head(folder / STEP_HEAD)
         self.weight, self.bias = (head[f"score.{k}"].to(model.device) for k in ("weight", "bias"))
 
     def steps(self, prompts: Sequence[str], answers: Sequence[str]) -> list[list[tuple[str, tuple[float, ...]]]]:

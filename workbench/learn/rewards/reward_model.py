@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.learn.rewards.files import HEAD, SCALE, adapter_folder
+from workbench.learn.rewards.files import HEAD, adapter_folder, read_head, scale_of
 
 if TYPE_CHECKING:
     from workbench.models import Model
@@ -26,15 +25,13 @@ class RewardModel:
     def __init__(self, model: Model, run_folder: str | Path) -> None:
         """Attach the reward model of `run_folder`. Raises ModelError when there is none, or it is for another base."""
         folder = adapter_folder(Path(run_folder), (HEAD,))
-        from safetensors.torch import load_file
-
         self.model = model
         self.adapter = model.attach(folder)
-        head = load_file(folder / HEAD)
+        head = read_head(folder / HEAD)
         self.weight = head["score.weight"].to(model.device)  # [1, hidden], float32
         self.bias = float(head["score.bias"]) if "score.bias" in head else 0.0
-        scale = json.loads((folder / SCALE).read_text("utf-8"))
-        self.mean, self.std = float(scale["mean"]), float(scale["std"])
+        scale = scale_of(folder)
+        self.mean, self.std = scale.mean, scale.std
 
     def score(self, prompts: Sequence[str], answers: Sequence[str], batch_size: int = 64) -> list[float]:
         """One score per answer, read at its end token. Raises ValueError for lists of different lengths and for a text

@@ -51,7 +51,7 @@ const editor = el("section", { class: "wd-editor", "aria-label": "Write an answe
 
 const aside = el("aside", { class: "wd-aside", "aria-label": "Prompts to answer" },
   el("div", { class: "wb-spread wd-aside-head" }, el("h2", {}, "Prompts"),
-    el("button", { class: "wb-link", "aria-expanded": "false", onclick: (event) => toggleAdder(event.currentTarget) }, "Add")),
+    el("button", { class: "wb-link", "aria-expanded": "false", onclick: () => toggleAdder() }, "Add")),
   adder, list, listEnd);
 
 /* ---- the list ---- */
@@ -67,7 +67,7 @@ async function reload(openId) {
   place = data.place;
   if (!data.prompts.length) {
     fill(root, emptyState("No prompts yet. Start with 30 that come with the workbench, or add your own.",
-      [["Use these 30", starter, true], ["Add", () => toggleAdder(null, true)]]), adder, notice);
+      [["Use these 30", starter, true], ["Add", () => toggleAdder(true)]]), adder, notice);
     return;
   }
   if (!editor.isConnected) fill(root, el("div", { class: "wd-grid" }, aside, el("div", {}, notice, editor)));
@@ -80,9 +80,11 @@ function drawList() {
   fill(list, data.prompts.map((prompt) => {
     const draft = prompt.draft || local.get(draftKey(prompt.id)) !== null;
     const mark = prompt.answers ? el("span", { class: "wd-tick" }, "✓", el("span", { class: "wb-hidden" }, ` ${count(prompt.answers, "answer")}`))
-      : draft ? el("span", { class: "wd-draft" }, "Draft") : null;
+      : draft ? el("span", { class: "wd-draft" }, "Draft") : prompt.too_long ? el("span", { class: "wd-draft" }, "Too long") : null;
     return el("li", {}, el("button", { class: "wd-item", "data-id": prompt.id, "aria-current": prompt.id === open?.id ? "true" : null, onclick: () => openPrompt(prompt.id) },
-      el("span", { class: "wd-item-text" }, plain(prompt.text)), mark));
+      el("span", { class: "wd-item-text" }, plain(prompt.text)), mark),
+      el("button", { class: "wd-drop", title: "Delete this prompt", onclick: () => dropPrompt(prompt) }, "✕",
+        el("span", { class: "wb-hidden" }, `Delete the prompt ${plain(prompt.text)}`)));
   }));
   const simulated = data.simulated ? ` (${data.simulated.toLocaleString("en")} simulated)` : "";
   const answered = data.written < data.goal ? `${data.written} of ${data.goal} answered` : count(data.written, "answer");
@@ -135,8 +137,9 @@ async function openPrompt(id) {
   });
   showCurrent();
   promptText.textContent = open.text;
-  promptNote.textContent = open.heldout ? "Held out: kept for measuring. An answer here is not trained on." : "";
-  promptNote.hidden = !open.heldout;
+  const held = open.heldout ? "Held out: kept for measuring. An answer here is not trained on." : "";
+  promptNote.textContent = [open.too_long, held].filter(Boolean).join(" ");
+  promptNote.hidden = !promptNote.textContent;
   edit(open.answers.findLast((each) => each.who === "you") || null);
   ask(false);
 }
@@ -269,13 +272,13 @@ function conflict(answer) {
 async function next(id) {
   const at = data.prompts.findIndex((each) => each.id === id);
   const order = [...data.prompts.slice(at + 1), ...data.prompts.slice(0, Math.max(0, at))];
-  const free = order.find((each) => !each.answers);
+  const free = order.find((each) => !each.answers && !each.too_long);
   if (free) return openPrompt(free.id);
   await reload();
   if (data.next && data.next !== open.id) return openPrompt(data.next);
   say(`All ${data.total} prompts are answered.`, [
     el("button", { class: "wb-link", onclick: () => openTab("train", { method: "sft" }) }, "Train SFT on them"), " or ",
-    el("button", { class: "wb-link", onclick: () => toggleAdder(null, true) }, "add more")]);
+    el("button", { class: "wb-link", onclick: () => toggleAdder(true) }, "add more")]);
   return openPrompt(id);
 }
 
@@ -304,6 +307,39 @@ async function remove() {
   workbench.refresh();
   announce("Deleted");
   say("Deleted.", el("button", { class: "wb-link", onclick: () => restore(gone, prompt) }, "Undo"));
+}
+
+async function dropPrompt(prompt) {
+  const at = data.prompts.findIndex((each) => each.id === prompt.id);
+  const neighbour = data.prompts[at + 1] || data.prompts[at - 1];
+  try {
+    take(await call(server, "delete_prompt", { id: prompt.id }));
+  } catch (error) {
+    return say(`! Not deleted. ${error.message}`);
+  }
+  const was = open?.id;
+  if (was === prompt.id) {
+    await sendDraft.flush();
+    open = null;
+  }
+  await reload(was === prompt.id ? neighbour?.id : was);
+  if (data.prompts.length) list.querySelector("[aria-current]")?.focus();
+  workbench.refresh();
+  const more = prompt.answers ? ` with ${count(prompt.answers, "answer")}` : "";
+  say(`Prompt deleted${more}.`, el("button", { class: "wb-link", onclick: () => bringBack(prompt) }, "Undo"));
+  announce(`Prompt deleted${more}.`);
+}
+
+async function bringBack(prompt) {
+  try {
+    take(await call(server, "restore_prompt", { id: prompt.id }));
+  } catch (error) {
+    return say(`! Not brought back. ${error.message}`);
+  }
+  await reload(prompt.id);
+  workbench.refresh();
+  say("Undone. This prompt is back.");
+  announce("Undone. This prompt is back.");
 }
 
 async function restore(gone, prompt) {
@@ -433,7 +469,7 @@ fill(adder, pasted, el("div", { class: "wb-row" },
   el("label", { for: "wd-file", class: "wb-link wd-file" }, "Import a file"), chosen),
   el("p", { class: "wb-quiet" }, "Prompts, answers or pairs as JSONL, JSON, CSV or Parquet: TRL, Alpaca, ShareGPT, HH-RLHF and others are recognised."), report);
 
-function toggleAdder(button, show = adder.hidden) {
+function toggleAdder(show = adder.hidden) {
   adder.hidden = !show;
   root.querySelector(".wd-aside-head .wb-link")?.setAttribute("aria-expanded", String(show));
   if (show) pasted.focus();
@@ -443,8 +479,10 @@ async function addPrompts() {
   if (!pasted.value.trim()) return pasted.focus();
   try {
     const answer = await call(server, "add_prompts", { text: pasted.value });
-    pasted.value = "";
-    adder.hidden = true;
+    pasted.value = answer.rest;  // what was not taken stays, to be shortened
+    adder.hidden = !answer.rest;
+    fill(report, answer.why ? el("p", { class: "wb-bad" }, answer.why) : null);
+    if (answer.first === null) return;
     say(`${count(answer.added, "prompt")} added${answer.known ? `, ${answer.known} known already` : ""}.`);
     await reload(answer.first);
     workbench.refresh();

@@ -10,7 +10,7 @@ let current = null;
 let changing = null;            // an earlier choice that is being judged again
 let made = 0;                   // choices of this rater, the unsent ones included
 let past = [];                  // this rater's choices and skips, oldest first: {op, choice, pair, id, version, entry}
-let outbox = [];                // unsent acts: {op, token, payload, undone, tried}
+const outbox = [];                // unsent acts: {op, token, payload, undone, tried}
 let since = 0;                  // when the pair came on screen; 0 when the page was left meanwhile
 let goal = 100;
 let doneShown = false;
@@ -29,6 +29,7 @@ const progress = el("span", { class: "wr-progress" });
 const prompt = el("h2", { class: "wb-prompt wr-prompt" });
 const question = el("p", { class: "wb-quiet wr-question" });
 const banner = el("div", { class: "wr-banner", role: "status" });
+const passed = el("div", { class: "wr-passed", role: "status" });
 const card = (letter, said) => {
   const text = el("span", { class: "wb-words wr-text" });
   const more = el("button", { class: "wb-link wr-more", hidden: true, onclick: () => { text.classList.remove("wr-folded"); more.hidden = true; } }, "Show all");
@@ -75,7 +76,7 @@ const board = el("div", {},
   el("div", { class: "wr-top" },
     el("div", { class: "wb-spread" }, el("p", { class: "wb-label" }, "Prompt"), el("div", { class: "wr-right" }, state, progress)),
     prompt, question, banner),
-  body, instead,
+  body, instead, passed,
   el("div", { class: "wr-below" },
     el("section", {}, el("h3", {}, "Your last choices"), last), habitsBox));
 fill(root, board);
@@ -185,6 +186,8 @@ async function refill(retry = false) {
     const unsent = new Set(outbox.map((each) => each.payload.shown?.join("-")));
     for (const pair of answer.pairs) if (!pairs.some((each) => each.key === pair.key) && !unsent.has(pair.key)) pairs.push(pair);
     trouble = null;
+    fill(passed, answer.passed ? el("p", { class: "wb-quiet" }, answer.passed, " ",
+      el("button", { class: "wb-link", onclick: () => openTab("demonstrate") }, "See the prompts")) : null);
     if (answer.empty) trouble = { empty: true };
     else if (answer.loading) trouble = { text: answer.loading };
     else if (answer.error) trouble = { error: `The model could not write. ${answer.error}` };
@@ -409,7 +412,7 @@ async function flush() {
       readHabits();
       refreshHeader();
     }
-  } catch (error) {
+  } catch {
     offline = outbox.length;
     showState(`! Offline. ${count(offline, "choice")} ${offline === 1 ? "waits" : "wait"} on this device and ${offline === 1 ? "is" : "are"} sent when you are back.`, "wb-warn");
     retryTimer = setTimeout(flush, 2000);
