@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests import small_runs, tiny_model
+from workbench import models
 from workbench.jobs import prepare, worker
 from workbench.jobs.runs import list_runs, read_run
 from workbench.learn import data, examples
@@ -135,6 +136,30 @@ def test_kto_needs_both_kinds_among_what_is_left(tokenizer):
     ):
         examples.check_some_left(tokenizer, "kto", rows, Limits(64, 256))
     examples.check_some_left(tokenizer, "kto", [*rows, rows[1] | {"prompt": "p"}], Limits(64, 256))
+
+
+@pytest.mark.parametrize(
+    ("method", "row", "limits", "surely"),
+    [
+        ("sft", {"prompt": "p" * 100, "completion": "a" * 50}, Limits(512, 512), True),
+        ("sft", {"prompt": "p" * 100, "completion": "a" * 50}, Limits(400, 512), False),  # 100 + 256 + 50 bytes
+        ("dpo", {"prompt": "p", "chosen": "a", "rejected": "a"}, Limits(512, 512), False),
+        ("kto", {"prompt": "p", "completion": "a", "label": True}, Limits(512, 512), False),  # a bad one is needed, too
+        ("ppo", {"prompt": "p" * 100}, Limits(512, 421, 64), True),
+        ("ppo", {"prompt": "p" * 100}, Limits(512, 420, 64), False),
+    ],
+)
+def test_short_rows_need_no_tokenizer_to_be_seen_to_fit(method, row, limits, surely):
+    assert examples.surely_some_left(method, [row, row], limits) == surely
+    if method == "kto":
+        assert examples.surely_some_left(method, [row, row | {"label": False}], limits)
+
+
+def test_no_text_has_more_tokens_than_bytes_and_no_template_more_than_the_frame():
+    sandbox = models.tokenizer("sandbox")
+    for text in ("Is 2 + 2 = 4?", "Grüße, 日本 😀!", "x" * 50):
+        assert len(tokens.prompt_ids(sandbox, text)) <= len(text.encode()) + examples.FRAME
+        assert len(tokens.answer_ids(sandbox, text)) <= len(text.encode()) + 1
 
 
 def space(folder, long=(), n=12):

@@ -142,6 +142,9 @@ def test_an_answer_that_did_not_end_pays_the_penalty(opened, monkeypatch):
     expected = rewards - (rewards.sum() - rewards) / 15
     assert seen[0]["advantages"].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     assert told["reward"] == 1.0 and told["length"] == mask.sum(1).float().mean()
+    assert work.report.get("notices") == [
+        "All 16 answers of step 1 got the same reward, 1: only whether they ended makes a difference. Check the reward."
+    ]
 
 
 @BOTH

@@ -21,7 +21,7 @@ from workbench.learn.catalogue import PRESETS, TrainArgs, parse
 from workbench.learn.run_files import RunConfig, RunStatus
 from workbench.models import origin
 from workbench.processes import locked
-from workbench.settings import Settings, model_folder
+from workbench.settings import Settings, model_config, model_folder
 
 if TYPE_CHECKING:
     from workbench.store import Store
@@ -130,10 +130,13 @@ def _dry_run(model: str, method: str, train: list[data.Row], heldout: list[data.
     if model_folder(model) is None:
         return
     from workbench.learn import dry_run
-    from workbench.learn.examples import Limits, check_some_left
+    from workbench.learn.examples import Limits, check_some_left, surely_some_left
     from workbench.models import context, tokenizer
 
     dry_run.check(model, train + heldout, args)
+    written = model_config(model).get("max_position_embeddings")
+    if written and surely_some_left(method, train, Limits.of(args, written)):
+        return
     check_some_left(tokenizer(model), method, train, Limits.of(args, context(model)))
 
 

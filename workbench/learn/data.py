@@ -90,7 +90,7 @@ def freeze(folder: Path, train: Sequence[Row], heldout: Sequence[Row], prompts: 
     return digest.hexdigest()
 
 
-def freeze_start(adapter: Path, folder: Path) -> str:
+def freeze_start(adapter: Path, folder: Path) -> str | None:
     """Copy the adapter that a run starts from into its folder; return the copy's hash."""
     folder.mkdir(parents=True)
     for name in ADAPTER_FILES:

@@ -12,6 +12,8 @@ from workbench.learn.catalogue import METHODS, AnswerArgs, TrainArgs
 from workbench.learn.catalogue.facts import PROMPTS, Row
 from workbench.models import tokens
 
+FRAME = 256  # tokens that a chat template adds to a question, at most
+
 
 class NothingToLearn(ValueError):
     """Every row had to be left out. The message says why, and what to do."""
@@ -67,10 +69,11 @@ def example(tokenizer: Any, method: str, row: Row, limits: Limits) -> Example | 
     """The row as the method learns from it, or why nothing can be learned from it."""
     prompt = tokens.prompt_ids(tokenizer, row["prompt"])
     m = METHODS[method]
-    reason = too_long(prompt, limits, sampled=m.source is PROMPTS)
-    if reason:
+    sampled = m.source is PROMPTS
+    # a sampled answer is scored with an end token behind it
+    if reason := too_long(prompt, limits, limits.new_tokens + 1 if sampled else 1):
         return reason
-    if m.source is PROMPTS:
+    if sampled:
         return Example(row, prompt, {})
     answer_of = m.texts(row)
     places: list[int] = []
@@ -91,13 +94,12 @@ def example(tokenizer: Any, method: str, row: Row, limits: Limits) -> Example | 
     )
 
 
-def too_long(prompt: Sequence[int], limits: Limits, sampled: bool) -> str:
-    """Why the prompt leaves no room for an answer, "" when it does; a `sampled` answer needs `new_tokens`."""
-    if sampled and len(prompt) + limits.new_tokens > limits.context:
-        return f"the prompt with max_new_tokens ({limits.new_tokens}) is longer than the {limits.context} tokens that the model reads"
-    if len(prompt) >= limits.context:
-        return f"the prompt is longer than the {limits.context} tokens that the model reads"
-    return ""
+def too_long(prompt: Sequence[int], limits: Limits, room: int = 1) -> str:
+    """Why the prompt leaves no `room`, in tokens, for an answer; "" when it does."""
+    if len(prompt) + room <= limits.context:
+        return ""
+    subject = "the prompt" if room == 1 else f"the prompt with max_new_tokens ({limits.new_tokens})"
+    return f"{subject} is longer than the {limits.context} tokens that the model reads"
 
 
 def examples(
@@ -118,7 +120,7 @@ def examples(
 def answerable(tokenizer: Any, prompts: dict[str, list[str]], limits: Limits) -> tuple[dict[str, list[str]], list[str]]:
     """`prompts` without those that leave no room for an answer of `new_tokens`; and these, each once."""
     asked = dict.fromkeys(text for some in prompts.values() for text in some)
-    long = [text for text in asked if too_long(tokens.prompt_ids(tokenizer, text), limits, sampled=True)]
+    long = [text for text in asked if too_long(tokens.prompt_ids(tokenizer, text), limits, limits.new_tokens)]
     return {name: [text for text in some if text not in long] for name, some in prompts.items()}, long
 
 
@@ -137,6 +139,23 @@ def check_some_left(tokenizer: Any, method: str, rows: Sequence[Row], limits: Li
     if not kept:
         raise nothing_left(method, left_out)
     raise NothingToLearn(f"{METHODS[method].shortage(kept)} {_why(method, left_out) if left_out else ''}".rstrip())
+
+
+def surely_some_left(method: str, rows: Iterable[Row], limits: Limits) -> bool:
+    """Whether some row fits as it is, told by its length in bytes: no text has more tokens. Reading a tokenizer takes
+    seconds in a process that has not yet done so, and hardly any data set needs it for this question."""
+    fitting = [row for row in rows if _surely_fits(method, row, limits)]
+    return bool(fitting) and not METHODS[method].shortage(fitting)
+
+
+def _surely_fits(method: str, row: Row, limits: Limits) -> bool:
+    m = METHODS[method]
+    prompt = len(row["prompt"].encode()) + FRAME
+    if m.source is PROMPTS:
+        return prompt + limits.new_tokens < limits.context
+    answers = list(m.texts(row).values())
+    differ = len(answers) == 1 or len(set(answers)) > 1
+    return differ and prompt + max(len(text.encode()) for text in answers) < limits.tokens
 
 
 def nothing_left(method: str, left_out: dict[str, list[str]]) -> NothingToLearn:

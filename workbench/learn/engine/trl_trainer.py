@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from transformers import PrinterCallback, TrainerCallback
 
 from workbench.learn.catalogue import TrainArgs
 from workbench.learn.engine import adapter, checkpoints, evaluation
-from workbench.learn.engine.adapter import POLICY
+from workbench.learn.engine.adapter import POLICY, START
 from workbench.learn.engine.reporter import NOT_FINITE_IN_A_ROW, NotFinite
 from workbench.learn.engine.work import Work
 from workbench.memory import recomputes
@@ -191,6 +192,18 @@ class Teller(TrainerCallback):
         if self.trainer.bad_in_a_row >= NOT_FINITE_IN_A_ROW:
             cause = self.trainer.cause or evaluation.not_finite_cause(self.work)
             raise NotFinite(f"no valid number in {NOT_FINITE_IN_A_ROW} steps in a row", cause)
+
+
+@contextmanager
+def reference(work: Work, copies: bool = True) -> Iterator[None]:
+    """Around the making of a TRL trainer, which where it `copies` keeps its reference as a frozen adapter of START's name
+    and, for a run that starts from another, of its values. From the base that copy is thrown away: turning the adapter
+    off is the same and costs nothing."""
+    if work.start and copies:
+        work.peft.delete_adapter(START)
+    yield
+    if not work.start and copies:
+        work.peft.delete_adapter(START)
 
 
 def run(trainer: Any, work: Work, method_metrics: Metrics) -> dict[str, Any]:

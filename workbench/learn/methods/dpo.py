@@ -14,7 +14,7 @@ from trl import DPOConfig, DPOTrainer
 from workbench.intervals import clustered
 from workbench.learn import data
 from workbench.learn.engine import evaluation, trl_trainer
-from workbench.learn.engine.adapter import POLICY, START
+from workbench.learn.engine.adapter import POLICY
 from workbench.learn.engine.work import Work
 
 ROUNDING = 1e-4  # nats; log-ratios closer to each other than this are a tie
@@ -37,11 +37,8 @@ def train(work: Work) -> dict[str, Any]:
         loss_type=[a.loss],
         label_smoothing=a.label_smoothing,
     )
-    if work.start:
-        work.peft.delete_adapter(START)  # trl makes its own frozen copy of the same name and values
-    trainer = Trainer(model=work.peft, args=config, train_dataset=rows(work), processing_class=work.model.tokenizer)
-    if not work.start:
-        work.peft.delete_adapter(START)  # of a fresh adapter, which is the base: turning it off costs nothing
+    with trl_trainer.reference(work):
+        trainer = Trainer(model=work.peft, args=config, train_dataset=rows(work), processing_class=work.model.tokenizer)
     return trl_trainer.run(trainer, work, heldout.accuracy)
 
 

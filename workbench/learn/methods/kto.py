@@ -16,7 +16,7 @@ from trl import KTOConfig, KTOTrainer
 
 from workbench.learn import data
 from workbench.learn.engine import evaluation, trl_trainer
-from workbench.learn.engine.adapter import POLICY, START
+from workbench.learn.engine.adapter import POLICY
 from workbench.learn.engine.work import Work
 from workbench.learn.methods.dpo import told_apart
 
@@ -59,11 +59,8 @@ def train(work: Work) -> dict[str, Any]:
         undesirable_weight=bad,
         disable_dropout=a.lora_dropout == 0,
     )
-    if work.start:
-        work.peft.delete_adapter(START)  # trl makes its own frozen copy of the same name and values
-    trainer = Trainer(model=work.peft, args=config, train_dataset=examples, processing_class=work.model.tokenizer)
-    if not work.start:
-        work.peft.delete_adapter(START)  # of a fresh adapter, which is the base: turning it off costs nothing
+    with trl_trainer.reference(work):
+        trainer = Trainer(model=work.peft, args=config, train_dataset=examples, processing_class=work.model.tokenizer)
     return trl_trainer.run(trainer, work, heldout.accuracy)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from trl import DPOConfig
 
 from workbench.learn.engine import evaluation, losses, trl_trainer
-from workbench.learn.engine.adapter import POLICY, START
+from workbench.learn.engine.adapter import POLICY
 from workbench.learn.engine.work import Work
 from workbench.learn.methods import dpo
 
@@ -60,11 +60,10 @@ def train(work: Work) -> dict[str, Any]:
     if work.resume_from is None:
         evaluation.evaluate(work, 0, told_apart)
     config = DPOConfig(**trl_trainer.trainer_settings(work), disable_dropout=work.args.lora_dropout == 0)
-    if work.start:
-        work.peft.delete_adapter(START)  # trl makes its own frozen copy of the same name and values
-    trainer = Trainer(model=work.peft, args=config, train_dataset=dpo.rows(work), processing_class=work.model.tokenizer)
-    if not work.start:
-        work.peft.delete_adapter(START)  # of a fresh adapter, which is the base
+    with trl_trainer.reference(work):
+        trainer = Trainer(
+            model=work.peft, args=config, train_dataset=dpo.rows(work), processing_class=work.model.tokenizer
+        )
     return trl_trainer.run(trainer, work, told_apart)
 
 

@@ -20,7 +20,7 @@ from trl import RLOOConfig, RLOOTrainer
 
 from workbench.learn import data
 from workbench.learn.engine import adapter, evaluation, trl_trainer
-from workbench.learn.engine.adapter import POLICY, START
+from workbench.learn.engine.adapter import POLICY
 from workbench.learn.engine.work import Work
 from workbench.learn.rewards.sources import Reward, build
 from workbench.models import generate
@@ -37,6 +37,7 @@ class Sampled(trl_trainer.Tracked):
     adds = {name: name for name in ("same_reward", "length", "ended", "seconds_generate", "seconds_score")}  # noqa: RUF012
     adds["earned"] = "reward"
     asked: list[str]
+    warned = False  # of a reward that is always the same
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         """In place of TRL's, which puts plain text into no chat template."""
@@ -62,8 +63,7 @@ class Sampled(trl_trainer.Tracked):
 
     def rewarded(self, reward: Reward, prompts: list[str], completions: list[str], ids: list[list[int]]) -> list[float]:
         """The reward of each answer, less the penalty of one that did not end. A step with a reward that is no finite
-        number is rejected; one in which no group of answers differs in reward makes no update: all advantages are 0, and
-        of what is left, the KL term's gradient, only rounding at the start, Adam would make steps of full size."""
+        number is rejected."""
         began, ends = time.perf_counter(), self.work.model.end_ids
         with answering(self.work):
             found = reward(prompts, completions)
@@ -71,8 +71,7 @@ class Sampled(trl_trainer.Tracked):
             self.bad, self.cause = True, "reward"
         n, cut = self.work.args.answers_per_prompt, self.work.args.end_penalty
         values = [value - cut * (tokens[-1] not in ends) for value, tokens in zip(found, ids, strict=True)]
-        if all(same(values[k : k + n]) for k in range(0, len(values), n)):
-            self.idle = "the answers to each prompt all got the same reward, so there was nothing to learn from. Check the reward."
+        self._check_differences(found, values)
         groups = [found[k : k + n] for k in range(0, len(found), n)]
         self.tell(
             earned=sum(found) / len(found),
@@ -80,6 +79,22 @@ class Sampled(trl_trainer.Tracked):
             seconds_score=time.perf_counter() - began,
         )
         return values
+
+    def _check_differences(self, rewards: list[float], penalized: list[float]) -> None:
+        """No update where no group of answers differs: all advantages are 0, and of what is left, a KL gradient that at
+        the start is rounding at most, Adam would make steps of full size. A notice, once, where only ends differ."""
+        n, step = self.work.args.answers_per_prompt, self.state.global_step + 1  # type: ignore[attr-defined]
+        if all(same(penalized[k : k + n]) for k in range(0, len(penalized), n)):
+            self.idle = (
+                "the answers to each prompt all got the same reward, so there was nothing to learn from. "
+                "Check the reward."
+            )
+        elif same(rewards) and not self.warned:
+            self.warned = True
+            self.work.report.notice(
+                f"All {len(rewards)} answers of step {step} got the same reward, {rewards[0]:.4g}: only whether they "
+                "ended makes a difference. Check the reward."
+            )
 
     def tell(self, **values: float) -> None:
         """For the step's row of metrics, through TRL's own log."""
@@ -134,22 +149,19 @@ def run(work: Work, kind: type, config: Any, copies: bool = True) -> dict[str, A
     reward = work.patiently(build(work.args.reward, work.folder.parent, work.model))
     work.peft.set_adapter(POLICY)  # attaching a reward model's adapter turned all of them off
     work.frozen = adapter.frozen_hash(work.peft)  # with the reward model's adapter
-    if work.start and copies:
-        work.peft.delete_adapter(START)  # the copy has the same name and values
     trainer: Any
 
     def rewarded(prompts: list[str], completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
         return trainer.rewarded(reward, prompts, completions, completion_ids)
 
-    trainer = kind(
-        model=work.peft,
-        reward_funcs=rewarded,
-        args=config,
-        train_dataset=prompts(work),
-        processing_class=work.model.tokenizer,
-    )
-    if not work.start and copies:
-        work.peft.delete_adapter(START)  # of a fresh adapter, which is the base: turning it off costs nothing
+    with trl_trainer.reference(work, copies):
+        trainer = kind(
+            model=work.peft,
+            reward_funcs=rewarded,
+            args=config,
+            train_dataset=prompts(work),
+            processing_class=work.model.tokenizer,
+        )
     return trl_trainer.run(trainer, work, nothing_more)
 
 
