@@ -162,15 +162,19 @@ def _belongs(key: str, hf: Any) -> bool:
     parent, _, last = key.rpartition(".")
     prefix = f"{hf.base_model_prefix}."
 
-    def built(place: str) -> Any:
-        return next((modules[p] for p in (place, prefix + place, place.removeprefix(prefix)) if p in modules), None)
+    def built(place: str) -> Any:  # the module, or None
+        places = (place, prefix + place, place.removeprefix(prefix))
+        module: Any = next((modules[p] for p in places if p in modules), None)
+        return module
 
     layer = built(parent) if parent else None
     if layer is not None and next(layer.children(), None) is None and last not in dict(layer.named_buffers()):
         return True
     stack = re.match(r"(.+?)\.(\d+)\.", key)
-    layers = built(stack[1]) if stack else None
-    return stack is not None and type(layers).__name__ == "ModuleList" and int(stack[2]) >= len(layers)
+    if stack is None:
+        return False
+    layers = built(stack[1])
+    return type(layers).__name__ == "ModuleList" and int(stack[2]) >= len(list(layers.children()))
 
 
 def listing(names: Iterable[str]) -> str:
