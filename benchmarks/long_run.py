@@ -83,8 +83,8 @@ def look(browser: Any, app: App, run: Run, seconds: float) -> dict[str, float]:
     page.close()
     now = find_run(run.folder.parent.parent, run.number)
     return {
-        "step": now.status.get("step") or 0,
-        "rss_mb": round(most_memory(now.status["pid"])),
+        "step": now.status.step,
+        "rss_mb": round(most_memory(now.status.pid)),
         "page_opens_s": round(opening, 2),
         "frame_gap_median_ms": round(statistics.median(gaps), 1),
         "frame_gap_p99_ms": round(gaps[int(0.99 * (len(gaps) - 1))], 1),
@@ -110,9 +110,7 @@ def main() -> None:
         looks: list[dict[str, float]] = []
         try:
             for share in (0.05, 0.5, 0.95):
-                while (now := find_run(place, run.number)).active and (
-                    now.status.get("step") or 0
-                ) < share * flags.steps:
+                while (now := find_run(place, run.number)).active and (now.status.step) < share * flags.steps:
                     time.sleep(0.5)
                 if now.active:
                     looks.append(look(browser, app, run, flags.seconds))
@@ -124,7 +122,7 @@ def main() -> None:
             if find_run(place, run.number).active:
                 control.stop(settings.load(place), find_run(place, run.number))
         if done.state != "done" or done.result is None:
-            sys.exit(f"the run ended {done.state}: {done.status.get('message')}\n{done.log_tail()}")
+            sys.exit(f"the run ended {done.state}: {done.status.message}\n{done.log_tail()}")
         rows, _ = done.metrics(0)
         each = [sum(row[f"seconds_{p}"] for p in ("generate", "score", "update")) for row in rows if "reward" in row]
         tenth = max(1, len(each) // 10)

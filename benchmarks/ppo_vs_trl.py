@@ -180,12 +180,12 @@ def probe(model: Any, texts: list[str]) -> tuple[Any, float, float]:
     """A linear reward on the base's state at the end token, fitted to gold by ridge regression; its mean and spread."""
     import torch
 
-    from workbench.models.generate import answer_ids, generate
+    from workbench.models.generate import generate
     from workbench.records import Sampling
     from workbench.sandbox.gold import score
 
     answers = generate(model, texts, Sampling(temperature=0.8, max_new_tokens=48, seed=1))
-    rows = [model.prompt_ids(t) + answer_ids(model, a.text) for t, a in zip(texts, answers, strict=True)]
+    rows = [model.prompt_ids(t) + model.answer_ids(a.text) for t, a in zip(texts, answers, strict=True)]
     gold = torch.tensor([score(t, a.text).total for t, a in zip(texts, answers, strict=True)])
     states = []
     with torch.no_grad():
@@ -213,7 +213,7 @@ def ours(folder: Path, device: str, precision: str | None, seed: int) -> dict[st
     import torch
 
     from workbench import models
-    from workbench.learn.catalogue import PPOArgs
+    from workbench.learn.catalogue.ppo import PPOArgs
     from workbench.learn.engine import adapter
     from workbench.learn.engine.actor_critic import ActorCritic
     from workbench.learn.methods import ppo
@@ -238,7 +238,7 @@ def ours(folder: Path, device: str, precision: str | None, seed: int) -> dict[st
     )
     torch.manual_seed(seed)
     model = models.load(case["base"], device=device)
-    model.adopt(adapter.with_adapter(model, a, folder / "runs", None), adapter.POLICY)
+    model.adopt(adapter.with_adapter(model, a), adapter.POLICY)
     if llama.merges(model.hf) and device == "cpu":
         torch.set_num_threads(1)
     actor = ActorCritic(model, None, a.temperature, a.micro_batch)
@@ -376,7 +376,7 @@ def gold(case: Case, folder: Path) -> float | None:
     if case.shape:
         return None
     model = models.load(json.loads((folder.parent / "case.json").read_text())["base"])
-    asked = [p.text for p in world.sample(HELD_OUT, "heldout", seed=0)]
+    asked = [p.text for p in world.reporting(HELD_OUT)]
     sampling = Sampling(temperature=0.8, max_new_tokens=case.new_tokens, seed=0)
     return evaluate(model, asked, sampling, model.attach(folder)).gold
 

@@ -14,7 +14,7 @@ solution. Both rewards learn from the same answers, with the same LoRA, updates 
 those tried on validation problems (docs/log.md); only the labels differ: one per step, or one per answer. No problem they are tested
 on has the text or the three numbers of one learned from. A reward chooses the answer that it scores highest, or weighs
 votes: every answer votes for its final number with the probability that it is right (Li et al. 2023). Intervals are
-over problems, on the mean of the seeds; differences are paired per problem (bootstrap).
+over problems, on the mean of the seeds; differences are paired per problem (Student's t).
 
     python -m benchmarks.process_reward [--own] [--train 2000] [--test 1000] [--pool 16] [--steps 400] [--seeds 3]
                                         [--json FILE] [--html FILE]
@@ -125,8 +125,8 @@ class Trained:
             code = worker.main(run.folder)
         found = find_run(self.settings.workspace, run.number)
         if code:
-            raise RuntimeError(f"{found.status.get('message')} See {run.folder / 'log.txt'}")
-        return ProcessRewardModel(models.load("sandbox"), run.folder), found.result["train_seconds"]
+            raise RuntimeError(f"{found.status.message} See {run.folder / 'log.txt'}")
+        return ProcessRewardModel(models.load("sandbox"), run.folder), found.result.train_seconds
 
 
 class Tested:
@@ -220,7 +220,7 @@ def report(by: dict[str, dict[int, list[float]]], runs: list[Any], ns: Sequence[
         print(f"{name:14}" + "".join(f"{cell:>24}" for cell in cells))
     differences = []
     for a, b in COMPARED:
-        d = paired_difference(by[b][last], by[a][last])
+        d = paired_difference(by[b][last], by[a][last], (-1, 1))
         differences.append({"better": a, "than": b, "at": last, "clear": d.clear, **asdict(d)})
         word = "clear" if d.clear else "within chance"
         print(f"n = {last}: {a} - {b} = {d.value:+.3f} ({d.low:+.3f} to {d.high:+.3f}), {word}")

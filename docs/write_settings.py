@@ -29,7 +29,7 @@ def text() -> str:
     lines = [
         "# Settings of the training methods",
         "",
-        "Written by `python docs/write_settings.py` from the dataclasses in `workbench/learn/fields.py`, which also make the",
+        "Written by `python docs/write_settings.py` from the dataclasses in `workbench/learn/catalogue`, which also make the",
         "page's form, the command line's `--set NAME=VALUE` and the config that a run saves. \"chosen\" is decided for the",
         "model at hand; the run's config says what was chosen and why.",
     ]
@@ -44,6 +44,16 @@ def text() -> str:
         for f in fields_of(name):
             unit = f" ({f['unit']})" if f["unit"] else ""
             lines.append(f"| `{f['name']}` | {default(f)} | {limits(f)} | {f['doc']}{unit} |")
+    lines += [
+        "",
+        "## When a run counts as hung",
+        "",
+        "A job gives a sign of life with every micro-batch, every sampled token, every call of the reward and every batch of",
+        "an evaluation. Without one for 180 seconds, or for 20 times the longest pause so far if that is longer, it is ended",
+        "and the page says at which step; it can be resumed. Ten times as long is allowed where a job cannot tell: while the",
+        "model loads, in a reward function, and until the first sign of the first step. The environment variable",
+        "`WORKBENCH_HANG_SECONDS` replaces the 180, for the server and its jobs alike.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -1,5 +1,6 @@
 """Every test gets an empty home of its own and no network, so that none touches anybody's answers or leaves the machine."""
 
+import inspect
 import ipaddress
 import os
 import socket
@@ -10,7 +11,25 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers on two cores; before torch is imported
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # values are compared to the last bits of a CPU; see test_gpu.py
+RUNS = {"small_runs", "reward_runs"}  # the modules whose runs are trained, or look so
+APP = {"browser", "app", "own_app"}  # fixtures of browser/conftest.py
 HERE = {"localhost", "127.0.0.1", "::1", "0.0.0.0", ""}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each test is `slow` or `fast`. Slow by themselves are tests that drive a browser or train; others say so."""
+    for item in items:
+        if not item.get_closest_marker("slow"):
+            slow = item.get_closest_marker("long") or APP & set(item.fixturenames) or trains(item)
+            item.add_marker("slow" if slow else "fast")
+
+
+def trains(item: pytest.Item) -> bool:
+    """Whether a test may train: its file uses `RUNS`, and it asks for a fixture, since every run needs a folder."""
+    used = [getattr(value, "__module__", getattr(value, "__name__", "")) for value in vars(item.module).values()]
+    parameters = set(getattr(getattr(item, "callspec", None), "params", ()))
+    asks = set(inspect.signature(item.function).parameters) > parameters
+    return asks and any(name.rpartition(".")[2] in RUNS for name in used if isinstance(name, str))
 
 
 @pytest.fixture(autouse=True)

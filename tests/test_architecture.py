@@ -128,3 +128,34 @@ def test_light_to_import(module: str):
     if module == "workbench.ui":
         loaded -= {"pandas"}  # gradio itself imports it
     assert not loaded
+
+
+def names_asked(path: Path) -> set[int]:
+    """Lines that compare something with a method's name, or look it up in a table of methods."""
+    from workbench.learn.catalogue import METHODS, OLD_NAMES
+
+    def named(node: ast.AST | None) -> bool:
+        return isinstance(node, ast.Constant) and node.value in {*METHODS, *OLD_NAMES}
+
+    lines = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Compare):
+            sides = [part for side in (node.left, *node.comparators) for part in (side, *getattr(side, "elts", ()))]
+            lines |= {node.lineno} if any(map(named, sides)) else set()
+        if isinstance(node, ast.Dict) and sum(map(named, node.keys)) > 1:
+            lines.add(node.lineno)
+    return lines
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_holds_for_one_method_is_said_in_its_own_file(path: Path):
+    """A fact about a method stands in learn/catalogue/<method>.py; no other file asks which method it is."""
+    assert not names_asked(path)
+
+
+def test_a_method_has_its_facts_and_its_training():
+    from workbench.learn.catalogue import METHODS
+
+    for name in METHODS:
+        assert (PACKAGE / "learn" / "catalogue" / f"{name}.py").is_file()
+        assert (PACKAGE / "learn" / "methods" / f"{name}.py").is_file()

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from workbench.learn import catalogue
-from workbench.learn.catalogue import SFTArgs, check, fields_of, parse, resolve
+from workbench.learn.catalogue import SettingError, check, fields_of, parse, resolve
+from workbench.learn.catalogue.sft import SFTArgs
 
 
 def test_defaults_are_those_that_move_a_lora_on_the_sandbox():
@@ -39,20 +40,21 @@ def test_a_value_given_wins_over_the_preset():
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"learning_rate": "fast"}, "--set learning_rate=fast: not a number"),
-        ({"steps": "1.5"}, "--set steps=1.5: must be a whole number"),
-        ({"steps": "0"}, "--set steps=0: must be at least 1"),
-        ({"steps": "nan"}, "--set steps=nan: not a finite number"),
-        ({"lora_dropout": 2}, "--set lora_dropout=2.0: must be at most 0.9"),
-        ({"schedule": "zigzag"}, "--set schedule=zigzag: must be one of linear, cosine, constant"),
-        ({"lr": "1"}, "--set lr: SFT has no such setting"),
-        ({"batch_size": 16, "micro_batch": 5}, "--set micro_batch=5: must divide batch_size"),
+        ({"learning_rate": "fast"}, "learning_rate=fast: not a number"),
+        ({"steps": "1.5"}, "steps=1.5: must be a whole number"),
+        ({"steps": "0"}, "steps=0: must be at least 1"),
+        ({"steps": "nan"}, "steps=nan: not a finite number"),
+        ({"lora_dropout": 2}, "lora_dropout=2.0: must be at most 0.9"),
+        ({"schedule": "zigzag"}, "schedule=zigzag: must be one of linear, cosine, constant"),
+        ({"lr": "1"}, "lr=1: SFT has no such setting"),
+        ({"batch_size": 16, "micro_batch": 5}, "micro_batch=5: must divide batch_size"),
     ],
 )
-def test_errors_name_the_flag(values, message):
-    with pytest.raises(ValueError) as error:
+def test_errors_name_the_setting(values, message):
+    with pytest.raises(SettingError) as error:
         parse("sft", values)
     assert str(error.value).startswith(message)
+    assert error.value.field == list(values)[-1] and message.endswith(error.value.why[: len(message.split(": ")[1])])
 
 
 def test_robust_needs_the_share_of_wrong_votes():

@@ -163,7 +163,7 @@ def test_best_of_n_and_rejection_choose_by_a_reward(tmp_path, capsys):
     "words, message",
     [
         (["best-of-n"], "error: A reward model has to say what a good answer is."),
-        (["best-of-n", "--reward", "tasty"], "error: --set reward=tasty: 'tasty' is no reward"),
+        (["best-of-n", "--reward", "tasty"], "error: --reward tasty: 'tasty' is no reward"),
         (["best-of-n", "--reward", "gold", "--prompts", "0"], "error: there are no prompts"),
         (["rejection", "--reward", "gold", "--keep", "2"], "error: keep must be above 0"),
         (["rejection", "--reward", "gold", "--n", "1"], "error: n must be at least 2"),

@@ -13,8 +13,12 @@ from workbench.cli import main
 from workbench.jobs.runs import list_runs
 from workbench.settings import SANDBOX
 from workbench.store import Store
+from workbench.ui.runs import result_text
 
-pytestmark = pytest.mark.skipif(not (SANDBOX / "model.safetensors").is_file(), reason="the bundled model is not built")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (SANDBOX / "model.safetensors").is_file(), reason="the bundled model is not built"),
+]
 KEYS = {"name", "gold", "gold_low", "gold_high", "n", "parts", "win_rate", "win_low", "win_high", "seconds", "peak_mb"}
 JUDGE = {"name", "accuracy", "accuracy_low", "accuracy_high", "n", "verdict", "seconds", "peak_mb"}
 
@@ -94,7 +98,9 @@ def test_figures_of_base_and_result_agree(small):
     for run in list_runs(place):
         if run.method == "reward":
             continue
-        assert run.result["base_gold"] == pytest.approx(found["stages"][0]["gold"], abs=1e-4)
+        assert run.result.base_gold == pytest.approx(found["stages"][0]["gold"], abs=1e-4)
+        assert f"; base {run.result.base_gold:.2f} (" in result_text(run)[1]
+        assert not run.result.model_extra, "a reader must know every key that is written"
 
 
 def test_a_workspace_in_use_is_left_alone(small, capsys):

@@ -11,11 +11,12 @@ from workbench.cli.main import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/commands.md", "docs/benchmarks.md"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_is_in_the_readme(command: str):
-    assert f"python -m workbench {command}" in README
+def test_every_command_has_its_row_on_the_page_of_commands(command: str):
+    assert f"| `python -m workbench {command}" in (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 
 
 def test_every_command_in_the_docs_exists():
@@ -31,11 +32,11 @@ def test_settings_page_is_up_to_date():
     assert page == done.stdout, "run: python docs/write_settings.py"
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str):
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!http)([^)#]+)", text):
-        assert (ROOT / target).exists(), f"{page} points to {target}"
+        assert ((ROOT / page).parent / target).exists(), f"{page} points to {target}"
 
 
 def test_tree_in_the_readme_is_the_tree():
@@ -55,6 +56,12 @@ def test_tree_in_the_readme_is_the_tree():
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "workbench").glob("*") if p.suffix == ".py" or p.is_dir()}
     missing = {m for m in modules if m not in shown and not m.endswith(("__init__.py", "__pycache__"))}
     assert not missing, f"the README's tree leaves out {missing}"
+
+
+def test_every_benchmark_has_its_place_on_the_page_of_benchmarks():
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    files = {f"benchmarks/{path.name}" for path in (ROOT / "benchmarks").glob("*.py")}
+    assert set(re.findall(r"benchmarks/\w+\.py", page)) == files
 
 
 def test_space_front_matter_pins_the_same_gradio():

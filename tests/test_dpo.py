@@ -9,7 +9,6 @@ import torch
 from tests.small_runs import SMALL, workspace
 from workbench.jobs import control, prepare
 from workbench.jobs.runs import list_runs, read_run
-from workbench.learn import data
 from workbench.learn.catalogue import parse
 from workbench.learn.engine import adapter
 from workbench.learn.engine.reporter import Reporter
@@ -91,8 +90,8 @@ def test_heldout_margins_are_the_difference_of_log_ratios(opened):
     row = work.heldout[0]
 
     def logp(text, adapter_on):
-        start = data.prompt_ids(work.model.tokenizer, row["prompt"])
-        end = data.answer_ids(work.model.tokenizer, text)
+        start = work.model.prompt_ids(row["prompt"])
+        end = work.model.answer_ids(text)
         with torch.no_grad():
             ids = torch.tensor([start + end])
             if adapter_on:

@@ -51,8 +51,8 @@ def test_figures_by_hand():
         ]
     )
     # gold: mean .6; squared distances .16 + .01 + 0 + .09 = .26
-    half = 1.959964 * sqrt(0.26 / 3 / 4)
-    assert (result.gold, result.low, result.high, result.n) == pytest.approx((0.6, 0.6 - half, 0.6 + half, 4), abs=1e-6)
+    half = 3.182446 * sqrt(0.26 / 3 / 4)  # Student's t for 3 degrees of freedom, cut at 1
+    assert (result.gold, result.low, result.high, result.n) == pytest.approx((0.6, 0.6 - half, 1.0, 4), abs=1e-6)
     assert (result.parts["correct"].value, result.parts["correct"].n) == (pytest.approx(1 / 3), 3)
     assert (result.parts["refuses"].value, result.parts["refuses"].n) == (1.0, 1)
     assert [(s, r.value, r.n) for s, r in result.shares.items()] == [

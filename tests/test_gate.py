@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -15,37 +16,49 @@ def vote(prompt, better, worse, rater="me"):
     return {"prompt": prompt, "answers": [better, worse], "places": [0, 1], "rater": rater}
 
 
+def pair(margin, longer=0):
+    return Pair(margin, longer, 1, "")
+
+
 # Figures by hand
 
 
 def test_pairs_of_a_ranking_share_a_weight_of_one_and_ties_give_none():
     rows = [{"prompt": "q", "answers": ["a b c", "a", "b c"], "places": [0, 1, 1]}]
     found = gate.pairs(rows, [[2.0, 1.0, 3.0]])
-    assert found == [Pair(1.0, 2, 0.5), Pair(-1.0, 1, 0.5)]
+    assert found == [Pair(1.0, 2, 0.5, "q"), Pair(-1.0, 1, 0.5, "q")]
     assert gate.pairs([{"prompt": "q", "answers": ["a", "b"], "places": [0, 0]}], [[1.0, 2.0]]) == []
 
 
 def test_accuracy_counts_rankings_and_equal_scores_half():
-    found = [Pair(1, 0, 1), Pair(-1, 0, 1), Pair(0, 0, 1), Pair(2, 0, 0.5), Pair(-2, 0, 0.5)]
-    assert gate.accuracy(found) == {"value": 0.5, "n": 4} | dict(zip(("low", "high"), wilson(2, 4), strict=True))
+    found = [*of(Pair(1, 0, 1, ""), Pair(-1, 0, 1, ""), Pair(0, 0, 1, "")), Pair(2, 0, 0.5, "r"), Pair(-2, 0, 0.5, "r")]
+    a = gate.accuracy(found)
+    assert (a["value"], a["n"], a["prompts"]) == (0.5, 4, 4)
+    # the four prompts' shares 1, 0, .5, .5 spread less than coins do, and four are four
+    assert (a["low"], a["high"]) == pytest.approx(wilson(2, 4))
+
+
+def of(*found):
+    """Each pair on a prompt of its own."""
+    return [replace(pair, prompt=str(i)) for i, pair in enumerate(found)]
 
 
 def test_calibration_by_hand():
     sure, unsure = math.log(9), math.log(1.5)  # confidence .9 and .6
-    found = [Pair(sure, 0, 1)] * 9 + [Pair(-sure, 0, 1)] + [Pair(unsure, 0, 1)] * 6 + [Pair(-unsure, 0, 1)] * 4
+    found = of(*[pair(sure)] * 9, pair(-sure), *[pair(unsure)] * 6, *[pair(-unsure)] * 4)
     c = gate.calibration(found)
     assert c["ece"] == pytest.approx(0, abs=1e-9) and c["overconfidence"] == pytest.approx(0, abs=1e-9)
     assert c["slope"] == pytest.approx(1, abs=0.05) and c["slope_low"] < 1 < c["slope_high"]
-    twice = gate.calibration([Pair(2 * p.margin, 0, 1) for p in found])
+    twice = gate.calibration([replace(p, margin=2 * p.margin) for p in found])
     assert twice["slope"] == pytest.approx(c["slope"] / 2)
     assert twice["overconfidence"] > 0.05
     # .9 sure, .6 right: one bin, off by .3
-    off = gate.calibration([Pair(sure - 1e-9, 0, 1)] * 6 + [Pair(-sure + 1e-9, 0, 1)] * 4)
+    off = gate.calibration(of(*[pair(sure - 1e-9)] * 6, *[pair(-sure + 1e-9)] * 4))
     assert off["ece"] == pytest.approx(0.3) and len(off["bins"]) == 1 and off["bins"][0]["n"] == 10
 
 
 def test_votes_that_are_all_met_have_no_slope():
-    assert gate.calibration([Pair(1, 0, 1)] * 5)["slope"] is None
+    assert gate.calibration(of(*[pair(1)] * 5))["slope"] is None
 
 
 def test_consistency_and_the_ceiling_by_hand():
@@ -53,7 +66,15 @@ def test_consistency_and_the_ceiling_by_hand():
     found = gate.consistency(rows)
     # three judgements of one pair: me-you agree, me-me and you-me do not
     assert (found["value"], found["n"], found["n_same_rater"], found["n_different_raters"]) == (1 / 3, 3, 1, 2)
-    assert found["ceiling"] == 0.5
+    assert found["ceiling"] is None  # two judgements by different raters are too few to know it by
+    both = [
+        vote(f"p{i}", *pair, rater)
+        for i in range(50)
+        for rater, pair in (("me", "ab"), ("you", "ab" if i < 41 else "ba"))
+    ]
+    assert gate.consistency(both)["ceiling"] == pytest.approx(0.9, abs=0.001)  # .82 agree
+    alone = [{**row, "rater": "me"} for row in both]
+    assert gate.consistency(alone)["ceiling"] is None  # a rater who repeats himself tells nothing of the others
     assert gate._ceiling(0.82) == pytest.approx(0.9)  # .9² + .1²
     assert gate.consistency([vote("q", "a", "b"), vote("r", "a", "b")])["value"] is None
 
@@ -68,7 +89,7 @@ def test_rank_correlation_by_hand():
 
 def test_length_compares_the_model_with_its_raters():
     # longer is preferred by the raters in 2 of 4 and by the model in 3 of 4 pairs
-    found = [Pair(1, 3, 1), Pair(1, 2, 1), Pair(-1, -3, 1), Pair(1, -1, 1), Pair(1, 0, 1)]
+    found = of(pair(1, 3), pair(1, 2), pair(-1, -3), pair(1, -1), pair(1, 0))
     f = gate.length(found)
     assert (f["raters"], f["model"], f["pairs"], f["n"]) == (0.5, 0.75, 4, 5)
     assert f["low"] < f["r"] < f["high"]
@@ -166,3 +187,42 @@ def test_as_good_as_raters_who_disagree_is_as_good_as_can_be():
     assert found["consistency"]["n"] == 80 and found["consistency"]["ceiling"] < 0.8
     assert level(found, "accuracy") == "green"
     assert "as well as the raters" in next(f["says"] for f in found["findings"] if f["check"] == "accuracy")
+
+
+def right(share, n, prompts=None):
+    """Held-out votes and a score that agrees with that share of them: (rows, score)."""
+    prompts = prompts or n
+    rows = [vote(f"q{i % prompts}", f"{i} good", f"{i} bad") for i in range(n)]
+    wrong = {f"{i} bad" for i in range(round(n * (1 - share)))}
+    return rows, lambda p, a: [2.0 if text in wrong else 1.0 if text.endswith("good") else 0.0 for text in a]
+
+
+def accuracy_of(rows, score, train=()):
+    return next(f for f in gate.judge(score, rows, train)["findings"] if f["check"] == "accuracy")
+
+
+def test_one_vote_repeated_does_not_turn_a_small_test_green():
+    rows, score = right(1, 8)
+    assert accuracy_of(rows, score)["level"] == "amber"
+    twice = [vote("t", "good", "bad"), vote("t", "good", "bad")]
+    assert accuracy_of(rows, score, twice)["level"] == "amber"
+
+
+def test_58_percent_of_1000_stays_weak_whatever_the_raters_agree_on():
+    rows, score = right(0.58, 1000)
+    assert accuracy_of(rows, score)["level"] == "amber"
+    torn = [
+        vote(f"t{i}", *("ab" if rater == "me" or i % 2 else "ba"), rater) for i in range(80) for rater in ("me", "you")
+    ]
+    found = accuracy_of(rows, score, torn)
+    assert found["level"] == "amber" and "weak, about as well as the raters agree" in found["says"]
+    assert "Agree on what to rank by" in found["helps"]
+
+
+def test_sixty_votes_on_one_prompt_are_one_prompt():
+    rows, score = right(1, 60, prompts=1)
+    found = accuracy_of(rows, score)
+    assert found["level"] == "red" and "60 held-out choices on 1 prompt" in found["says"]
+    assert (found["low"], found["high"]) == pytest.approx(wilson(1, 1))
+    rows, score = right(0.9, 60, prompts=60)
+    assert accuracy_of(rows, score)["level"] == "green"

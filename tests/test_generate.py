@@ -9,7 +9,7 @@ from tests import tiny_model
 from workbench import models
 from workbench.models import ModelError, decoders
 from workbench.models import generate as generate_module
-from workbench.models.generate import answer_ids, generate, logprobs, nucleus, pick, rows_that_fit, survivors, uniforms
+from workbench.models.generate import generate, logprobs, nucleus, pick, rows_that_fit, survivors, uniforms
 from workbench.records import Sampling
 
 PROMPTS = ["hello", "who are you?", "x", "name a bird that swims", "2 + 2", "why?", "a longer question than the others"]
@@ -314,7 +314,7 @@ def test_a_large_vocabulary_scores_fewer_rows_at_once_and_in_pieces(model, monke
 def test_logprobs_of_text_include_the_end_token(model):
     values = logprobs(model, ["hello", "hi"], ["abc", ""], batch_size=2)
     assert [len(v) for v in values] == [4, 1]
-    assert values[0] == pytest.approx(logprobs(model, ["hello"], [answer_ids(model, "abc")])[0], abs=1e-5)
+    assert values[0] == pytest.approx(logprobs(model, ["hello"], [model.answer_ids("abc")])[0], abs=1e-5)
 
 
 def test_end_token_is_kept_in_tokens_and_left_out_of_text(model):

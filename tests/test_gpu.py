@@ -13,10 +13,11 @@ from tests import small_runs, tiny_model
 from workbench import models, processes
 from workbench.jobs import prepare
 from workbench.jobs.runs import find_run
-from workbench.learn.catalogue import METHODS, PPOArgs, parse
+from workbench.learn.catalogue import METHODS, parse
+from workbench.learn.catalogue.ppo import PPOArgs
+from workbench.learn.catalogue.settings import RewardedArgs
 from workbench.learn.engine.actor_critic import POLICY, ActorCritic
 from workbench.learn.engine.adapter import with_adapter
-from workbench.learn.fields import RewardedArgs
 from workbench.learn.methods import ppo
 from workbench.models import decoders, llama
 from workbench.models.generate import generate
@@ -87,7 +88,7 @@ def test_a_round_of_ppo_starts_at_a_ratio_of_exactly_one(tmp_path, by_hand, dtyp
         monkeypatch.setattr(llama, "why_not", lambda hf: "asked for by the test")
     a = PPOArgs(steps=4, batch_size=8, micro_batch=4, max_new_tokens=10, learning_rate=3e-3, reward="gold")
     actor_model = models.load(str(tiny_model.base(tmp_path / "base")), device="cuda", dtype=dtype)
-    actor_model.adopt(with_adapter(actor_model, a, tmp_path, None), POLICY)
+    actor_model.adopt(with_adapter(actor_model, a), POLICY)
     state = ppo.PPO(ActorCritic(actor_model, None, a.temperature, 4), lambda p, r: [float(len(x)) for x in r], a)
     for step in (1, 2):
         told = state.iterate([f"What is {i}?" for i in range(8)], step)
@@ -130,7 +131,7 @@ def test_gold_rises_by_an_eighth_on_prompts_never_trained_on():
     a = PPOArgs(steps=20, micro_batch=64, learning_rate=1e-3, reward="gold")
     bundled = models.load("sandbox")
     torch.manual_seed(0)
-    bundled.adopt(with_adapter(bundled, a, None, None), POLICY)
+    bundled.adopt(with_adapter(bundled, a), POLICY)
     state = ppo.PPO(ActorCritic(bundled, temperature=a.temperature), gold, a)
     rows = [{"id": i, "prompt": p.text} for i, p in enumerate(world.sample(1500, "train", seed=0))]
     held = [p.text for p in world.sample(200, "heldout", seed=0)]

@@ -14,10 +14,12 @@ import pytest
 from tests.small_runs import SMALL, alive, done, figures, launch, pid_of, until, workspace
 from workbench import processes
 from workbench.jobs import control, prepare
+from workbench.jobs.plan import plan_run
 from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn.catalogue import parse, resolve
 from workbench.learn.data import MissingData
 from workbench.learn.engine import checkpoints
+from workbench.learn.run_files import RunConfig, RunStatus
 from workbench.settings import load
 from workbench.store import Store
 
@@ -105,7 +107,7 @@ def test_12_a_run_that_cannot_fit_is_refused_with_the_estimate(place, monkeypatc
     with pytest.raises(MemoryError, match=r"needs about 0\.\d GB of memory and 0\.1 GB are free"):
         launch(made, store)
     assert list_runs(made.workspace) == []
-    assert not prepare.estimate_run(made, "sft", parse("sft", SMALL)).fits
+    assert not plan_run(made, store, "sft", parse("sft", SMALL)).estimate.fits
 
 
 def test_the_estimate_counts_activations_that_are_computed_again(place, monkeypatch):
@@ -162,7 +164,7 @@ def test_10_another_process_with_our_pid_is_left_alone(place):
     stranger = subprocess.Popen(["sleep", "60"])
     try:
         processes.write_status(run.folder, state="running", pid=stranger.pid, pid_start="earlier-life:1", step=3)
-        stopped = control.stop(made, Run(run.number, run.folder, run.config, {"state": "running"}, None))
+        stopped = control.stop(made, Run(run.number, run.folder, run.config, RunStatus(state="running"), None))
         assert stopped.state == "interrupted"
         assert stopped.status["message"] == "Run 1 was interrupted at step 3."
         assert stranger.poll() is None
@@ -181,7 +183,8 @@ def test_metrics_skip_a_torn_line_and_what_a_resume_made_again(tmp_path):
         '{"step": 3',
     ]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
-    run = Run(1, tmp_path, {"method": "sft"}, {}, None)
+    config = RunConfig(number=1, method="sft", model="sandbox", args={})
+    run = Run(1, tmp_path, config, RunStatus(), None)
     assert run.metrics() == ([{"step": 1, "a": 1}, {"step": 2, "a": 3}], 5)
     assert run.metrics(4) == ([{"step": 2, "a": 3}], 5)
 
@@ -309,7 +312,7 @@ def test_09_a_job_that_hangs_is_ended_and_said_so(place, monkeypatch):
 def test_the_jobs_own_watchdog_ends_a_main_thread_that_is_stuck(tmp_path, monkeypatch):
     code = (
         "import sys, time; from pathlib import Path; from workbench.learn.engine.reporter import Reporter;"
-        "r = Reporter(Path(sys.argv[1])); r.status(state='running', step=4); time.sleep(60)"
+        "r = Reporter(Path(sys.argv[1])); r.status(state='running', step=4); r.alive(); time.sleep(60)"
     )
     folder = tmp_path / "0007-sft"
     folder.mkdir()
@@ -321,6 +324,143 @@ def test_the_jobs_own_watchdog_ends_a_main_thread_that_is_stuck(tmp_path, monkey
     assert "time.sleep" in ended.stderr or "<string>" in ended.stderr, "the log shows where it was stuck"
     status = processes.read_json(folder / "status.json")
     assert status["state"] == "failed" and status["message"].startswith("Run 7 hung at step 4")
+
+
+class Clock:
+    """A clock for the reporter that goes on when told to."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+    def monotonic_ns(self):
+        return int(self.now * 1e9)
+
+
+@pytest.fixture
+def watched(tmp_path, monkeypatch):
+    """(clock, reporter of a running job, `hung()`: whether the watchdog would end it now)."""
+    from workbench.learn.engine import reporter
+
+    clock = Clock()
+    monkeypatch.setattr(reporter, "time", clock)
+    monkeypatch.setattr(reporter.Reporter, "_watch", lambda self: None)
+    monkeypatch.delenv("WORKBENCH_HANG_SECONDS", raising=False)
+    report = reporter.Reporter(tmp_path)
+    report.status(state="running", step=0, steps=10)
+    ended = []
+    monkeypatch.setattr(report, "_hung", ended.append)
+
+    def hung():
+        report.look_after()
+        return bool(ended)
+
+    yield clock, report, hung
+    report.close()
+
+
+def test_a_first_step_of_ten_minutes_is_no_hang_and_half_an_hour_without_a_sign_is(watched):
+    clock, _, hung = watched
+    clock.now += 600
+    assert not hung()
+    clock.now += 1100
+    assert not hung()
+    clock.now += 101
+    assert hung()
+
+
+def test_the_limit_follows_the_slowest_part_seen_within_a_step_too(watched):
+    clock, report, hung = watched
+    clock.now += 30  # the first micro-batch of the first step
+    report.alive()
+    clock.now += 599  # 20 times 30
+    assert not hung()
+    clock.now += 2
+    assert hung()
+
+
+def test_a_job_of_fast_parts_is_given_three_minutes_and_no_more(watched):
+    clock, report, hung = watched
+    for _ in range(5):
+        clock.now += 2
+        report.alive()
+    clock.now += 179
+    assert not hung()
+    clock.now += 2
+    assert hung()
+
+
+def test_a_reward_of_three_seconds_an_answer_is_waited_for(watched):
+    clock, report, hung = watched
+    clock.now += 1
+    report.alive()
+    for answers in (64, 256):
+        with report.patience():
+            clock.now += 3 * answers
+            assert not hung()
+    clock.now += 179
+    assert not hung()
+    clock.now += 2
+    assert hung(), "its pauses say nothing about the rest, which must not be waited for as long"
+
+
+def test_a_reward_that_never_returns_is_ended(watched):
+    clock, report, hung = watched
+    clock.now += 1
+    report.alive()
+    with report.patience():
+        clock.now += 1801
+        assert hung()
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-3", "nan", "inf"])
+def test_a_limit_that_is_no_number_is_refused_by_name(monkeypatch, text):
+    from workbench import settings
+
+    monkeypatch.setenv("WORKBENCH_HANG_SECONDS", text)
+    with pytest.raises(ValueError, match=f"WORKBENCH_HANG_SECONDS: '{text}'"):
+        settings.load()
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo", "kto", "orpo", "reward", "ppo", "grpo"])
+def test_every_method_gives_signs_of_life_within_its_steps_and_evaluations(method, tmp_path):
+    from tests.small_runs import opened, workspace
+    from workbench.learn.methods import method_module
+
+    made, store = workspace(tmp_path / "home")
+    file = tmp_path / "mine.py"
+    file.write_text("def reward(prompts, responses):\n    return [float(len(r)) for r in responses]\n")
+    changes = {"steps": 1, "batch_size": 4, "micro_batch": 2}
+    changes |= {"reward": f"file:{file}"} if method in ("ppo", "grpo") else {}
+    signs = []
+    with opened(made, store, method, **changes) as work:
+        work.prompts |= {"samples": [], "live": []}  # tokens of their answers are signs too, which are not meant here
+        plain = work.report.alive
+
+        def alive():
+            signs.append((work.report.get("state"), work.report.get("step")))
+            plain()
+
+        work.report.alive = alive
+        method_module(method).train(work)
+    store.close()
+    in_step, after = signs.count(("running", 0)), signs.count(("running", 1))
+    assert in_step >= 4, "before and after each of two micro-batches, or from every chunk"
+    # evaluate gives one sign by itself; 5 held-out examples are one batch, or two of chosen and rejected, and more
+    assert method in ("ppo", "grpo") or after >= 2, "from every batch of the held-out evaluation"
+
+
+def test_the_log_probabilities_of_an_evaluation_give_a_sign_for_every_batch(tmp_path):
+    from tests import tiny_model
+    from workbench import models
+    from workbench.models.generate import logprobs
+
+    model = models.load(str(tiny_model.base(tmp_path / "base")))
+    signs = []
+    logprobs(model, ["Hi"] * 5, ["Yes"] * 5, batch_size=2, on_batch=lambda: signs.append(1))
+    assert len(signs) == 3
 
 
 def test_a_warm_process_dies_with_its_owner_but_not_with_a_job_in_hand(place):

@@ -7,8 +7,7 @@ from tests import small_runs
 from tests.small_runs import workspace
 from workbench.jobs.runs import read_run
 from workbench.learn import data
-from workbench.learn.catalogue import parse
-from workbench.learn.curves import CURVES
+from workbench.learn.catalogue import METHODS, parse
 from workbench.learn.data import MissingData
 from workbench.learn.methods import kto
 from workbench.records import Response
@@ -65,7 +64,10 @@ def test_examples_reach_the_trainer_as_the_templates_token_ids(opened):
         assert words.decode(made[k]["prompt_ids"]) == f"<|user|>{work.train[i]['prompt']}<|assistant|>"
         assert words.decode(made[k]["completion_ids"]) == work.train[i]["completion"] + "<|end|>"
         assert made[k]["label"] is work.train[i]["label"] is (work.train[i]["completion"] == "Yes, so it is.")
-        assert made[k]["KL_completion_ids"] == made[k ^ 1]["completion_ids"], "from its own physical batch of two"
+    for k in range(0, len(order), work.args.batch_size):
+        batch = range(k, k + work.args.batch_size)
+        for j, other in zip(batch, kto.elsewhere([work.train[order[j]]["prompt"] for j in batch]), strict=True):
+            assert made[j]["KL_completion_ids"] == made[k + other]["completion_ids"], "from the whole batch"
 
 
 def test_the_first_batch_says_which_answers_are_good(opened):
@@ -90,12 +92,15 @@ def test_it_learns_to_tell_good_from_bad_on_answers_it_never_saw(opened):
     last = [r for r in rows_of(work) if "rewards_chosen" in r and "rewards_rejected" in r][-1]
     assert last["rewards_chosen"] > last["rewards_rejected"]
     assert list(work.peft.peft_config) == ["default"], "turning the adapter off is the reference"
-    keys = {s.key for c in CURVES["kto"] if not c.sandbox for s in c.series}
+    keys = {s.key for c in METHODS["kto"].curves if not c.sandbox for s in c.series}
     assert keys <= {key for row in rows_of(work) for key in row}
 
 
-def test_the_loss_is_the_papers(opened, monkeypatch):
-    work = opened(steps=1, batch_size=4, desirable_weight=1, undesirable_weight=0.5, beta=0.3, seed=4)
+@pytest.mark.parametrize("micro_batch", [None, 2])
+def test_the_loss_is_the_papers(opened, monkeypatch, micro_batch):
+    work = opened(
+        steps=1, batch_size=4, micro_batch=micro_batch, desirable_weight=1, undesirable_weight=0.5, beta=0.3, seed=4
+    )
     with torch.no_grad():
         for name, weight in work.peft.named_parameters():
             if "lora_B" in name:
@@ -150,7 +155,24 @@ def test_it_needs_both_kinds(tmp_path):
             data.rows(store, "kto")
 
 
-def test_a_batch_of_one_cannot_say_what_others_gain():
+def test_micro_batches_make_the_same_updates(opened):
+    """z0 is that of the whole batch: of answers whose gains differ, a part's own would give another loss."""
+    same = {"seed": 60, "steps": 4, "batch_size": 4, "learning_rate": 0.02, "schedule": "constant", "warmup": 0}
+    whole, parts = opened(**same), opened(**same, micro_batch=2)
+    kto.train(whole)
+    kto.train(parts)
+    losses = [[r["loss"] for r in rows_of(work) if "loss" in r] for work in (whole, parts)]
+    assert losses[1] == pytest.approx(losses[0], abs=2e-4) and abs(losses[0][-1] - 0.5) > 0.01
+    close(whole, parts)
+
+
+def close(whole, parts):
+    """Both adapters are the same up to rounding."""
+    for (name, a), (_, b) in zip(whole.peft.named_parameters(), parts.peft.named_parameters(), strict=True):
+        assert torch.allclose(a, b, atol=2e-4), name
+
+
+def test_the_trainer_takes_no_batch_of_one():
     with pytest.raises(ValueError, match="micro_batch=1"):
         parse("kto", {"micro_batch": 1})
 

@@ -29,6 +29,7 @@ def test_is_stored_without_outputs(path: Path):
     assert not [cell for cell in nbformat.read(path, as_version=4).cells if cell.get("outputs")]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=name_of)
 def test_runs(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -1,6 +1,7 @@
 """PPO: its forward against transformers and PEFT, then what must hold of every run, then that it learns."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -10,13 +11,15 @@ from tests import small_runs, tiny_model
 from workbench import models
 from workbench.jobs import control, prepare
 from workbench.jobs.runs import find_run
-from workbench.learn.catalogue import PPOArgs
-from workbench.learn.engine import actor_critic
+from workbench.learn.catalogue.ppo import PPOArgs
+from workbench.learn.engine import actor_critic, losses
 from workbench.learn.engine.actor_critic import POLICY, ActorCritic, Rows
 from workbench.learn.engine.adapter import frozen_hash
+from workbench.learn.engine.minibatches import Minibatches
 from workbench.learn.engine.reporter import NotFinite
+from workbench.learn.engine.through_transformers import ThroughTransformers
 from workbench.learn.methods import ppo
-from workbench.models import llama
+from workbench.models import generate, llama
 
 ARGS = PPOArgs(steps=4, batch_size=8, micro_batch=8, max_new_tokens=10, learning_rate=3e-3, reward="gold", warmup=0.0)
 PROMPTS = [f"What is {i}?" for i in range(8)]
@@ -108,11 +111,94 @@ def test_models_that_are_no_llama_go_through_transformers_to_the_same_numbers(ba
     rows = some_rows(own.model)
     monkeypatch.setattr(llama, "why_not", lambda hf: "as if it were none")
     through = ActorCritic(own.model)
-    assert through.workers == 1 and isinstance(through.engine(POLICY), actor_critic.ThroughTransformers)
+    assert through.workers == 1 and isinstance(through.engine(POLICY), ThroughTransformers)
     for adapter in (POLICY, None):
         a = own.engine(adapter).hidden(own.chunks(rows, range(8))[0].ids)
         b = through.engine(adapter).hidden(own.chunks(rows, range(8))[0].ids)
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 256}
+GPTJ = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "rotary_dim": 4}
+WIDE = SHAPE | {"intermediate_size": 48, "initializer_range": 0.4}
+GROUPED = WIDE | {"num_key_value_heads": 2, "head_dim": 8}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "scale", "cap"),
+    [
+        ("Phi", WIDE, 1.0, None),
+        ("GPTJ", GPTJ, 1.0, None),
+        ("Cohere", WIDE | {"logit_scale": 0.25}, 0.25, None),
+        ("Granite", WIDE | {"logits_scaling": 4.0}, 0.25, None),
+        ("Gemma2", GROUPED | {"final_logit_softcapping": 2.0}, 1.0, 2.0),
+        ("Gemma3Text", GROUPED | {"final_logit_softcapping": 2.0}, 1.0, 2.0),
+    ],
+)
+@pytest.mark.parametrize("own_logits", [False, True])
+def test_the_output_layers_bias_scale_and_soft_cap_are_followed(
+    kind, config, scale, cap, own_logits, tmp_path, monkeypatch
+):
+    """Values and gradients equal transformers', also where the layer is not known and the model's own logits are taken."""
+    import transformers
+
+    tokenizer = tiny_model.tokenizer()
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    settings = getattr(transformers, f"{kind}Config")(vocab_size=len(tokenizer), **config, **ends)
+    torch.manual_seed(0)
+    hf = getattr(transformers, f"{kind.removesuffix('Text')}ForCausalLM")(settings)
+    head = hf.get_output_embeddings()
+    if head.bias is not None:
+        torch.nn.init.normal_(head.bias, std=2.0)
+    hf.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    if own_logits:
+        monkeypatch.setattr(actor_critic, "output_layer", lambda model: None)
+    actor = fresh(tmp_path, temperature=0.7)
+    if not own_logits:
+        assert (actor.output.scale, actor.output.cap) == (pytest.approx(scale), cap)
+        assert (actor.output.bias is not None) == (kind in ("Phi", "GPTJ"))
+    rows = some_rows(actor.model)
+    (chunk,) = actor.chunks(rows, range(8))
+    weights = [w for name, w in actor.trainable.items() if not name.startswith("value_head")]
+    log_p, entropy, _ = actor.policy_and_value(chunk)
+    slope = torch.randn(len(log_p), generator=torch.Generator().manual_seed(3))
+    gradients = torch.autograd.grad((log_p * slope).sum(), weights)
+    answers = actor_critic.Rows([rows.prompts[i] for i in chunk.rows], [rows.answers[i] for i in chunk.rows])
+    expected, expected_entropy = by_transformers(actor.model, answers, 0.7)
+    torch.testing.assert_close(log_p, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(entropy, expected_entropy, atol=1e-4, rtol=1e-4)
+    for mine, theirs in zip(gradients, torch.autograd.grad((expected * slope).sum(), weights), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-3 * float(theirs.abs().max()), rtol=1e-3)
+
+
+def test_logits_changed_in_an_unknown_way_are_the_models_own(bases, monkeypatch):
+    """Of 30 places one is changed by a hundredth: the layer counts as unknown."""
+    from transformers import LlamaForCausalLM
+
+    plain = LlamaForCausalLM.forward
+
+    def changed(self, *given, **named):
+        output = plain(self, *given, **named)
+        if output.logits.shape[1] > 10:
+            output.logits[:, 7] *= 1.01
+        return output
+
+    monkeypatch.setattr(llama, "why_not", lambda hf: "as if it were none")
+    assert fresh(bases["llama"]).output is not None
+    monkeypatch.setattr(LlamaForCausalLM, "forward", changed)
+    assert fresh(bases["llama"]).output is None
+
+
+def test_a_soft_cap_and_a_scale_by_hand():
+    """z = scale * (1, 0) = (2, 0), cap 2: logits 2 tanh(1) = 1.523188 and 0; p = (.821007, .178993)."""
+    hidden = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    output = llama.OutputLayer(torch.eye(2), scale=2.0, cap=2.0)
+    log_p, _ = llama.log_prob(hidden, output, torch.tensor([0]), 1.0)
+    torch.testing.assert_close(log_p, torch.tensor([-0.197223]), atol=1e-5, rtol=0)
+    log_p.sum().backward()
+    # d log p(0) / d z = (1 - p0) (1 - tanh(1)^2), -p1 (1 - 0); each times the scale
+    torch.testing.assert_close(hidden.grad, torch.tensor([[0.150345, -0.357985]]), atol=1e-5, rtol=0)
 
 
 def test_padding_fills_what_is_packed_up_to_a_round_number(monkeypatch):
@@ -143,8 +229,10 @@ def test_every_worker_gets_a_chunk_and_none_is_smaller_than_it_needs_to_be(bases
 
 def test_log_prob_by_chunks_of_logits(monkeypatch):
     """Hidden [1, 0], outputs 1 and 0 over two words at temperature 1/2: logits 2 and 0."""
-    hidden, head = torch.tensor([[1.0, 0.0]] * 3, requires_grad=True), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    hidden = torch.tensor([[1.0, 0.0]] * 3, requires_grad=True)
+    head = llama.OutputLayer(torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
     monkeypatch.setattr(llama, "LOGIT_CHUNK", 4)
+    monkeypatch.setattr(llama, "LOGIT_TOKENS", 2)
     log_p, entropy = llama.log_prob(hidden, head, torch.tensor([0, 1, 0]), 0.5)
     torch.testing.assert_close(log_p, torch.tensor([-0.126928, -2.126928, -0.126928]))
     torch.testing.assert_close(entropy, torch.full((3,), 0.365334))
@@ -197,14 +285,14 @@ def test_the_ratio_of_the_first_pass_is_exactly_one(bases):
 def test_the_first_pass_goes_on_from_the_scoring_pass_where_the_batch_fits(bases, monkeypatch):
     plain, passes = ActorCritic.policy_and_value, []
     monkeypatch.setattr(ActorCritic, "policy_and_value", lambda self, chunk: passes.append(1) or plain(self, chunk))
-    score, found = ppo.PPO.score, []
+    score, found = Minibatches.score, []
 
-    def repeated(self, batch):
-        score(self, batch)
-        batch.forward = {}
+    def repeated(self):
+        score(self)
+        self.graph = {}
 
     for change in (score, repeated):
-        monkeypatch.setattr(ppo.PPO, "score", change)
+        monkeypatch.setattr(Minibatches, "score", change)
         passes.clear()
         state, told = iterate(fresh(bases["llama"]), steps=2, epochs=3)
         times = {k: v for k, v in told[-1].items() if not k.startswith("seconds_")}
@@ -245,10 +333,10 @@ def test_the_batch_may_be_cut_up_anyhow(bases):
         batch = state.rollout(PROMPTS, 1)
         state.score(batch)
         state.estimate(batch)
-        told, _ = state._gradients(batch, batch.groups[0])
-        found.append(([w.grad.clone() for w in actor.trainable.values()], told))
-    for gradients, told in found[1:]:
-        assert told["value_loss"] == pytest.approx(found[0][1]["value_loss"], rel=1e-4)
+        means, _ = batch.minibatches.gradients(0, partial(state.loss, batch), first=True)
+        found.append(([w.grad.clone() for w in actor.trainable.values()], means))
+    for gradients, means in found[1:]:
+        assert means == pytest.approx(found[0][1], rel=1e-4, abs=1e-6)
         for mine, theirs in zip(gradients, found[0][0], strict=True):
             torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-3)
 
@@ -274,20 +362,92 @@ def test_out_of_memory_halves_what_runs_at_once_and_nothing_else(bases, monkeypa
     assert told[0]["value_loss"] == pytest.approx(roomy[0]["value_loss"], rel=1e-3)
 
 
+def test_out_of_memory_after_a_step_cuts_the_chunks_and_keeps_the_old_policy(bases, monkeypatch):
+    """The same rollout learned from three times, with and without memory for more than 2 answers from the second on."""
+    plain, ends = ActorCritic.policy_and_value, []
+    for tight in (False, True):
+        actor = fresh(bases["llama"])
+        actor.workers = 1
+        state = ppo.PPO(actor, lengths, replace(ARGS, epochs=3))
+        batch = state.rollout(PROMPTS, 1)
+        state.score(batch)
+        state.estimate(batch)
+        before = batch.minibatches.log_p.clone()
+
+        def limited(self, chunk, state=state, tight=tight):
+            if tight and state.optimizer.state and len(chunk.rows) > 2:
+                raise torch.OutOfMemoryError("out of memory")
+            return plain(self, chunk)
+
+        monkeypatch.setattr(ActorCritic, "policy_and_value", limited)
+        figures = state.update(batch, 1)
+        assert torch.equal(batch.minibatches.log_p, before)
+        assert actor.rows_at_once == (2 if tight else 64)
+        ends.append((figures, weights_of(actor)))
+    (roomy, one), (cut, two) = ends
+    assert roomy["approx_kl"] > 1e-4, "the policy has moved"
+    for key in ("approx_kl", "value_loss", "entropy", "grad_norm"):
+        assert cut[key] == pytest.approx(roomy[key], rel=1e-2), key
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], atol=1e-4, rtol=1e-2)
+
+
+def test_out_of_memory_while_sampling_is_kept_to(bases, monkeypatch):
+    plain = generate._Batch.run
+
+    def limited(self, *given):
+        if len(self.tokens) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return plain(self, *given)
+
+    monkeypatch.setattr(generate._Batch, "run", limited)
+    state, _ = iterate(fresh(bases["llama"]))
+    longest = max(len(state.actor.model.prompt_ids(p)) for p in PROMPTS) + ARGS.max_new_tokens
+    assert state.rollout_tokens == 2 * longest
+
+
 def test_a_reward_that_is_no_number_changes_nothing(bases):
     actor = fresh(bases["llama"])
     before = weights_of(actor)
-    with pytest.raises(NotFinite, match="1 of 8 answers"):
+    with pytest.raises(NotFinite, match="1 of 8 answers") as raised:
         iterate(actor, lambda prompts, responses: [float("nan")] + [1.0] * 7)
+    assert raised.value.cause == "reward"
     assert all(torch.equal(before[name], w) for name, w in weights_of(actor).items())
 
 
 def test_a_gradient_that_is_no_number_is_not_applied(bases):
     actor = fresh(bases["llama"])
     before = weights_of(actor)
-    with pytest.raises(NotFinite, match="gradient"):
+    with pytest.raises(NotFinite, match=r"^the gradient is no finite number$") as raised:
         iterate(actor, lambda prompts, responses: [3e38, *range(7)])
+    assert raised.value.cause == "update"
     assert all(torch.equal(before[name], w) for name, w in weights_of(actor).items())
+
+
+def test_a_later_pass_without_a_number_leaves_what_the_passes_before_it_learned(bases, monkeypatch):
+    plain = losses.value_loss
+    once, _ = iterate(fresh(bases["llama"]), epochs=1)
+    actor = fresh(bases["llama"])
+    state = ppo.PPO(actor, lengths, replace(ARGS, epochs=3))
+    monkeypatch.setattr(
+        losses, "value_loss", lambda *given: plain(*given) * (float("nan") if state.optimizer.state else 1.0)
+    )
+    with pytest.raises(NotFinite, match="in pass 2; what was learned in the passes before stays"):
+        state.iterate(PROMPTS, 1)
+    learned = weights_of(once.actor)
+    assert all(torch.equal(learned[name], w) for name, w in weights_of(actor).items())
+
+
+def test_a_model_that_gives_no_numbers_is_not_the_learning_rates_fault(bases):
+    actor = fresh(bases["llama"])
+    state = ppo.PPO(actor, lengths, ARGS)
+    batch = state.rollout(PROMPTS, 1)
+    torch.nn.init.constant_(actor.model.hf.lm_head.weight, float("nan"))
+    actor.engines.clear()
+    state.score(batch)
+    with pytest.raises(NotFinite, match="model itself") as raised:
+        state.estimate(batch)
+    assert raised.value.cause == "model"
 
 
 def test_a_constant_reward_teaches_nothing_and_is_told(bases):
@@ -298,7 +458,7 @@ def test_a_constant_reward_teaches_nothing_and_is_told(bases):
     model.adopt(get_peft_model(model.hf, config, adapter_name=POLICY), POLICY)
     actor = ActorCritic(model, dtype=torch.float32, workers=1)
     before = weights_of(actor)
-    state, _ = iterate(actor, lambda prompts, responses: [0.7] * len(responses), steps=2)
+    state, _ = iterate(actor, lambda prompts, responses: [0.7] * len(responses), steps=2, end_penalty=0.0)
     assert any("the same reward, 0.7" in text for text in state.notices)
     for name, weight in weights_of(actor).items():
         torch.testing.assert_close(weight, before[name], atol=1e-6, rtol=0)
@@ -316,13 +476,29 @@ def test_a_missing_end_costs_its_penalty(bases):
     actor = fresh(bases["llama"])
     state = ppo.PPO(actor, lengths, replace(ARGS, end_penalty=0.5, kl_coefficient=0.0, lam=1.0))
     batch = state.rollout(PROMPTS, 1)
-    batch.ended = torch.tensor([True] * 4 + [False] * 4)
+    batch.ended = torch.tensor([1.0] * 4 + [0.0] * 4)
     state.score(batch)
     state.estimate(batch)
     expected = batch.scores - torch.tensor([0.0] * 4 + [0.5] * 4)
     for row, answer in enumerate(batch.rows.answers):
         assert float(batch.returns[row, len(answer) - 1]) == pytest.approx(float(expected[row]), abs=1e-5)
         assert float(batch.returns[row, 0]) == pytest.approx(float(expected[row]), abs=1e-4)  # gamma = lambda = 1
+
+
+def test_equal_rewards_still_teach_to_end(bases):
+    """The penalty makes them differ; only where what is left is alike is there nothing to learn."""
+    actor = fresh(bases["llama"])
+    state = ppo.PPO(actor, lambda prompts, responses: [0.7] * 8, replace(ARGS, end_penalty=0.5, kl_coefficient=0.0))
+    batch = state.rollout(PROMPTS, 1)
+    batch.ended = torch.tensor([1.0] * 4 + [0.0] * 4)
+    state.score(batch)
+    assert state.estimate(batch)["reward"] == pytest.approx(0.7)
+    assert not state.notices
+    last = [float(batch.returns[row, len(answer) - 1]) for row, answer in enumerate(batch.rows.answers)]
+    assert last == pytest.approx([0.7] * 4 + [0.2] * 4, abs=1e-5)
+    batch.ended = torch.zeros(8)
+    state.estimate(batch)
+    assert "the same reward, 0.2" in state.notices[0]
 
 
 def test_the_adaptive_coefficient_follows_the_distance(bases):
@@ -364,9 +540,9 @@ def test_a_run_tells_all_and_leaves_an_adapter(place):
     rows = small_runs.figures(run)
     told = [row for row in rows if "reward" in row]
     assert [row["step"] for row in told] == [1, 2, 3, 4, 5, 6]
-    from workbench.learn.curves import CURVES
+    from workbench.learn.catalogue import METHODS
 
-    keys = {s.key for c in CURVES["ppo"] if not c.sandbox for s in c.series}
+    keys = {s.key for c in METHODS["ppo"].curves if not c.sandbox for s in c.series}
     assert keys <= {key for row in rows for key in row}
     assert run.samples() and run.adapter is not None
     model = models.load(made.model)
@@ -390,6 +566,25 @@ def test_a_run_killed_and_resumed_equals_one_that_ran_through(place):
     weights = [(r.adapter / "adapter_model.safetensors").read_bytes() for r in (whole, resumed)]
     assert weights[0] == weights[1]
     assert not list(resumed.folder.rglob("*.pt")) and not list(resumed.folder.rglob("*.bin"))
+
+
+def test_a_resume_samples_as_many_answers_at_once_as_before(place, monkeypatch):
+    made, store, changes = place
+    sizes, plain = [], generate.generate
+    monkeypatch.setattr(generate, "generate", lambda *a, **k: sizes.append(k.get("batch_size")) or plain(*a, **k))
+    with small_runs.opened(made, store, "ppo", **changes | {"steps": 2, "live_prompts": 0}) as work:
+        monkeypatch.setattr(generate, "rows_that_fit", lambda *of: 3)
+        ppo.train(work)
+        assert next(size for size in sizes if size) == 3
+        monkeypatch.setattr(generate, "rows_that_fit", lambda *of: 70)
+        actor = ActorCritic(work.model, workers=1)
+        state = ppo.PPO(actor, lengths, work.args)
+        ppo.load_checkpoint(state, work.folder / "checkpoints" / "step-2")
+        sizes.clear()
+        state.rollout(PROMPTS, 3)
+        longest = max(len(work.model.prompt_ids(p)) for p in PROMPTS) + work.args.max_new_tokens
+    assert sizes == [state.rollout_tokens // longest]
+    assert sizes[0] < 10
 
 
 def test_ppo_without_a_reward_model_says_what_it_needs(place):
@@ -440,6 +635,32 @@ def one_of_two(rank, folder, base, port):
     told = [state.iterate(PROMPTS, step) for step in (1, 2)]
     torch.save([{k: v for k, v in t.items() if isinstance(v, float)} for t in told], folder / f"told-{rank}.pt")
     torch.save([w.detach() for w in actor.trainable.values()], folder / f"weights-{rank}.pt")
+
+    # only the second runs out of memory, in its second pass over the batch
+    tight = ppo.PPO(fresh(base), lengths, ARGS, state.group)
+    tight.actor.workers = 1
+    plain = ActorCritic.policy_and_value
+
+    def limited(self, chunk):
+        if rank == 1 and tight.optimizer.state and len(chunk.rows) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return plain(self, chunk)
+
+    ActorCritic.policy_and_value = limited
+    tight.iterate(PROMPTS, 1)
+    ActorCritic.policy_and_value = plain
+    weights = [w.detach().clone() for w in tight.actor.trainable.values()]
+
+    # only the second differs from itself
+    hidden = llama.Llama.hidden
+    if rank == 1:
+        llama.Llama.hidden = lambda self, ids, where=None: hidden(self, ids) * (1 + 1e-3 * torch.rand(()))
+    error = ""
+    try:
+        ppo.PPO(fresh(base, rows_at_once=2), lengths, ARGS, state.group).iterate(PROMPTS, 1)
+    except RuntimeError as raised:
+        error = str(raised)
+    torch.save((weights, tight.actor.rows_at_once, error), folder / f"faults-{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -458,6 +679,14 @@ def test_two_processes_learn_what_one_does(bases, tmp_path):
     together = torch.load(tmp_path / "told-0.pt")
     for key in ("reward", "kl_train", "length", "value_loss", "entropy"):
         assert together[1][key] == pytest.approx(told[1][key], rel=1e-3, abs=1e-4)
+    assert together[0]["tokens"] == told[0]["tokens"]
+
+    (one, rows_one, error_one), (two, rows_two, error_two) = (
+        torch.load(tmp_path / f"faults-{rank}.pt") for rank in (0, 1)
+    )
+    assert rows_one == rows_two == 2, "what a resume gives to all is what all have"
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    assert "differs from itself" in error_one and error_one == error_two
 
 
 def test_a_run_shared_by_two_processes_is_one_run(place):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from workbench.jobs.runs import find_run
 from workbench.learn.catalogue import parse
 from workbench.learn.engine.reporter import Reporter
 from workbench.learn.engine.work import Work
+from workbench.learn.examples import Example
 from workbench.learn.methods import prm
 from workbench.learn.rewards import sources
 from workbench.learn.rewards import verdict as verdict_module
@@ -56,13 +58,11 @@ def test_shares_of_steps_and_of_whole_answers():
 def test_every_step_of_a_batch_counts_the_same_however_it_is_cut_up():
     """Two answers of 1 and 3 steps, loss log 3 each step: 4 steps share a weight of 1, in one part or in two."""
 
-    class Work:
-        args = parse("prm", {"steps": 1, "batch_size": 2})
-
-    examples = [{"row": {"id": i}, "ids": [1] * 4, "places": [0] * n, "labels": [2] * n} for i, n in enumerate((1, 3))]
+    rows = [{"id": i, "labels": [1] * n} for i, n in enumerate((1, 3))]
+    examples = [Example(row, [1], {"completion": [1] * 3}, places=(0,) * len(row["labels"])) for row in rows]
     for micro, share in ((2, 1 / 4), (1, 2 / 4)):
-        object.__setattr__(Work.args, "micro_batch", micro)
-        made = prm.in_order(Work(), examples)
+        args = parse("prm", {"steps": 1, "batch_size": 2, "micro_batch": micro})
+        made = prm.in_order(SimpleNamespace(args=args, train=rows, examples=examples))
         assert made["share"] == [share, share]
     batch = prm.collate([made[0], made[1]], pad=0)
     order = [len(labels) for labels in made["labels"]]
@@ -198,8 +198,8 @@ def test_a_resumed_run_equals_the_uninterrupted_one(trained, monkeypatch, tmp_pa
     assert worker.main(run.folder) == 0
     resumed = find_run(made.workspace, run.number)
     timed = ("seconds", "train_seconds", "peak_mb")
-    assert {k: v for k, v in resumed.result.items() if k not in timed} == {
-        k: v for k, v in whole.result.items() if k not in timed
+    assert {k: v for k, v in resumed.result.as_json().items() if k not in timed} == {
+        k: v for k, v in whole.result.as_json().items() if k not in timed
     }
     for name in ("adapter_model.safetensors", "step_head.safetensors"):
         a, b = (load_file(r.scorer / name) for r in (whole, resumed))
@@ -227,14 +227,13 @@ def test_answers_that_do_not_fit_are_cut_or_left_out_and_said(tmp_path):
         report = Reporter(run.folder)
         try:
             work = Work.open(run, report)
-            found, left_out = prm.encoded(work, work.train + work.heldout)
         finally:
             report.close()
-    assert left_out == 1 and all(len(e["ids"]) <= work.args.max_tokens for e in found)
-    assert all(len(e["places"]) == len(e["labels"]) for e in found)
-    work.args = parse("prm", {"max_tokens": 8})
-    with pytest.raises(ValueError, match="no answer has a step within max_tokens, which is 8"):
-        prm.encoded(work, work.train)
+    rows = [prm.encoded(one) for one in work.examples]
+    assert all(len(row["ids"]) <= work.args.max_tokens for row in rows)
+    assert all(len(row["places"]) == len(row["labels"]) for row in rows)
+    left_out = [text for text in work.report.get("notices") if "none of their steps fits into max_tokens" in text]
+    assert len(left_out) == 1 and left_out[0].startswith("1 of "), work.report.get("notices")
 
 
 def test_on_the_sandbox_it_ends_with_best_of_n_on_held_out_word_problems(settings):

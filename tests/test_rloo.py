@@ -8,12 +8,11 @@ import torch
 from tests import small_runs
 from workbench.jobs import control, prepare
 from workbench.jobs.runs import find_run, read_run
-from workbench.learn.catalogue import parse
-from workbench.learn.curves import CURVES
+from workbench.learn.catalogue import METHODS, parse
+from workbench.learn.catalogue.rloo import RLOOArgs
 from workbench.learn.engine import adapter
 from workbench.learn.engine.reporter import Reporter
 from workbench.learn.engine.work import Work
-from workbench.learn.fields import RLOOArgs
 from workbench.learn.methods import grpo, reward, rloo, sft
 from workbench.models import generate
 from workbench.records import Sampling
@@ -82,8 +81,7 @@ def test_advantages_by_hand(opened, monkeypatch, method, loss, expected):
 
 @BOTH
 def test_each_prompt_is_answered_several_times_by_our_own_decoder(opened, monkeypatch, method):
-    # without a KL term, whose gradient is 0 only up to rounding, which Adam would make a whole step of
-    work = opened(method, steps=2, end_penalty=0, kl_coefficient=0)
+    work = opened(method, steps=2, end_penalty=0)
     told = []
     monkeypatch.setattr(rloo, "build", lambda *_: lambda prompts, answers: told.append(answers) or [0.0] * len(answers))
     seen = watched(monkeypatch, method)
@@ -109,7 +107,7 @@ def test_on_the_policy_the_ratio_is_one_and_frozen_weights_stay(opened, method):
     after = dict(work.peft.named_parameters())
     assert any(not torch.equal(w, after[n]) for n, w in before.items())
     assert list(work.peft.peft_config) == ["default"], "turning the adapter off is the reference"
-    keys = {s.key for c in CURVES[method] if not c.sandbox for s in c.series}
+    keys = {s.key for c in METHODS[method].curves if not c.sandbox for s in c.series}
     assert keys <= {key for row in rows_of(work) for key in row}
 
 
@@ -143,6 +141,30 @@ def test_an_answer_that_did_not_end_pays_the_penalty(opened, monkeypatch):
     expected = rewards - (rewards.sum() - rewards) / 15
     assert seen[0]["advantages"].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     assert told["reward"] == 1.0 and told["length"] == mask.sum(1).float().mean()
+
+
+@BOTH
+@pytest.mark.parametrize("end_penalty", [0, 1])
+def test_a_reward_that_is_always_the_same_moves_nothing_and_says_so(opened, monkeypatch, method, end_penalty):
+    """The KL term's gradient is 0 only up to rounding, and Adam makes a whole step of whatever is not 0."""
+    work = opened(method, steps=3, kl_coefficient=0.2, end_penalty=end_penalty)
+    monkeypatch.setattr(rloo, "build", lambda *_: lambda prompts, answers: [0.5] * len(answers))
+    monkeypatch.setattr(TRAINER[method], "sample", unended(TRAINER[method].sample))
+    before = {n: w.detach().clone() for n, w in work.peft.named_parameters() if w.requires_grad}
+    result = TRAIN[method](work)
+    after = dict(work.peft.named_parameters())
+    assert all(torch.equal(w, after[n]) for n, w in before.items()) and result["kl"] == 0
+    assert work.report.get("notices") == [
+        "Step 1 made no update: the answers to each prompt all got the same reward, so there was nothing to learn from. "
+        "Check the reward.",
+        "3 steps made no update, all for this reason.",
+    ]
+    assert [r["same_reward"] for r in rows_of(work) if "same_reward" in r] == [1, 1, 1]
+
+
+def unended(plain):
+    """Without end tokens, so that every answer pays the same penalty."""
+    return lambda self: [[i for i in ids if i not in self.work.model.end_ids] or [40] for ids in plain(self)]
 
 
 def letters(text):
@@ -221,6 +243,6 @@ def test_a_run_killed_and_resumed_equals_one_that_ran_through(place):
 
 
 def test_answers_per_prompt_must_divide_the_batch():
-    with pytest.raises(ValueError, match="--set answers_per_prompt=5: must divide batch_size, which is 64"):
+    with pytest.raises(ValueError, match="answers_per_prompt=5: must divide batch_size, which is 64"):
         parse("rloo", {"answers_per_prompt": 5})
     assert isinstance(parse("grpo", {}), RLOOArgs)

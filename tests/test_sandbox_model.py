@@ -116,6 +116,7 @@ def test_a_weighted_loss_by_hand():
     assert loss.item() == pytest.approx(torch.log(torch.tensor(64.0)).item(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_pretraining_learns_and_is_the_same_for_the_same_seed():
     from workbench.pretrain.tokenizer import train_tokenizer
     from workbench.pretrain.train import Recipe, Shape, pretrain

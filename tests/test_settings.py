@@ -74,7 +74,7 @@ def test_short_counts(n, text):
 
 def test_importing_jobs_and_args_imports_no_torch():
     code = (
-        "import sys, workbench.settings, workbench.jobs.control, workbench.learn.catalogue, workbench.learn.curves, workbench.cli.main;"
+        "import sys, workbench.settings, workbench.jobs.control, workbench.learn.catalogue, workbench.cli.main;"
         "print([m for m in ('torch', 'transformers', 'trl', 'gradio', 'datasets') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -93,8 +93,8 @@ def test_heldout_loss_is_the_cross_entropy_of_the_model(opened):
     got = sft.heldout_loss(work, 0)["heldout_loss"]
     total, count = 0.0, 0
     for row in work.heldout:
-        start = data.prompt_ids(work.model.tokenizer, row["prompt"])
-        end = data.answer_ids(work.model.tokenizer, row["completion"])
+        start = work.model.prompt_ids(row["prompt"])
+        end = work.model.answer_ids(row["completion"])
         with torch.no_grad():
             logits = work.model.hf(torch.tensor([start + end])).logits[0]
         logps = logits.log_softmax(-1)[len(start) - 1 : -1]
@@ -146,6 +146,25 @@ def test_13_several_such_steps_in_a_row_stop_the_job(opened, monkeypatch):
     )
 
 
+def test_advice_follows_the_cause_of_what_is_no_number(opened):
+    run = read_run(opened().folder)
+    run.config["args"]["reward"] = "file:mine.py"
+    assert "Try a smaller learning rate than 0.003." in explain(run, 3, NotFinite("x"))
+    text = explain(run, 3, NotFinite("the reward of 1 of 8 answers is no finite number", "reward"))
+    assert "learning rate" not in text and "file:mine.py, gives a finite number" in text
+    assert "learning rate" not in explain(run, 3, NotFinite("x", "model"))
+
+
+def test_a_base_without_numbers_is_the_cause_and_the_learning_rate_is_not(opened):
+    work = opened(steps=9)
+    assert evaluation.not_finite_cause(work) == "update"
+    with torch.no_grad():
+        work.model.hf.lm_head.weight.fill_(float("nan"))
+    with pytest.raises(NotFinite) as error:
+        sft.train(work)
+    assert error.value.cause == "model"
+
+
 def test_memory_that_runs_out_is_said_with_what_to_do(opened):
     run = read_run(opened().folder)
     text = explain(run, 12, RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"))
@@ -173,13 +192,6 @@ def test_a_checkpoint_holds_no_pickle_and_brings_back_the_optimizer(opened):
     state = json.loads((newest / "state.json").read_text())
     assert state["step"] == SMALL["steps"] and state["schedule"]["last_epoch"] == SMALL["steps"]
     assert len(list((work.folder / "checkpoints").iterdir())) == checkpoints.KEEP
-
-
-def test_ratio_ci_by_hand():
-    # sums 2, 6 over counts 2, 2: ratio 2; residuals -2 and 2, spread 8, half = 1.96 * sqrt(8 / 2) / 2 = 1.96
-    ratio, low, high = evaluation.ratio_ci([2.0, 6.0], [2, 2])
-    assert ratio == 2.0
-    assert (low, high) == (pytest.approx(2 - 1.96, abs=1e-3), pytest.approx(2 + 1.96, abs=1e-3))
 
 
 def test_settings_of_trl_are_ours_where_its_defaults_do_not_suit(opened):

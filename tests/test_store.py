@@ -298,6 +298,7 @@ def test_add_many_is_all_or_nothing(store: Store):
 # Many at once, and sudden ends
 
 
+@pytest.mark.slow
 def test_thirty_threads_lose_nothing(store: Store):
     answers = pair(store)
     failures: list[Exception] = []

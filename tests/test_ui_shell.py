@@ -11,6 +11,7 @@ import gradio as gr
 import pytest
 
 from tests.pages import Scripted
+from workbench.learn.run_files import RunStatus
 from workbench.settings import Settings
 from workbench.store import StoreBusy
 from workbench.ui import access, overview, payload, shell
@@ -32,7 +33,7 @@ def run(number, method, state="done", **status):
         method=method,
         state=state,
         active=state in ("waiting", "starting", "running"),
-        status={"state": state, **status},
+        status=RunStatus(state=state, **status),
     )
 
 
@@ -164,6 +165,7 @@ def test_templates_are_constant(context):
     assert made.html_template == '<div class="wb wb-rank"></div>' and "{" not in made.html_template
 
 
+@pytest.mark.slow
 def test_the_first_page_waits_for_no_torch(tmp_path):
     script = (
         "import sys; from workbench.ui import shell, serving; from workbench import settings; "
@@ -204,9 +206,10 @@ def test_31_the_command_refuses_and_says_how(tmp_path):
 def test_a_space_is_let_through(tmp_path, monkeypatch):
     monkeypatch.setenv("SPACE_ID", "somebody/workbench")
     access.check(Settings(tmp_path, host="0.0.0.0"), {})
-    assert overview.notices()[0]["download"] == "export_all"
+    context = SimpleNamespace(settings=Settings(tmp_path))
+    assert overview.notices(context)[0]["download"] == "export_all"
     monkeypatch.delenv("SPACE_ID")
-    assert overview.notices() == []
+    assert overview.notices(context) == []
 
 
 def test_logins_come_from_a_file_or_the_environment(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from workbench import processes
 from workbench.jobs import control, prepare
 from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn.catalogue import METHODS, parse
+from workbench.learn.run_files import RunConfig, RunResult, RunStatus
 from workbench.processes import write_status
 from workbench.records import Response
 from workbench.ui import rewards, runs, train
@@ -353,6 +354,7 @@ def test_what_is_no_number_becomes_a_gap_and_stays_json(filled):
     )
     answer = train.watch(filled, {})
     assert answer["rows"] == [{"step": 1, "loss": None}, {"step": 2, "loss": None}, {"step": 3, "rejected": True}]
+    assert answer["faults"] == ["metrics.jsonl, line 4 is left out: it is no JSON."]
     json.dumps(answer, allow_nan=False)
 
 
@@ -416,8 +418,8 @@ def test_a_run_asked_to_stop_and_save_says_so(filled):
 
 def test_a_result_carries_its_interval_and_n(filled):
     run = prepared(filled)
-    base = {"gold": 0.72, "gold_low": 0.69, "gold_high": 0.75}
-    result = {"gold": 0.9, "gold_low": 0.87, "gold_high": 0.93, "gold_n": 300, "base": base}
+    result = {"gold": 0.9, "gold_low": 0.87, "gold_high": 0.93, "gold_n": 300}
+    result |= {"base_gold": 0.72, "base_gold_low": 0.69, "base_gold_high": 0.75, "base_gold_n": 300}
     (run.folder / "result.json").write_text(json.dumps(result))
     told = runs.brief(find_run(filled.settings.workspace, 1))
     assert told["result"] == "0.90 (0.87 to 0.93)"
@@ -491,13 +493,14 @@ def test_without_step_labels_simulated_ones_are_offered_and_named(context, monke
 
 
 def test_best_of_n_is_drawn_over_n_and_compared_in_words(context):
-    run = Run(1, context.settings.workspace, {"method": "prm"}, {}, {"best_of_n": {
+    config = RunConfig(number=1, method="prm", model="sandbox", args={})
+    run = Run(1, context.settings.workspace, config, RunStatus(), RunResult.model_validate({"best_of_n": {
         "n": 100, "ns": [1, 16], "reward": [[0.8, 0.7, 0.9], [0.97, 0.93, 1.0]], "majority": [[0.8, 0.7, 0.9], [1.0, 0.96, 1.0]],
-        "one": [0.8, 0.7, 0.9], "difference": [-0.03, -0.07, 0.0], "clear": False}})  # fmt: skip
+        "one": [0.8, 0.7, 0.9], "difference": [-0.03, -0.07, 0.0], "clear": False}}))  # fmt: skip
     found = runs.best_of_n(run)
     assert [s["label"] for s in found["series"]] == ["process reward", "majority vote", "one answer"]
-    assert found["series"][2]["values"] == [[0.8, 0.7, 0.9]] * 2 and "n 100" in found["unit"]
+    assert found["series"][2]["values"] == [(0.8, 0.7, 0.9)] * 2 and "n 100" in found["unit"]
     assert found["sentence"] == (
         "Best of 16: the reward's choice minus the majority vote is −3 points (−7 to 0), within chance."
     )
-    assert runs.best_of_n(Run(1, context.settings.workspace, {"method": "reward"}, {}, {})) is None
+    assert runs.best_of_n(Run(1, context.settings.workspace, config, RunStatus(), RunResult())) is None

@@ -3,6 +3,7 @@ from math import inf, isnan, sqrt
 import numpy as np
 import pytest
 
+from workbench.intervals import GAP, UNIT
 from workbench.measure.winrate import Mean, mean, paired_difference, rate, share, wilson, win_rate
 
 
@@ -44,11 +45,14 @@ def test_the_interval_covers_95_percent_whatever_the_ties(ties):
 
 
 def test_mean_by_hand():
-    # 1..5: mean 3, sample variance 2.5, half the interval 1.959964 * sqrt(2.5 / 5)
+    # 1..5: mean 3, sample variance 2.5, Student's t for 4 degrees of freedom 2.776445
     result = mean([1, 2, 3, 4, 5])
     assert (result.value, result.n) == (3, 5)
-    assert (result.low, result.high) == pytest.approx((3 - 1.385904, 3 + 1.385904), abs=1e-6)
+    assert (result.low, result.high) == pytest.approx((3 - 1.963243, 3 + 1.963243), abs=1e-6)
     assert mean([0.5]) == Mean(0.5, -inf, inf, 1)
+    # ten perfect answers: of all answers, up to 1 - .025^(1/10) = .3085 may be worth nothing
+    perfect = mean([1.0] * 10, UNIT)
+    assert (perfect.value, perfect.low, perfect.high) == pytest.approx((1, 0.6915, 1), abs=1e-4)
     with pytest.raises(ValueError, match="finite"):
         mean([1, float("nan")])
 
@@ -60,13 +64,49 @@ def test_win_rate_is_paired_with_equal_scores_as_ties():
 
 
 def test_paired_difference_by_hand():
-    # two pairs with differences 0 and 1: a bootstrap mean is 0, .5 or 1 with chances 1/4, 1/2, 1/4
-    result = paired_difference([1, 1], [1, 2], seed=3)
-    assert (result.value, result.low, result.high, result.n, result.seed) == (0.5, 0, 1, 2, 3)
-    assert not result.clear and result.words() == "+0.50 (0.00 to 1.00, n 2), within chance"
-    same = paired_difference([1, 2, 3], [3, 4, 5])
-    assert (same.value, same.low, same.high) == (2, 2, 2)
-    assert same.clear and paired_difference([3, 4], [1, 2]).words(1) == "−2.0 (−2.0 to −2.0, n 2), clear"
+    # gaps 1..6: mean 3.5, sample variance 3.5, Student's t for 5 degrees of freedom 2.570582
+    result = paired_difference([0] * 6, [1, 2, 3, 4, 5, 6])
+    half = 2.570582 * sqrt(3.5 / 6)
+    assert (result.value, result.n) == (3.5, 6)
+    assert (result.low, result.high) == pytest.approx((3.5 - half, 3.5 + half), abs=1e-5)
+    assert result.clear and result.words() == "+3.50 (1.54 to 5.46, n 6), clear"
+    assert paired_difference([1, 2, 3, 4, 5, 6], [0] * 6).words(1) == "−3.5 (−5.5 to −1.5, n 6), clear"
+
+
+def test_a_few_pairs_are_never_clear():
+    one = paired_difference([0], [1], GAP)
+    assert (one.value, one.low, one.high, one.clear) == (1, -1, 1, False)
+    five = paired_difference([0] * 5, [0.9, 0.91, 0.92, 0.93, 0.94])
+    assert five.low > 0.8 and not five.clear and "within chance" in five.words()
+
+
+def test_equal_gaps_say_how_many_could_still_differ():
+    # none of 6 differs: at most 1 - .025^(1/6) = .4593 of all do, each by at most as much as gaps between 0 and 1 can
+    same = paired_difference([0] * 6, [1] * 6, GAP)
+    assert (same.low, same.high) == pytest.approx((1 - 0.45926 * 2, 1), abs=1e-4)
+    assert same.clear
+    none = paired_difference([0.5] * 300, [0.5] * 300, GAP)
+    assert (none.value, none.low, none.high) == pytest.approx((0, -0.01222, 0.01222), abs=1e-5) and not none.clear
+    unbounded = paired_difference([1, 2, 3], [3, 4, 5])
+    assert (unbounded.low, unbounded.high) == (-inf, inf)
+    assert unbounded.words() == "+2.00 (n 3), too few to tell"
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 6, 10, 30])
+@pytest.mark.parametrize("draw", ["normal", "gold"])
+def test_no_difference_is_seldom_called_clear(n, draw):
+    """4,000 experiments without a difference: at most 5 % are clear, and three standard errors of that are 1 %."""
+    rng = np.random.default_rng(n)
+    if draw == "normal":
+        a, b = rng.normal(size=(2, 4000, n))
+    else:  # like gold: mostly right, sometimes far off
+        a, b = np.where(rng.random((2, 4000, n)) < 0.7, 1.0, rng.random((2, 4000, n)))
+    clear = sum(
+        paired_difference(x, y, GAP if draw == "gold" else (-inf, inf)).clear for x, y in zip(a, b, strict=True)
+    )
+    assert clear / 4000 <= 0.06
+    if n < 6:
+        assert clear == 0
 
 
 def test_pairing_cancels_what_makes_a_prompt_hard():
@@ -75,12 +115,6 @@ def test_pairing_cancels_what_makes_a_prompt_hard():
     result = paired_difference(hard, hard + 0.1 + rng.normal(0, 0.1, 200))
     assert result.clear
     assert result.high - result.low == pytest.approx(2 * 1.96 * 0.1 / sqrt(200), rel=0.15)
-
-
-def test_the_bootstrap_is_repeatable():
-    a, b = np.random.default_rng(2).random((2, 50))
-    assert paired_difference(a, b, seed=1) == paired_difference(a, b, seed=1)
-    assert paired_difference(a, b, seed=1) != paired_difference(a, b, seed=2)
 
 
 def test_wrong_counts_and_lengths_are_named():

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from workbench.jobs import control
 from workbench.jobs.runs import Run, list_runs
-from workbench.learn.catalogue import parse
+from workbench.learn.catalogue import METHODS, parse
+from workbench.learn.run_files import RunResult
 from workbench.processes import standby
 from workbench.records import Comparison, Demonstration, Response, Sampling
 from workbench.sandbox import world
@@ -112,7 +113,7 @@ def base_stage(model: Model) -> Stage:
 
     began = time.monotonic()
     sampling = Sampling(temperature=0.8, max_new_tokens=64, seed=SEED)
-    found = evaluate(model, [p.text for p in world.sample(EVALUATED, "heldout", seed=0)], sampling)
+    found = evaluate(model, [p.text for p in world.reporting(EVALUATED)], sampling)
     parts = {name: part.value for name, part in found.parts.items()}
     parts |= {f"style_{style}": share.value for style, share in found.shares.items()}
     parts["claims_right"] = claims_right(model, sampling)
@@ -171,14 +172,16 @@ def dpo_stage(settings: Settings, store: Store, model: Model) -> Stage:
 def reward_stage(settings: Settings, store: Store) -> Stage:
     began = time.monotonic()
     say(f"A reward model learns from the same {CHOICES} choices.")
-    run = finished(control.wait(settings.workspace, _launch(settings, store, "reward")))
-    r = run.result or {}
+    result = result_of(control.wait(settings.workspace, _launch(settings, store, "reward")))
     return Stage(
         name="reward",
-        n=r["accuracy_n"],
+        n=result.accuracy_n,
         seconds=round(time.monotonic() - began, 1),
-        peak_mb=r["peak_mb"],
-        **{key: r[key] for key in ("accuracy", "accuracy_low", "accuracy_high", "verdict")},
+        peak_mb=result.peak_mb,
+        accuracy=result.accuracy,
+        accuracy_low=result.accuracy_low,
+        accuracy_high=result.accuracy_high,
+        verdict=result.verdict,
     )
 
 
@@ -191,7 +194,7 @@ def ppo_stage(settings: Settings, store: Store, name: str, start: int | None, **
 
 
 def _launch(settings: Settings, store: Store, method: str, start: int | None = None, **values: int) -> int:
-    values |= {"seed": SEED} if method == "reward" else {"seed": SEED, "final_prompts": EVALUATED}
+    values |= {"seed": SEED} if not METHODS[method].answers else {"seed": SEED, "final_prompts": EVALUATED}
     # the demo shows what any reward model brings, and its table says the verdict
     return control.launch(settings, store, method, parse(method, values), start, allow_failed_gate=True).number
 
@@ -228,26 +231,28 @@ def choose(settings: Settings, store: Store, model: Model, split: str, n: int) -
     raise RuntimeError(f"only {len(chosen)} of {n} pairs could be told apart: the base answers too evenly")
 
 
-def finished(run: Run) -> Run:
-    """The run itself. Raises RuntimeError with the end of its log when it failed."""
+def result_of(run: Run) -> RunResult:
+    """What a run came to. Raises RuntimeError with the end of its log when it failed."""
     if run.state != "done" or not run.result:
-        raise RuntimeError(f"{run.status.get('message')}\n{run.log_tail()}")
-    return run
+        raise RuntimeError(f"{run.status.message}\n{run.log_tail()}")
+    return run.result
 
 
 def stage_of(run: Run, began: float, name: str) -> Stage:
     """The row of a finished run whose model answers."""
-    r = finished(run).result or {}
+    result = result_of(run)
     return Stage(
         name=name,
-        n=r["gold_n"],
+        n=result.gold_n,
         seconds=round(time.monotonic() - began, 1),
-        peak_mb=r["peak_mb"],
-        **{key: r[key] for key in ("gold", "gold_low", "gold_high")},
-        win_rate=r["win_rate"],
-        win_low=r["win_rate_low"],
-        win_high=r["win_rate_high"],
-        parts={part: round(found["value"], 4) for part, found in r["parts"].items()},
+        peak_mb=result.peak_mb,
+        gold=result.gold,
+        gold_low=result.gold_low,
+        gold_high=result.gold_high,
+        win_rate=result.win_rate,
+        win_low=result.win_rate_low,
+        win_high=result.win_rate_high,
+        parts={part: round(figure["value"], 4) for part, figure in result.parts.items()},
     )
 
 

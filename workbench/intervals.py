@@ -1,4 +1,4 @@
-"""Intervals for rates and means, so that no number is shown alone. Plain Python: used by training and measuring alike."""
+"""Intervals for rates and means, so that no number is shown alone. Used by training and measuring alike, without torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def wilson(k: float, n: float) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def clustered(hits: Sequence[float], counts: Sequence[int]) -> tuple[float, float, float, int]:
+def clustered(hits: Sequence[float], counts: Sequence[float]) -> tuple[float, float, float, float]:
     """(share, low, high, n) of hits in groups whose members are alike, such as the steps of answers to one prompt.
 
     Wilson's 95 % interval for as many independent examples as the spread between groups amounts to (Korn & Graubard
@@ -44,12 +44,22 @@ def clustered(hits: Sequence[float], counts: Sequence[int]) -> tuple[float, floa
 
 
 UNIT = (0.0, 1.0)  # what a score from 0 to 1 can be at all
+GAP = (-1.0, 1.0)  # what the difference of two such scores can be
+
+
+def student(n: int) -> float:
+    """Student's two-sided 95 % quantile for the mean of `n` values, n at least 2: 12.71 for 2, 2.26 for 10, 1.97 for 300."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(n - 1, 0.975))
 
 
 def mean_ci(values: Sequence[float], within: tuple[float, float] = (-inf, inf)) -> tuple[float, float, float]:
-    """Mean with its 95 % interval by the normal approximation, in the values' unit, cut to what values can be at all.
+    """Mean with its 95 % interval by Student's t (Student 1908), in the values' unit, cut to what values can be at all.
 
-    One value alone has no spread to judge by: its interval is then infinite. Raises ValueError without values.
+    One value alone has no spread to judge by: its interval is all of `within`. Equal values have none either, which
+    proves little about those not seen: at most 1 - .025^(1/n) of them differ (Clopper & Pearson 1934), each by as much
+    as `within` allows. Raises ValueError without values.
     """
     n = len(values)
     if n == 0:
@@ -57,5 +67,20 @@ def mean_ci(values: Sequence[float], within: tuple[float, float] = (-inf, inf)) 
     mean = sum(values) / n
     if n == 1:
         return mean, *within
-    half = Z95 * sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
+    if min(values) == max(values):
+        mean, unseen = values[0], 1 - 0.025 ** (1 / n)
+        return mean, mean - unseen * (mean - within[0]), mean + unseen * (within[1] - mean)
+    half = student(n) * sqrt(sum((v - mean) ** 2 for v in values) / (n - 1) / n)
     return mean, max(within[0], mean - half), min(within[1], mean + half)
+
+
+def ratio_ci(sums: Sequence[float], counts: Sequence[float]) -> tuple[float, float, float]:
+    """sum(sums) / sum(counts) with its 95 % interval over examples (Cochran 1977, 6.4): a loss per token, say."""
+    ratio = sum(sums) / sum(counts)
+    n = len(sums)
+    if n == 1:
+        return ratio, -inf, inf
+    mean = sum(counts) / n
+    spread = sum((s - ratio * c) ** 2 for s, c in zip(sums, counts, strict=True)) / (n - 1)
+    half = student(n) * sqrt(spread / n) / mean
+    return ratio, ratio - half, ratio + half

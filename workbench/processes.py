@@ -1,12 +1,12 @@
 """Processes of our own and the small files they leave: start, recognise, end; one kept warm for the next job.
 
-Imports no torch.
+On Windows there are no sessions and no signals to a group: a job is detached from our console instead, and ended with
+the tree of processes below it. Imports no torch.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -20,11 +20,14 @@ from typing import Any
 
 
 def popen(command: list[str], **streams: Any) -> subprocess.Popen[bytes]:
-    """Start a process of ours in a session of its own, so that it outlives us and our terminal."""
+    """Start a process of ours apart from our session, or our console on Windows, so that it outlives both."""
     root = str(Path(__file__).parent.parent)
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
     env = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
     env |= {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}  # trl reports home otherwise
+    if sys.platform == "win32":
+        apart = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
+        return subprocess.Popen(command, env=env, creationflags=apart, **streams)
     return subprocess.Popen(command, env=env, start_new_session=True, **streams)
 
 
@@ -33,8 +36,9 @@ def locked(workspace: Path) -> Iterator[None]:
     """Hold the workspace's runs against every other thread and process that starts, stops or numbers runs."""
     folder = workspace / "runs"
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    from filelock import FileLock  # takes longer to import than `--help` does to answer
+
+    with FileLock(folder / ".lock", poll_interval=0.01):
         yield
 
 
@@ -55,7 +59,21 @@ def write_atomic(file: Path, text: str, durable: bool = True) -> None:
         if durable:
             f.flush()
             os.fsync(f.fileno())
-    fresh.replace(file)
+    _replace(fresh, file)
+
+
+def _replace(fresh: Path, file: Path, patience: float = 2.0) -> None:
+    """`fresh` takes the place of `file`; Windows refuses that while somebody has `file` open, so there it is tried again for `patience` s."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fresh.replace(file)
+            return
+        except PermissionError:
+            if sys.platform != "win32" or time.monotonic() > deadline:
+                fresh.unlink(missing_ok=True)
+                raise
+            time.sleep(0.01)
 
 
 def write_status(folder: Path, **changes: Any) -> dict[str, Any]:
@@ -86,6 +104,10 @@ def identity(pid: int) -> str | None:
 
 def end_process(pid: int, born: str, patience: float = 2.0) -> None:
     """End a job's process and what it started, first gently; returns when it is gone. Not ours any more: nothing."""
+    if sys.platform == "win32":
+        if identity(pid) == born:
+            _end_tree(pid, patience)
+        return
     for sign in (signal.SIGTERM, signal.SIGKILL):
         if identity(pid) != born:
             return
@@ -97,6 +119,25 @@ def end_process(pid: int, born: str, patience: float = 2.0) -> None:
         deadline = time.monotonic() + patience
         while identity(pid) == born and time.monotonic() < deadline:
             time.sleep(0.02)
+
+
+def _end_tree(pid: int, patience: float) -> None:
+    """End a process and all below it: terminate, then kill what is left after `patience` seconds."""
+    import psutil
+
+    try:
+        top = psutil.Process(pid)
+        tree = [*top.children(recursive=True), top]
+    except psutil.NoSuchProcess:
+        return
+    for process in tree:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, left = psutil.wait_procs(tree, patience)
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, patience)
 
 
 class Standby:

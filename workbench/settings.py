@@ -41,7 +41,8 @@ class Choice:
 def load(workspace: str | Path | None = None, model: str | None = None, **over: Any) -> Settings:
     """Settings from what was asked for, else from the environment, else the defaults. Creates nothing.
 
-    WORKBENCH_HOME is the workspace, GRADIO_SERVER_NAME and GRADIO_SERVER_PORT are the address.
+    WORKBENCH_HOME is the workspace, GRADIO_SERVER_NAME and GRADIO_SERVER_PORT are the address,
+    WORKBENCH_HANG_SECONDS is how long a job may show no sign of life (see `hang_seconds`).
     Raises ValueError naming the setting that is wrong.
     """
     folder = workspace or os.environ.get("WORKBENCH_HOME") or Path.home() / ".alignment-workbench"
@@ -59,7 +60,23 @@ def load(workspace: str | Path | None = None, model: str | None = None, **over: 
         raise ValueError(f"--port (or GRADIO_SERVER_PORT): {port!r} is not a number") from None
     if not 1 <= number <= 65535:
         raise ValueError(f"--port (or GRADIO_SERVER_PORT): {number} is not between 1 and 65535")
+    hang_seconds()
     return Settings(Path(folder).expanduser().absolute(), model_name(model or "sandbox"), port=number, **given)
+
+
+def hang_seconds() -> float:
+    """Seconds without a sign of life after which a running job counts as hung: WORKBENCH_HANG_SECONDS, else 180.
+
+    Raises ValueError for a value that is no number above 0.
+    """
+    text = os.environ.get("WORKBENCH_HANG_SECONDS") or "180"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"WORKBENCH_HANG_SECONDS: {text!r} is not a number of seconds above 0")
+    return seconds
 
 
 def cores() -> int:

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, MemoryError, RuntimeError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {' '.join(_in_flags(error, args).split())}", file=sys.stderr)
         return 1
     except Exception as error:  # a fault of ours: where it is, is told to who asks
         if os.environ.get("WORKBENCH_TRACEBACK"):
@@ -39,8 +39,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _in_flags(error: Exception, args: Args) -> str:
+    """What went wrong; a wrong setting as it was typed: `--set beta=often: ...`, of commands without --set `--reward ...`."""
+    from workbench.learn.catalogue import SettingError
+
+    if not isinstance(error, SettingError):
+        return str(error)
+    return f"--set {error}" if hasattr(args, "set") else f"--{error.field} {error.value}: {error.why}"
+
+
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m workbench", description="Align a language model and see it happen.")
+    prog = "alignment-workbench" if Path(sys.argv[0]).stem == "alignment-workbench" else "python -m workbench"
+    top = argparse.ArgumentParser(prog=prog, description="Align a language model and see it happen.")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, (function, options, line) in COMMANDS.items():
         sub = commands.add_parser(name, help=line, description=line)
@@ -189,9 +199,9 @@ def _follow(run: Any) -> int:
             numbers = {k: v for k, v in row.items() if isinstance(v, float) and k[-4:] not in ("_low", "high")}
             if numbers and "step" in row:
                 figures = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
-                print(f"step {row['step']}/{run.status.get('steps')}  {figures}", flush=True)
-        if run.status.get("message") not in ("", said):
-            said = run.status["message"]
+                print(f"step {row['step']}/{run.status.steps}  {figures}", flush=True)
+        if run.status.message not in ("", said):
+            said = run.status.message
             print(said, flush=True)
         if not run.active:
             return 0 if run.state in ("done", "stopped") else 1
@@ -215,27 +225,30 @@ def _runs_options(p: argparse.ArgumentParser) -> None:
 
 def runs(args: Args) -> int:
     """List the runs, newest first."""
-    from workbench.jobs.runs import list_runs
+    from workbench.jobs.runs import list_runs, spoiled_runs
 
-    found = list_runs(settings_of(args).workspace)
+    workspace = settings_of(args).workspace
+    found = list_runs(workspace)
+    for fault in spoiled_runs(workspace):
+        print(fault, file=sys.stderr)
     if args.json:
+        rows = [(r, r.result.as_json() if r.result else None) for r in found]
         print(
-            json.dumps([{"number": r.number, "state": r.state, "config": r.config, "result": r.result} for r in found])
+            json.dumps(
+                [
+                    {"number": r.number, "state": r.state, "config": r.config.as_json(), "result": result}
+                    for r, result in rows
+                ]
+            )
         )
         return 0
     if not found:
         print("No runs yet.")
     for r in found:
-        result = r.result or {}
-        gold = (
-            f"gold {result['gold']:.2f} ({result['gold_low']:.2f} to {result['gold_high']:.2f})"
-            if "gold" in result
-            else ""
-        )
-        data = f"{r.config['data']['n']} {r.config['data']['unit']}"
-        print(
-            f"{r.number:4}  {r.method:6} {r.config['preset']:13} {data:14} {r.state:12} {gold or r.status.get('message', '')}"
-        )
+        figure = r.result.figure("gold") if r.result else None
+        gold = f"gold {figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})" if figure else ""
+        data = f"{r.config.data.n} {r.config.data.unit}"
+        print(f"{r.number:4}  {r.method:6} {r.config.preset:13} {data:14} {r.state:12} {gold or r.status.message}")
     return 0
 
 
@@ -257,7 +270,7 @@ def stop(args: Args) -> int:
     run = control.stop(made, find_run(made.workspace, args.number), save=args.save)
     if run.active:
         run = control.wait(made.workspace, run.number)
-    print(run.status["message"])
+    print(run.status.message)
     return 0
 
 
@@ -330,13 +343,14 @@ def score(args: Args) -> int:
     from workbench.jobs.runs import find_run
     from workbench.learn.rewards.files import adapter_folder
     from workbench.learn.rewards.scoring import load, score_file
-    from workbench.processes import read_json
+    from workbench.learn.run_files import config_of
 
     made = settings_of(args)
     named = args.reward_model
     folder = find_run(made.workspace, int(named)).folder if named.isdigit() else Path(named)
     adapter_folder(folder)  # before the model is loaded: a wrong folder is told at once
-    base = args.model or read_json(folder / "config.json").get("model") or made.model
+    trained = config_of(folder)
+    base = args.model or (trained and trained.model) or made.model
     rows, bad = score_file(load(models.load(base), folder), args.file)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if args.out:

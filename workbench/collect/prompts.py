@@ -5,6 +5,8 @@ from collections.abc import Container
 from workbench.records import Prompt
 from workbench.store import Store
 
+WORLD_PROMPTS = 2000  # of the sandbox's own, for a method that learns from prompts alone
+
 
 def starter(n: int = 30) -> list[str]:
     """The first prompts for an empty workspace, of every kind the sandbox knows."""
@@ -30,3 +32,14 @@ def next_to_rank(store: Store, rater: str | None, n: int) -> list[Prompt]:
     all_ = store.judged()
     order = sorted(store.prompts(), key=lambda prompt: (mine.get(prompt.id, 0), all_.get(prompt.id, 0), prompt.id))
     return order[:n]
+
+
+def prompt_rows(store: Store, model: str) -> list[dict]:
+    """One row per prompt, for methods that learn from prompts alone: id, prompt, split. The model "sandbox" brings many
+    of its own."""
+    texts = {prompt.text: prompt.split for prompt in store.prompts()}
+    if model == "sandbox":
+        from workbench.sandbox import world
+
+        texts |= {prompt.text: "train" for prompt in world.sample(WORLD_PROMPTS, "train", seed=0)}
+    return [{"id": i, "prompt": text, "split": split} for i, (text, split) in enumerate(texts.items())]

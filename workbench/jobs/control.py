@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from workbench.store import Store
 
 
-# Reading
-
-
-# Preparing
-
-
 def launch(
     settings: Settings, store: Store, method: str, args: TrainArgs, start_from: int | None = None, **say: bool
 ) -> Run:
@@ -44,7 +38,7 @@ def start(settings: Settings, found: Run) -> Run:
     """Start a prepared run, or let it wait its turn. A run that was started already is left alone."""
     with locked(settings.workspace):
         found = find_run(settings.workspace, found.number)
-        if found.status.get("pid") is not None or not found.active:
+        if found.status.pid is not None or not found.active:
             return found
         return _spawn(settings, found)
 
@@ -66,14 +60,14 @@ def resume(settings: Settings, found: Run) -> Run:
 
 def _spawn(settings: Settings, found: Run) -> Run:
     others = [r for r in list_runs(settings.workspace) if r.active and r.number != found.number]
-    line = max([r.status.get("queue") or 0 for r in others], default=0) + 1
+    line = max([r.status.queue for r in others], default=0) + 1
     process = None if others else standby.take()
     handed = process is not None
     if process is None:
         with (found.folder / "log.txt").open("ab") as log:
             command = [sys.executable, "-m", "workbench", "run", str(found.folder)]
             process = popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    ahead = min(others, key=lambda r: r.status.get("queue") or 0, default=None)
+    ahead = min(others, key=lambda r: r.status.queue, default=None)
     write_status(
         found.folder,
         state="waiting" if others else "starting",
@@ -90,7 +84,7 @@ def _spawn(settings: Settings, found: Run) -> Run:
 
 
 def waits_for(ahead: Run) -> str:
-    eta = ahead.status.get("eta_s")
+    eta = ahead.status.eta_s
     return f"Waits for run {ahead.number}" + (f", about {eta:.0f} s." if eta is not None else ".")
 
 
@@ -107,12 +101,12 @@ def stop(settings: Settings, found: Run, save: bool = False) -> Run:
         if save and found.state == "running":
             write_atomic(found.folder / "stop", "save")
             return found
-        if found.status.get("pid") is not None:
-            end_process(found.status["pid"], found.status["pid_start"])
+        if found.status.pid is not None:
+            end_process(found.status.pid, str(found.status.pid_start))
         found = read_after_end(found)
         if not found.active:  # it came to its end by itself meanwhile
             return found
-        step, kept = found.status.get("step") or 0, rescue(found.folder)
+        step, kept = found.status.step, rescue(found.folder)
         saved = f"The model at step {kept} is saved." if kept is not None else "No model was saved yet."
         write_status(found.folder, state="stopped", saved_step=kept, message=f"Stopped at step {step}. {saved}")
         return find_run(settings.workspace, found.number)

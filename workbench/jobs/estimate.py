@@ -7,33 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from workbench import settings
-from workbench.learn.catalogue import TrainArgs
+from workbench.learn.catalogue import METHODS, TrainArgs
 from workbench.memory import available_mb, recomputes
 
-# Measured on the bundled model on two cores shared with others: (seconds per example and step, seconds for everything around)
-MEASURED = {
-    "sft": (0.0063, 3.0),
-    "dpo": (0.023, 5.0),
-    "kto": (0.02, 5.0),
-    "orpo": (0.02, 5.0),
-    "reward": (0.013, 16.0),
-    "prm": (0.010, 12.0),
-    "ppo": (0.0095, 5.0),
-    "rloo": (0.02, 10.0),
-    "grpo": (0.017, 10.0),
-}
 PROCESS_MB = 650.0  # a Python process with torch, transformers, peft and trl, as measured
-ANSWERS = {
-    "sft": 1,
-    "dpo": 2,
-    "kto": 2,
-    "orpo": 2,
-    "reward": 2,
-    "prm": 1,
-    "ppo": 1,
-    "rloo": 1,
-    "grpo": 1,
-}  # answers per example
 
 
 @dataclass(frozen=True)
@@ -63,15 +40,15 @@ def _gb(mb: float) -> str:
 def _seconds(model: str, method: str, args: TrainArgs, past: Sequence[Any]) -> tuple[float | None, str]:
     work = args.steps * args.batch_size
     for run in past:
-        same = run.state == "done" and run.method == method and run.config["model"] == model
-        if same and run.result and run.result.get("train_seconds"):
-            before = run.config["args"]
-            per = run.result["train_seconds"] / (before["steps"] * before["batch_size"])
-            around = run.result["seconds"] - run.result["train_seconds"]
+        same = run.state == "done" and run.method == method and run.config.model == model
+        if same and run.result and run.result.train_seconds:
+            before = run.config.args
+            per = run.result.train_seconds / (before["steps"] * before["batch_size"])
+            around = run.result.seconds - run.result.train_seconds
             return per * work + around, f"from run {run.number} on this machine"
     if model == "sandbox":
-        per, around = MEASURED[method]
-        return per * work + around, "a guide from 2 shared CPU cores"
+        cost = METHODS[method].cost
+        return cost.seconds_per_example * work + cost.seconds_around, "a guide from 2 shared CPU cores"
     return None, "known after the first run with this model"
 
 
@@ -93,10 +70,10 @@ def memory_mb(model: str, method: str, args: TrainArgs) -> float:
     inner = config.get("intermediate_size") or 4 * hidden
     adapter = layers * args.lora_rank * (4 * 2 * hidden + 3 * (hidden + inner))
     # sequences are padded to the longest of a batch, which is rarely the limit; half of it is a cautious middle
-    tokens = (args.micro_batch or args.batch_size) * ANSWERS[method] * max(64, args.max_tokens // 2)
+    tokens = (args.micro_batch or args.batch_size) * METHODS[method].cost.sequences * max(64, args.max_tokens // 2)
     in_a_layer = 16 * hidden + 3 * inner
-    recomputed = method != "ppo" and recomputes(count, bool(settings.graphics()))  # PPO's update is not TRL's
+    recomputed = METHODS[method].cost.recomputes and recomputes(count, bool(settings.graphics()))
     activations = tokens * (layers * hidden + in_a_layer if recomputed else layers * in_a_layer) * width
     logits = min(tokens, 4096) * config["vocab_size"] * 4 * 2
-    references = adapter * 4 if method in ("dpo", "kto") else 0
+    references = adapter * 4 if METHODS[method].cost.copies else 0
     return PROCESS_MB + (count * width + adapter * 16 + references + activations + logits) / 2**20

@@ -11,40 +11,28 @@ import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench import settings as _settings
 from workbench.jobs import card
-from workbench.jobs.estimate import Estimate, estimate
+from workbench.jobs.plan import plan_run
 from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn import data
-from workbench.learn.catalogue import METHODS, PRESETS, TrainArgs, parse, resolve
-from workbench.learn.rewards import verdict
+from workbench.learn.catalogue import PRESETS, TrainArgs, parse
+from workbench.learn.run_files import RunConfig, RunStatus
 from workbench.models import origin
 from workbench.processes import locked
-from workbench.settings import Settings
+from workbench.settings import Settings, model_folder
 
 if TYPE_CHECKING:
     from workbench.store import Store
 
 
-def counts(store: Store, method: str, model: str = "") -> dict[str, Any]:
-    """How much a method has to learn from: {"n", "train", "heldout", "simulated", "unit"}."""
-    return data.counts(store, method, model)
-
-
-def estimate_run(settings: Settings, method: str, args: TrainArgs) -> Estimate:
-    """Seconds and memory that a run would take, each with its reason."""
-    args, _ = resolve(method, args, _settings.parameters(settings.model))
-    return estimate(settings.model, method, args, list_runs(settings.workspace))
-
-
 def first_batch(settings: Settings, store: Store, method: str, args: TrainArgs) -> list[dict[str, Any]]:
     """The first batch as the model would see it, see learn.data.first_batch. Loads the tokenizer, not the model."""
-    from workbench.models import tokenizer
+    from workbench.models import context, tokenizer
 
-    return data.first_batch(tokenizer(settings.model), method, data.rows(store, method, settings.model)[0], args)
+    train, _ = data.rows(store, method, settings.model)
+    return data.first_batch(tokenizer(settings.model), method, train, args, context(settings.model))
 
 
 def preset_of(method: str, args: TrainArgs) -> str:
@@ -82,85 +70,71 @@ def prepare_run(
 ) -> Run:
     """Freeze data and settings into a new run folder, complete before it is seen under its name.
 
-    Raises MissingData when there is nothing to learn from, ModelError for a model that cannot be trained (see
-    learn.dry_run), ValueError for a start that is no finished run of this
+    Raises MissingData when there is nothing to learn from, NothingToLearn when all of it would be left out, ModelError
+    for a model that cannot be trained (see learn.dry_run), ValueError for a start that is no finished run of this
     model, MemoryError with the estimate when the run would not fit, FileNotFoundError for a model that is not here, and
-    trust.Distrusted for a reward model whose verdict is red or missing, unless `allow_failed_gate`.
+    verdict.Distrusted for a reward model whose verdict is red or missing, unless `allow_failed_gate`.
     """
     preset = preset_of(method, args)
+    plan = plan_run(settings, store, method, args, start_from, allow_failed_gate)
+    if plan.problems:
+        raise plan.problems[0]
+    given, args, despite = args, plan.args, list(plan.despite)
     train, heldout = data.rows(store, method, settings.model)
-    given, (args, reasons) = args, resolve(method, args, _model_size(settings.model))
-    args, why, despite = verdict.settled(args, settings, allow_failed_gate)
-    reasons |= why
-    _check_parent(settings, start_from)
-    _dry_run(settings.model, train + heldout, args)
-    needs = estimate(settings.model, method, args, ())
-    if not needs.fits:
-        raise MemoryError(
-            f"This run needs about {needs.memory_mb / 1024:.1f} GB of memory and {needs.available_mb / 1024:.1f} GB are "
-            "free. Set a smaller micro_batch or max_tokens, or take a smaller model."
-        )
+    _dry_run(settings.model, method, train, heldout, args)
     prompts = data.prompts(settings.model, store, args, train, heldout)
+    parent = None if start_from is None else find_run(settings.workspace, start_from).adapter
     with locked(settings.workspace):
         folder = settings.workspace / "runs"
         fresh = folder / f".new.{os.getpid()}.{threading.get_ident()}"
         shutil.rmtree(fresh, ignore_errors=True)
         digest = data.freeze(fresh / "data", train, heldout, prompts)
+        start = data.freeze_start(parent, fresh / data.START) if parent else None
         wanted = {"method": method, **origin.of(settings.model), "parent": start_from, "args": asdict(args)}
         before = list_runs(settings.workspace)
         if before and before[0].active and _just_asked(before[0], wanted, digest):
             shutil.rmtree(fresh)
             return before[0]
         number = max([int(f.name[:4]) for f in folder.glob("[0-9][0-9][0-9][0-9]*-*")], default=0) + 1
-        split = {"n": len(train) + len(heldout), "train": len(train), "heldout": len(heldout)}
-        simulated = sum(bool(r.get("simulated")) for r in train + heldout)
-        config = wanted | {
-            "number": number,
-            "preset": preset,
-            "reasons": reasons,
-            "data": split | {"simulated": simulated, "unit": METHODS[method].unit, "hash": digest},
-            "seed": args.seed,
-            "command": command(settings, method, given, start_from, *(["--allow-failed-gate"] if despite else [])),
-            "despite": despite,
-            "versions": {name: _version(name) for name in ("torch", "transformers", "peft", "trl")},
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        (fresh / "config.json").write_text(json.dumps(config, indent=1), "utf-8")
-        status = {"state": "waiting", "step": 0, "steps": args.steps, "message": "", "pid": None}
-        (fresh / "status.json").write_text(json.dumps(status | {"prepared": time.time()}), "utf-8")
+        config = RunConfig(
+            **wanted,
+            number=number,
+            start=start,
+            preset=preset,
+            reasons=dict(plan.reasons),
+            data=data.counted(method, train, heldout).model_copy(update={"hash": digest}),
+            seed=args.seed,
+            command=command(settings, method, given, start_from, *(["--allow-failed-gate"] if despite else [])),
+            despite=despite,
+            versions={name: _version(name) for name in ("torch", "transformers", "peft", "trl")},
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        status = RunStatus(
+            state="waiting", step=0, steps=args.steps, pid=None, prepared=time.time(), notices=list(plan.notices)
+        )
+        (fresh / "config.json").write_text(json.dumps(config.as_json(), indent=1), "utf-8")
+        (fresh / "status.json").write_text(json.dumps(status.as_json()), "utf-8")
         (fresh / "README.md").write_text(card.write(config), "utf-8")
         fresh.rename(folder / f"{number:04d}-{method}")
         return find_run(settings.workspace, number)
 
 
-def _model_size(model: str) -> int | None:
-    found = _settings.model_folder(model)
-    if found is None or not (found / "config.json").is_file():
-        offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
-        if model == "sandbox" or offline or isinstance(_settings.model_path(model), Path):
-            raise FileNotFoundError(f"The model {model} is not on this machine. The bundled one is called sandbox.")
-    return _settings.parameters(model)
-
-
-def _dry_run(model: str, rows: list[data.Row], args: TrainArgs) -> None:
-    from workbench.learn import dry_run
-
-    dry_run.check(model, rows, args)
-
-
-def _check_parent(settings: Settings, start_from: int | None) -> None:
-    if start_from is None:
+def _dry_run(model: str, method: str, train: list[data.Row], heldout: list[data.Row], args: TrainArgs) -> None:
+    """Raise ModelError, SettingError or NothingToLearn before a run is made that could only fail. A model that has still
+    to be downloaded is left to the job."""
+    if model_folder(model) is None:
         return
-    parent = find_run(settings.workspace, start_from)
-    if different := origin.difference(parent.config, settings.model):
-        raise ValueError(f"Run {start_from} {different}: it is no start here.")
-    if parent.adapter is None:
-        raise ValueError(f"Run {start_from} has no trained model to start from; it is {parent.state}.")
+    from workbench.learn import dry_run
+    from workbench.learn.examples import Limits, check_some_left
+    from workbench.models import context, tokenizer
+
+    dry_run.check(model, train + heldout, args)
+    check_some_left(tokenizer(model), method, train, Limits.of(args, context(model)))
 
 
 def _just_asked(newest: Run, wanted: dict[str, Any], digest: str) -> bool:
-    same = all(newest.config.get(k) == v for k, v in wanted.items()) and newest.config["data"]["hash"] == digest
-    return same and abs(time.time() - newest.status.get("prepared", 0)) < 2.0
+    same = all(newest.config.get(k) == v for k, v in wanted.items()) and newest.config.data.hash == digest
+    return same and abs(time.time() - newest.status.prepared) < 2.0
 
 
 def _version(package: str) -> str:

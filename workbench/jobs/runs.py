@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.learn.catalogue import METHODS, OLD_NAMES
+from workbench.learn.catalogue import METHODS
 from workbench.learn.engine import checkpoints
-from workbench.processes import end_process, identity, read_json, write_status
+from workbench.learn.engine.reporter import PATIENCE
+from workbench.learn.run_files import (
+    ANSWER,
+    METRIC,
+    SAMPLE,
+    Lines,
+    RunConfig,
+    RunResult,
+    RunStatus,
+    SpoiledFile,
+    read,
+    read_lines,
+)
+from workbench.processes import end_process, identity, write_status
+from workbench.settings import hang_seconds
 
 ACTIVE = ("waiting", "starting", "running")
-HANG_SECONDS = 180.0  # no sign of life from a job for so long, with its process still there: it hangs
+LEAST_HANG_SECONDS = 10.0  # a job that is well shows it every 3 s: its heartbeat, which is a thread of its own
 
 
 @dataclass(frozen=True)
@@ -25,18 +36,18 @@ class Run:
 
     number: int
     folder: Path
-    config: dict[str, Any]
-    status: dict[str, Any]
-    result: dict[str, Any] | None
+    config: RunConfig
+    status: RunStatus
+    result: RunResult | None
 
     @property
     def method(self) -> str:
-        return self.config["method"]
+        return self.config.method
 
     @property
     def state(self) -> str:
         """waiting, starting, running, stopped, done, failed or interrupted."""
-        return self.status.get("state", "interrupted")
+        return self.status.state
 
     @property
     def active(self) -> bool:
@@ -58,7 +69,7 @@ class Run:
     @property
     def reward_model(self) -> Path | None:
         """The folder of the trained reward model, None until one is saved and for other methods."""
-        return self._saved if self.method == "reward" else None
+        return self._saved if METHODS[self.method].scores == "answers" else None
 
     @property
     def scorer(self) -> Path | None:
@@ -76,16 +87,24 @@ class Run:
         From 0, points that a resume has made again are left out; later, a row {"back_to": step} says that all
         points after that step are made again.
         """
-        rows, end = _lines(self.folder / "metrics.jsonl", since)
-        return (_without_repeats(rows) if since == 0 else rows), end
+        rows, end, _ = self.metric_lines(since)
+        return (without_repeats(rows) if since == 0 else rows), end
+
+    def metric_lines(self, since: int = 0) -> Lines:
+        """Rows of metrics.jsonl as they are, with what is wrong with lines that are left out."""
+        return read_lines(self.folder / "metrics.jsonl", METRIC, since)
+
+    def sample_lines(self) -> Lines:
+        """The same of samples.jsonl."""
+        return read_lines(self.folder / "samples.jsonl", SAMPLE)
 
     def samples(self) -> list[dict[str, Any]]:
         """Answers to the same few prompts as training went on: {"step", "prompt", "answer"} in order of steps."""
-        return _without_repeats(_lines(self.folder / "samples.jsonl", 0)[0])
+        return without_repeats(self.sample_lines().rows)
 
     def answers(self) -> list[dict[str, Any]]:
         """What the finished model answered to the held-out prompts: {"prompt", "answer", "gold", "style"}; may be []."""
-        return _lines(self.folder / "answers.jsonl", 0)[0]
+        return read_lines(self.folder / "answers.jsonl", ANSWER).rows
 
     def log_tail(self, lines: int = 20) -> str:
         """The last lines of the job's log."""
@@ -98,18 +117,8 @@ class Run:
         return "\n".join(text.splitlines()[-lines:])
 
 
-def _lines(file: Path, since: int) -> tuple[list[dict[str, Any]], int]:
-    if not file.is_file():
-        return [], 0
-    lines = file.read_bytes().split(b"\n")[:-1]  # what follows the last line break is still being written
-    rows = []
-    for line in lines[since:]:
-        with contextlib.suppress(json.JSONDecodeError):  # a line torn by a power cut
-            rows.append(json.loads(line))
-    return rows, max(len(lines), since)
-
-
-def _without_repeats(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def without_repeats(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows without those that a resume has made again."""
     kept: list[dict[str, Any]] = []
     for row in rows:
         if "back_to" in row:
@@ -120,61 +129,78 @@ def _without_repeats(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def list_runs(workspace: Path) -> list[Run]:
-    """All runs of the workspace, newest first."""
+    """All runs of the workspace, newest first; folders that cannot be read are left out, see `spoiled_runs`."""
+    return sorted((r for r in map(_read_or_fault, _folders(workspace)) if isinstance(r, Run)), key=lambda r: -r.number)
+
+
+def spoiled_runs(workspace: Path) -> list[str]:
+    """The run folders that `list_runs` leaves out: "runs/0003-sft is left out: ..."."""
+    faults = ((folder, _read_or_fault(folder)) for folder in _folders(workspace))
+    return [f"runs/{folder.name} is left out: {fault}." for folder, fault in faults if isinstance(fault, str)]
+
+
+def _folders(workspace: Path) -> list[Path]:
     folder = workspace / "runs"
-    found = [_read(f) for f in folder.iterdir() if f.is_dir() and f.name[:1].isdigit()] if folder.is_dir() else []
-    return sorted((r for r in found if r is not None), key=lambda r: -r.number)
+    return sorted(f for f in folder.iterdir() if f.is_dir() and f.name[:1].isdigit()) if folder.is_dir() else []
+
+
+def _read_or_fault(folder: Path) -> Run | str:
+    if not (folder / "config.json").is_file():
+        return "it has no config.json"
+    try:
+        run = read_run(folder)
+    except SpoiledFile as spoiled:
+        return f"{spoiled.file.name}, {spoiled.why}"
+    if not folder.name.startswith(f"{run.number:04d}-"):
+        return f"config.json, the number is {run.number}, but the folder's name says another"
+    return run
 
 
 def find_run(workspace: Path, number: int) -> Run:
-    """The run of that number. Raises ValueError when there is none."""
+    """The run of that number. Raises ValueError when there is none, SpoiledFile when it cannot be read."""
     for folder in (workspace / "runs").glob(f"{int(number):04d}-*"):
-        found = _read(folder)
-        if found is not None:
-            return found
+        return read_run(folder)
     raise ValueError(f"there is no run {number} in {workspace}")
 
 
 def read_run(folder: Path) -> Run:
-    """The run in that folder. Raises ValueError when it is no run folder."""
-    found = _read(folder)
-    if found is None:
-        raise ValueError(f"{folder} is no run folder: it has no readable config.json")
-    return found
+    """The run in that folder. Raises ValueError when it is no run folder, SpoiledFile when it cannot be read."""
+    config = read(RunConfig, folder / "config.json")
+    if config is None:
+        raise ValueError(f"{folder} is no run folder: it has no config.json")
+    run = Run(config.number, folder, config, *_state(folder))
+    return _checked(run) if run.active else run
 
 
-def _read(folder: Path) -> Run | None:
-    config = read_json(folder / "config.json")
-    name = str(config.get("method"))
-    config["method"] = OLD_NAMES.get(name, name)
-    if config["method"] not in METHODS:
-        return None
-    status = read_json(folder / "status.json")
-    found = Run(int(config["number"]), folder, config, status, read_json(folder / "result.json") or None)
-    return _checked(found) if found.active else found
+def _state(folder: Path) -> tuple[RunStatus, RunResult | None]:
+    return read(RunStatus, folder / "status.json") or RunStatus(), read(RunResult, folder / "result.json")
 
 
 def _checked(found: Run) -> Run:
     """An active run whose process is gone was interrupted; one that shows no life for long hangs and is ended."""
-    pid, born = found.status.get("pid"), found.status.get("pid_start")
+    pid, born = found.status.pid, found.status.pid_start
     if pid is None:
         if time.time() - (found.folder / "status.json").stat().st_mtime < 30:
             return found  # prepared, about to be started
         return _gone(found, "interrupted", f"Run {found.number} was never started.")
     if identity(pid) != born:
         after = read_after_end(found)
-        if after.state not in ACTIVE or after.status.get("pid") != pid:  # it ended well while we looked
+        if after.state not in ACTIVE or after.status.pid != pid:  # it ended well while we looked
             return after
-        step = after.status.get("step", 0)
-        return _gone(found, "interrupted", f"Run {found.number} was interrupted at step {step}.")
-    beat = found.status.get("heartbeat")
+        return _gone(found, "interrupted", f"Run {found.number} was interrupted at step {after.status.step}.")
+    beat = found.status.heartbeat
     seen, since = _beats.get(found.folder, ("never", 0.0))
     if beat != seen:
         _beats[found.folder] = (beat, time.monotonic())
-    elif time.monotonic() - since > float(os.environ.get("WORKBENCH_HANG_SECONDS", HANG_SECONDS)):
+    elif time.monotonic() - since > _limit(found):
         end_process(pid, str(born))
-        return _gone(found, "failed", f"Run {found.number} hung at step {found.status.get('step', 0)} and was ended.")
+        return _gone(found, "failed", f"Run {found.number} hung at step {found.status.step} and was ended.")
     return found
+
+
+def _limit(found: Run) -> float:
+    """Seconds without a heartbeat after which the job hangs; a large model being loaded can hold all threads up."""
+    return max(LEAST_HANG_SECONDS, hang_seconds() * (1 if found.state == "running" else PATIENCE))
 
 
 _beats: dict[Path, tuple[Any, float]] = {}  # run folder -> last heartbeat, and when our own clock first saw it
@@ -183,7 +209,7 @@ _beats: dict[Path, tuple[Any, float]] = {}  # run folder -> last heartbeat, and 
 def _gone(found: Run, state: str, message: str) -> Run:
     kept = rescue(found.folder)
     status = write_status(found.folder, state=state, message=message, saved_step=kept, last_lines=found.log_tail(8))
-    return Run(found.number, found.folder, found.config, status, found.result)
+    return Run(found.number, found.folder, found.config, RunStatus.model_validate(status), found.result)
 
 
 def rescue(folder: Path) -> int | None:
@@ -200,5 +226,5 @@ def rescue(folder: Path) -> int | None:
 
 
 def read_after_end(found: Run) -> Run:
-    status = read_json(found.folder / "status.json")
-    return Run(found.number, found.folder, found.config, status, read_json(found.folder / "result.json") or None)
+    """The run as its folder tells it now, without asking after its process."""
+    return Run(found.number, found.folder, found.config, *_state(found.folder))

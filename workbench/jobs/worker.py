@@ -12,7 +12,10 @@ from typing import Any
 
 from workbench.jobs import card, control
 from workbench.jobs.runs import Run, find_run, list_runs, read_run
+from workbench.learn import data
 from workbench.learn.engine.reporter import NotFinite, Reporter, Silent
+from workbench.learn.examples import NothingToLearn
+from workbench.learn.run_files import RunResult
 from workbench.memory import peak_mb
 from workbench.processes import identity, locked, write_atomic, write_status
 
@@ -32,12 +35,12 @@ def main(folder: Path) -> int:
     report = Reporter(folder)
     try:
         report.status(state="starting", message="Starting. First point in about 3 s.")
-        result = _train(run, report)
+        result = RunResult.model_validate(_train(run, report))
     except Exception as error:
         traceback.print_exc()
         report.close(state="failed", message=explain(run, report.get("step") or 0, error), peak_mb=peak_mb())
         return 1
-    write_atomic(folder / "result.json", json.dumps(result, indent=1))
+    write_atomic(folder / "result.json", json.dumps(result.as_json(), indent=1))
     write_atomic(folder / "README.md", card.write(run.config, result))
     report.close(**_ending(report, result))
     return 0
@@ -47,11 +50,11 @@ def _claim(workspace: Path, run: Run) -> bool:
     """Become the one process of the run, unless another already is. Whoever started us has written our pid first."""
     with locked(workspace):
         run = find_run(workspace, run.number)
-        pid, mine = run.status.get("pid"), os.getpid()
+        pid, mine = run.status.pid, os.getpid()
         if pid != mine:
-            if run.state == "done" or (pid is not None and identity(pid) == run.status.get("pid_start")):
+            if run.state == "done" or (pid is not None and identity(pid) == run.status.pid_start):
                 return False
-            queue = max([r.status.get("queue") or 0 for r in list_runs(workspace) if r.active], default=0) + 1
+            queue = max([r.status.queue for r in list_runs(workspace) if r.active], default=0) + 1
             write_status(run.folder, state="waiting", pid=mine, pid_start=identity(mine), queue=queue)
         return True
 
@@ -61,13 +64,13 @@ def _wait_for_turn(workspace: Path, number: int) -> None:
     said = 0.0
     while True:
         mine = find_run(workspace, number)
-        place = mine.status.get("queue") or 0
-        before = [r for r in list_runs(workspace) if r.active and 0 < (r.status.get("queue") or 0) < place]
+        place = mine.status.queue
+        before = [r for r in list_runs(workspace) if r.active and 0 < r.status.queue < place]
         if not before:
             return
         if time.monotonic() - said > 1.0:
             said = time.monotonic()
-            ahead = min(before, key=lambda r: r.status["queue"])
+            ahead = min(before, key=lambda r: r.status.queue)
             write_status(mine.folder, state="waiting", message=control.waits_for(ahead), heartbeat=time.monotonic_ns())
         time.sleep(0.2)
 
@@ -83,20 +86,30 @@ def _train(run: Run, report: Reporter) -> dict[str, Any]:
     return method.train(work)
 
 
-def _ending(report: Reporter, result: dict[str, Any]) -> dict[str, Any]:
-    step, steps = result["steps"], report.get("steps")
+def _ending(report: Reporter, result: RunResult) -> dict[str, Any]:
+    step, steps = result.steps, report.get("steps")
     if step < steps:
         state, message = "stopped", f"Stopped at step {step}. The model at step {step} is saved."
     else:
-        state, message = "done", f"Done in {result['seconds']:.0f} s. See what changed."
+        state, message = "done", f"Done in {result.seconds:.0f} s. See what changed."
     return {"state": state, "message": message, "step": step, "saved_step": step, "eta_s": 0, "peak_mb": peak_mb()}
+
+
+NOT_FINITE_ADVICE = {
+    "update": "Try a smaller learning rate than {learning_rate:g}.",
+    "reward": "Make sure that the reward, {reward}, gives a finite number for every answer.",
+    "model": "That is no matter of settings: {model} gives such numbers untrained. Its files may be damaged, or its weights "
+    "need another number format.",
+}
 
 
 def explain(run: Run, step: int, error: Exception) -> str:
     """What happened, what is safe, what to do: for the page."""
-    args, safe = run.config["args"], "Nothing before it is lost."
+    args, safe = run.config.args, "Nothing before it is lost."
+    if isinstance(error, NothingToLearn | data.ChangedStart | data.ChangedTokens):
+        return f"Run {run.number} cannot train: {error}"
     if isinstance(error, NotFinite):
-        why, advice = str(error), f"Try a smaller learning rate than {args['learning_rate']:g}."
+        why, advice = str(error), NOT_FINITE_ADVICE[error.cause].format_map(args | {"model": run.config["model"]})
     elif isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
         half = (args.get("micro_batch") or 1) // 2
         smaller = f"Quick, or a micro_batch of {half}" if half else f"a max_tokens below {args['max_tokens']}"

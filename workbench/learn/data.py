@@ -7,29 +7,24 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.learn.catalogue import METHODS
-from workbench.learn.fields import AnswerArgs, TrainArgs
+from workbench.learn.catalogue import METHODS, AnswerArgs, TrainArgs
+from workbench.learn.catalogue.facts import Row
+from workbench.learn.examples import Example, Limits, examples, nothing_left
+from workbench.learn.run_files import DataCounts, RunConfig, SpoiledFile
+from workbench.processes import read_json, write_atomic
 
 if TYPE_CHECKING:
     from workbench.store import Store
 
-Row = dict[str, Any]
-STEP_WORDS = {-1: "wrong", 0: "neutral", 1: "right"}
+START = "start"  # folder in a run's: a copy of the adapter it starts from
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 SAMPLES = 4  # prompts whose answers are shown as training goes on
-WORLD_PROMPTS = 2000  # of the sandbox's own, for a method that learns from prompts alone
-TEXTS: dict[str, tuple[str, ...]] = {
-    "sft": ("completion",),
-    "dpo": ("chosen", "rejected"),
-    "orpo": ("chosen", "rejected"),
-    "ppo": (),
-    "rloo": (),
-    "grpo": (),
-}
 
 
 class MissingData(ValueError):
@@ -40,63 +35,44 @@ class MissingData(ValueError):
         self.action = action
 
 
+class ChangedStart(ValueError):
+    """The adapter that a run starts from is not the one it was prepared with."""
+
+
+class ChangedTokens(ValueError):
+    """The data is other token ids than it was when the run began."""
+
+
 def rows(store: Store, method: str, model: str = "") -> tuple[list[Row], list[Row]]:
     """(train, held out) rows for the method, oldest first. Raises MissingData.
 
     To a method that learns from prompts alone the model "sandbox" brings many of its own.
     """
     m = METHODS[method]
-    if m.needs == "prompts":
-        read = _prompt_rows(model)
-    elif m.needs == "demonstrations":
-        from workbench.collect.demonstrations import sft_rows as read
-    elif m.needs == "steps":
-        from workbench.collect.steps import step_rows as read
-    elif method == "reward":
-        from workbench.collect.comparisons import ranking_rows as read
-    elif method == "kto":
-        from workbench.collect.comparisons import thumb_rows as read
-    else:
-        from workbench.collect.comparisons import preference_rows as read
-    found = read(store)
-    train = [r for r in found if r["split"] == "train"]
+    judged = m.read(store, model)
+    train = [r for r in judged if r["split"] == "train"]
+    if (missing := shortfall(method, train, len(judged))) is not None:
+        raise missing
+    return train, [r for r in judged if r["split"] == "heldout"]
+
+
+def shortfall(method: str, train: Sequence[Row], n: int) -> MissingData | None:
+    """Why these training rows, of `n` rows in all, do not do; None when they do."""
+    m = METHODS[method]
+    if not n:
+        return MissingData(m.missing, m.source.tab)
     if not train:
-        where = "Demonstrate" if m.needs == "demonstrations" else "Rank"
-        if not found:
-            raise MissingData(m.missing, where)
-        raise MissingData(
-            f"All {len(found)} {m.unit} are for prompts that are held out for testing. Some more are needed.", where
-        )
-    if method == "kto" and len({r["label"] for r in train}) == 1:
-        kind, other = ("good", "bad") if train[0]["label"] else ("bad", "good")
-        raise MissingData(
-            f"KTO needs answers of both kinds; all {len(train)} are {kind}. Judge some as {other}.", "Rank"
-        )
-    return train, [r for r in found if r["split"] == "heldout"]
+        text = f"All {n} {m.unit} are for prompts that are held out for testing. Some more are needed."
+        return MissingData(text, m.source.tab)
+    shortage = m.shortage(list(train))
+    return MissingData(shortage, m.source.tab) if shortage else None
 
 
-def _prompt_rows(model: str) -> Callable[[Store], list[Row]]:
-    def read(store: Store) -> list[Row]:
-        texts = {p.text: p.split for p in store.prompts()}
-        if model == "sandbox":
-            from workbench.sandbox import world
-
-            texts |= {p.text: "train" for p in world.sample(WORLD_PROMPTS, "train", seed=0)}
-        return [{"id": i, "prompt": text, "split": split} for i, (text, split) in enumerate(texts.items())]
-
-    return read
-
-
-def counts(store: Store, method: str, model: str = "") -> dict[str, Any]:
-    """How much there is to learn from: {"n", "train", "heldout", "simulated", "unit"}; zeros when there is nothing."""
-    try:
-        train, heldout = rows(store, method, model)
-    except MissingData:
-        train, heldout = [], []
-    simulated = sum(bool(r.get("simulated")) for r in train + heldout)
-    n = len(train) + len(heldout)
-    unit = METHODS[method].unit
-    return {"n": n, "train": len(train), "heldout": len(heldout), "simulated": simulated, "unit": unit}
+def counted(method: str, train: Sequence[Row], heldout: Sequence[Row]) -> DataCounts:
+    """How much these rows are."""
+    simulated = sum(bool(row.get("simulated")) for part in (train, heldout) for row in part)
+    n, unit = len(train) + len(heldout), METHODS[method].unit
+    return DataCounts(n=n, train=len(train), heldout=len(heldout), simulated=simulated, unit=unit)
 
 
 def freeze(folder: Path, train: Sequence[Row], heldout: Sequence[Row], prompts: dict[str, list[str]]) -> str:
@@ -113,17 +89,76 @@ def freeze(folder: Path, train: Sequence[Row], heldout: Sequence[Row], prompts: 
     return digest.hexdigest()
 
 
+def freeze_start(adapter: Path, folder: Path) -> str:
+    """Copy the adapter that a run starts from into its folder; return the copy's hash."""
+    folder.mkdir(parents=True)
+    for name in ADAPTER_FILES:
+        shutil.copy2(adapter / name, folder / name)
+    digest = start_hash(folder)
+    assert digest is not None
+    return digest
+
+
+def start_hash(folder: Path) -> str | None:
+    """The hash of the adapter in the folder, None when there is none."""
+    digest = blake2b(digest_size=16)
+    for name in ADAPTER_FILES:
+        if not (folder / name).is_file():
+            return None
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()
+
+
+def frozen_start(run_folder: Path, config: RunConfig) -> Path | None:
+    """The folder of the adapter that the run starts from, None for the base: a copy of its own, since the run it is
+    taken from may be resumed and change. Raises ChangedStart."""
+    if config.parent is None:
+        return None
+    if config.start is None:  # made before starts were copied
+        return next(run_folder.parent.glob(f"{config.parent:04d}-*")) / "adapter"
+    start = run_folder / START
+    digest = start_hash(start)
+    if digest is None or digest != config.start:
+        raise ChangedStart(
+            f"{start} is not the copy of run {config.parent}'s adapter that was made when this run was prepared. "
+            "Start a new run."
+        )
+    return start
+
+
+def check_same_tokens(folder: Path, digest: str) -> None:
+    """Write the hash of the token ids down when a run begins; raise ChangedTokens at a resume with others."""
+    file = folder / "tokens.json"
+    if not file.is_file():
+        write_atomic(file, json.dumps({"hash": digest}))
+    elif read_json(file).get("hash") != digest:
+        raise ChangedTokens(
+            "the model's tokenizer or chat template has changed since the run began, so its data would be other "
+            "tokens. Start a new run."
+        )
+
+
 def _jsonl(rows: Sequence[Row]) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def load(folder: Path) -> tuple[list[Row], list[Row], dict[str, list[str]]]:
-    """The frozen (train rows, held-out rows, prompts) of a run's data folder."""
-    both = [
-        [json.loads(line) for line in (folder / name).read_text("utf-8").split("\n") if line]
-        for name in ("train.jsonl", "heldout.jsonl")
-    ]
-    return both[0], both[1], json.loads((folder / "prompts.json").read_text("utf-8"))
+    """The frozen (train rows, held-out rows, prompts) of a run's data folder. Raises SpoiledFile."""
+    train, heldout = (_load(folder / name) for name in ("train.jsonl", "heldout.jsonl"))
+    return train, heldout, json.loads((folder / "prompts.json").read_text("utf-8"))
+
+
+def _load(file: Path) -> list[Row]:
+    rows = []
+    for number, line in enumerate(file.read_text("utf-8").split("\n"), 1):
+        try:
+            row = json.loads(line or "{}")
+        except ValueError:
+            raise SpoiledFile(file, f"line {number} is no JSON") from None
+        if line and (not isinstance(row, dict) or not isinstance(row.get("prompt"), str)):
+            raise SpoiledFile(file, f"line {number} has no prompt")
+        rows += [row] if line else []
+    return rows
 
 
 def prompts(
@@ -131,7 +166,8 @@ def prompts(
 ) -> dict[str, list[str]]:
     """The held-out prompts a run answers: "live" at every look, "final" at its end, "samples" for the page.
 
-    The sandbox brings its own, the same for every run, so that runs can be compared. Other models answer the held-out
+    The sandbox brings its own, the same for every run, so that runs can be compared; settings may be chosen by the live
+    ones, never by the final ones. Other models answer the held-out
     prompts of the workspace; only without any are training prompts shown as samples. A model that only scores answers
     none.
     """
@@ -140,10 +176,8 @@ def prompts(
     if model == "sandbox":
         from workbench.sandbox import world
 
-        def drawn(n: int) -> list[str]:
-            return [p.text for p in world.sample(n, "heldout", seed=0)]
-
-        return {"samples": _of_each_kind(), "live": drawn(args.live_prompts), "final": drawn(args.final_prompts)}
+        live, final = world.tuning(args.live_prompts), world.reporting(args.final_prompts)
+        return {"samples": _of_each_kind(), "live": [p.text for p in live], "final": [p.text for p in final]}
     texts = list(dict.fromkeys([p.text for p in store.prompts("heldout")] + [r["prompt"] for r in heldout]))
     random.Random(0).shuffle(texts)
     samples = (texts or list(dict.fromkeys(r["prompt"] for r in train)))[:SAMPLES]
@@ -175,52 +209,38 @@ def order(rows: Sequence[Row], n: int, seed: int) -> list[int]:
     return chosen[:n]
 
 
-def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
-    """Token ids of a prompt as the chat template frames it, up to where the answer begins."""
-    messages = [{"role": "user", "content": prompt}]
-    return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+def row_seed(seed: int, step: int, row: int) -> int:
+    """Of what a row of a step draws: a resumed run draws again what the uninterrupted one drew."""
+    return (seed << 44) + (step << 20) + row
 
 
-def answer_ids(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of an answer, the end token included: the model shall learn to stop."""
-    return [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-
-
-def first_batch(tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArgs) -> list[dict[str, Any]]:
+def first_batch(
+    tokenizer: Any, method: str, rows: Sequence[Row], args: TrainArgs, context: int | None = None
+) -> list[dict[str, Any]]:
     """The first batch as the model will see it, decoded again from its token ids.
 
     Each item has "prompt" and, by method, "completion" or "chosen" and "rejected" (these are learned from, the prompt
-    is only read), "tokens" (of its longest text) and "cut" (whether max_tokens shortens it). A ranking is one
-    "completion" that lists its answers, each after its place, labelled steps stand each after its label; a single answer judged good is "chosen", a bad one
-    "rejected".
+    is only read), "tokens" (of its longest text) and "cut" (whether something of it had to be cut). Rows that are left
+    out are passed over; `context` is how many tokens the model reads. Raises NothingToLearn when no row is left.
     """
+    limits = Limits.of(args, context or args.max_tokens)
+    usable, left_out = examples(tokenizer, method, rows, limits)
+    if not usable:
+        raise nothing_left(method, left_out)
+    return batch_of(tokenizer, method, usable, args)
+
+
+def batch_of(tokenizer: Any, method: str, usable: Sequence[Example], args: TrainArgs) -> list[dict[str, Any]]:
+    """The same of examples that are token ids already."""
     batch = []
-    for i in order(rows, args.batch_size, args.seed):
-        start = prompt_ids(tokenizer, rows[i]["prompt"])
-        item: dict[str, Any] = {"prompt": tokenizer.decode(start), "tokens": len(start), "cut": False}
-        for key, text in _texts(method, rows[i]):
-            ids = answer_ids(tokenizer, text)
-            item["tokens"] = max(item["tokens"], len(start) + len(ids))
-            item["cut"] |= len(start) + len(ids) > args.max_tokens
-            item[key] = tokenizer.decode(ids[: max(0, args.max_tokens - len(start))])
-        if method == "reward":
-            ranked = sorted((place + 1, item.pop(f"answer {k}")) for k, place in enumerate(rows[i]["places"]))
-            item["completion"] = "\n".join(f"{place}. {text}" for place, text in ranked)
-        if method == "prm":
-            judged = zip(rows[i]["labels"], rows[i]["steps"], strict=True)
-            item["completion"] = "\n".join(f"[{STEP_WORDS[label]}] {text.strip()}" for label, text in judged)
+    for i in order([e.row for e in usable], args.batch_size, args.seed):
+        one = usable[i]
+        decoded = {key: tokenizer.decode(ids) for key, ids in one.answers.items()}
+        longest = max(map(len, one.answers.values()), default=0)
+        item = {"prompt": tokenizer.decode(one.prompt), "tokens": len(one.prompt) + longest, "cut": bool(one.cut)}
+        item |= METHODS[method].show(one.row, decoded)
         batch.append(item)
     return batch
-
-
-def _texts(method: str, row: Row) -> list[tuple[str, str]]:
-    if method == "reward":
-        return [(f"answer {k}", text) for k, text in enumerate(row["answers"])]
-    if method == "prm":
-        return [("completion", "".join(row["steps"]))]
-    if method == "kto":
-        return [("chosen" if row["label"] else "rejected", row["completion"])]
-    return [(key, row[key]) for key in TEXTS[method]]
 
 
 def as_text(batch: Sequence[dict[str, Any]]) -> str:

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from workbench import settings
+from workbench.learn.catalogue import SettingError
 from workbench.models import checkpoint
 
 if TYPE_CHECKING:
-    from workbench.learn.fields import TrainArgs
+    from workbench.learn.catalogue import TrainArgs
+    from workbench.learn.examples import Example
     from workbench.models import Model
 
 UNSEEN = {"prompt", "id", "split", "rater", "source"}  # of a row: what is no answer
@@ -36,9 +38,8 @@ def check(model: str, rows: Sequence[dict[str, Any]], args: TrainArgs) -> None:
     check_tokens(models.tokenizer(model), config, model, rows)
     new_tokens, positions = getattr(args, "max_new_tokens", 0), positions_of(config)
     if positions and new_tokens >= positions:
-        raise ValueError(
-            f"--set max_new_tokens={new_tokens}: {model} reads {positions} tokens, prompt and answer together. Set fewer."
-        )
+        why = f"{model} reads {positions} tokens, prompt and answer together; set fewer"
+        raise SettingError("max_new_tokens", new_tokens, why)
 
 
 def positions_of(config: Any) -> int | None:
@@ -77,8 +78,8 @@ def texts_of(row: dict[str, Any]) -> list[str]:
     return [row["prompt"], *(each for each in flat if isinstance(each, str))]
 
 
-def one_row(model: Model, peft: Any, rows: Sequence[dict[str, Any]], max_tokens: int) -> None:
-    """One forward and backward of the longest row, of `max_tokens` at most; weights, gradients and randomness stay.
+def one_row(model: Model, peft: Any, examples: Sequence[Example]) -> None:
+    """One forward and backward of the longest row; weights, gradients and randomness stay.
 
     Raises ModelError for a model that cannot be trained, or whose numbers are not finite, and MemoryError when not
     even one row fits.
@@ -86,10 +87,8 @@ def one_row(model: Model, peft: Any, rows: Sequence[dict[str, Any]], max_tokens:
     import torch
     import torch.nn.functional as F
 
-    longest = max(map(texts_of, rows), key=lambda texts: max(map(len, texts)))
-    answer = max(longest[1:], key=len, default="")
-    ids = [*model.prompt_ids(longest[0]), *model.tokenizer(answer, add_special_tokens=False)["input_ids"]]
-    batch = torch.tensor([ids[: min(max_tokens, model.context)]], device=model.device)
+    rows = ([*one.prompt, *max(one.answers.values(), key=len, default=[])] for one in examples)
+    batch = torch.tensor([max(rows, key=len)], device=model.device)
     trained = [weight for weight in peft.parameters() if weight.requires_grad]
     devices = [model.device] if model.device.type == "cuda" else []
     try:

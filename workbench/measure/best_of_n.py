@@ -11,10 +11,10 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import comb
+from math import comb, inf
 from typing import TYPE_CHECKING, Any
 
-from workbench.intervals import UNIT, wilson
+from workbench.intervals import GAP, UNIT
 from workbench.measure.winrate import Difference, Mean, mean, paired_difference
 from workbench.records import Sampling
 
@@ -123,12 +123,14 @@ def gain(found: Sequence[Best], gold: Callable[[list[str], list[str]], list[floa
         valued = [(b.rewards, [next(flat) for _ in b.texts]) for b in found]
     by_gold = curve(valued, ns) if gold else {}
     rows = tuple(Row(n, by_reward[n], by_gold.get(n), best_of_n_kl(n)) for n in ns)
-    return Gain(rows, _difference(rewards, most), _difference(valued, most) if gold else None)
+    return Gain(rows, _difference(rewards, most), _difference(valued, most, GAP) if gold else None)
 
 
-def _difference(pools: Sequence[tuple[Sequence[float], Sequence[float]]], n: int) -> Difference:
+def _difference(
+    pools: Sequence[tuple[Sequence[float], Sequence[float]]], n: int, within: tuple[float, float] = (-inf, inf)
+) -> Difference:
     one, best = ([expected_best(scores, values, k) for scores, values in pools] for k in (1, n))
-    return paired_difference(one, best)
+    return paired_difference(one, best, within)
 
 
 def expected_best(scores: Sequence[float], values: Sequence[float], n: int) -> float:
@@ -220,7 +222,7 @@ def on_word_problems(
     ns = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= pool]
     by_reward = {n: [expected_best(scores[s], right[s], n) for s in parts] for n in ns}
     by_vote = {n: [expected_majority(said[s], right[s], n) for s in parts] for n in ns}
-    gap = paired_difference(by_vote[ns[-1]], by_reward[ns[-1]])
+    gap = paired_difference(by_vote[ns[-1]], by_reward[ns[-1]], GAP)
 
     return {
         "n": len(asked),
@@ -234,10 +236,9 @@ def on_word_problems(
 
 
 def share(values: Sequence[float]) -> list[float]:
-    """[mean, low, high] of values from 0 to 1; where all are 0 or all are 1 their spread tells nothing, so Wilson's."""
-    found = mean(values, UNIT)
-    low, high = wilson(sum(values), len(values)) if set(values) in ({0.0}, {1.0}) else (found.low, found.high)
-    return [round(v, 4) for v in (found.value, low, high)]
+    """[mean, low, high] of values from 0 to 1."""
+    average = mean(values, UNIT)
+    return [round(v, 4) for v in (average.value, average.low, average.high)]
 
 
 def best_of_n_kl(n: int) -> float:

@@ -10,6 +10,8 @@ import numpy as np
 
 from workbench.intervals import mean_ci, wilson
 
+FEWEST = 6  # pairs: were all of fewer to point one way, chance alone would do that in more than 1 of 20 tries
+
 
 @dataclass(frozen=True)
 class Mean:
@@ -36,25 +38,25 @@ class Rate:
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean of b - a over pairs, with a 95 % interval from `draws` bootstrap samples seeded with `seed`."""
+    """The mean of b - a over `n` pairs with its 95 % interval."""
 
     value: float
     low: float
     high: float
     n: int
-    seed: int
-    draws: int
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves out "no difference"."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval leaves out "no difference", on at least FEWEST pairs."""
+        return self.n >= FEWEST and (self.low > 0 or self.high < 0)
 
     def words(self, digits: int = 2) -> str:
         """ "+0.03 (0.01 to 0.05, n 300), clear" """
         value, low, high = (
             f"{each:{sign}.{digits}f}" for each, sign in ((self.value, "+"), (self.low, ""), (self.high, ""))
         )
+        if self.low == -inf or self.high == inf:
+            return f"{value} (n {self.n}), too few to tell".replace("-", "−")
         word = "clear" if self.clear else "within chance"
         return f"{value} ({low} to {high}, n {self.n}), {word}".replace("-", "−")
 
@@ -95,23 +97,17 @@ def win_rate(a: Sequence[float], b: Sequence[float], tie: float = 1e-9) -> Rate:
     return rate(wins, len(gaps) - wins - losses, losses)
 
 
-def paired_difference(a: Sequence[float], b: Sequence[float], seed: int = 0, draws: int = 10_000) -> Difference:
-    """The mean of b - a with a percentile bootstrap over the pairs (Efron 1979).
+def paired_difference(a: Sequence[float], b: Sequence[float], within: tuple[float, float] = (-inf, inf)) -> Difference:
+    """The mean of b - a with its interval by Student's t on the gaps, `within` what a gap can be at all.
 
-    a[i] and b[i] belong to the same prompt, so prompts are drawn, not answers: what makes a prompt hard for both
-    cancels out. Raises ValueError for lists of different or zero length.
+    a[i] and b[i] belong to the same prompt: what makes a prompt hard for both cancels out. Raises ValueError for lists
+    of different or zero length.
     """
     _same_length(a, b)
-    gaps = np.asarray(b, dtype=float) - np.asarray(a, dtype=float)
-    if not len(gaps):
+    gaps = [float(y) - float(x) for x, y in zip(a, b, strict=True)]
+    if not gaps:
         raise ValueError("a paired difference needs at least one pair")
-    rng = np.random.default_rng(seed)
-    at_once = max(1, 4_000_000 // len(gaps))  # keeps the table of drawn prompts below 32 MB
-    means = [
-        gaps[rng.integers(0, len(gaps), (min(at_once, draws - k), len(gaps)))].mean(1) for k in range(0, draws, at_once)
-    ]
-    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
-    return Difference(float(gaps.mean()), float(low), float(high), len(gaps), seed, draws)
+    return Difference(*mean_ci(gaps, within), len(gaps))
 
 
 def _same_length(a: Sequence[float], b: Sequence[float]) -> None:

@@ -7,6 +7,7 @@ from workbench.models.base import (
     Model,
     Turns,
     config,
+    context,
     load,
     loaded,
     progress,
@@ -15,4 +16,16 @@ from workbench.models.base import (
 )
 from workbench.models.checkpoint import ModelError, available
 
-__all__ = ["Model", "ModelError", "Turns", "available", "config", "load", "loaded", "progress", "shared", "tokenizer"]
+__all__ = [
+    "Model",
+    "ModelError",
+    "Turns",
+    "available",
+    "config",
+    "context",
+    "load",
+    "loaded",
+    "progress",
+    "shared",
+    "tokenizer",
+]

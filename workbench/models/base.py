@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import settings
-from workbench.models import checkpoint, origin
+from workbench.models import checkpoint, origin, tokens
 from workbench.models.checkpoint import ModelError
 from workbench.processes import read_json
 
@@ -123,12 +123,15 @@ class Model:
     @property
     def context(self) -> int:
         """The most tokens, prompt and answer together, that the model was built for."""
-        return getattr(self.hf.config, "max_position_embeddings", None) or 2048
+        return _context_of(self.hf.config)
 
     def prompt_ids(self, text: str) -> list[int]:
         """Token ids of a prompt as the chat template frames it, up to where the answer begins."""
-        messages = [{"role": "user", "content": text}]
-        return self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        return tokens.prompt_ids(self.tokenizer, text)
+
+    def answer_ids(self, text: str) -> list[int]:
+        """Token ids of an answer, the end token included."""
+        return tokens.answer_ids(self.tokenizer, text)
 
     def too_long(self, prompts: Iterable[str], new_tokens: int) -> dict[str, int]:
         """Those prompts that leave no room for an answer of `new_tokens`, each with its number of tokens."""
@@ -253,6 +256,16 @@ def tokenizer(name: str, trust_remote_code: bool = False) -> Any:
     except Exception as error:  # see load
         raise checkpoint.explain_tokenizer(name, error) from error
     return checkpoint.frame(found, name, PLAIN_TEMPLATE)
+
+
+def context(name: str) -> int:
+    """The most tokens, prompt and answer together, that the model was built for: `Model.context`, from its config alone.
+    Raises ModelError."""
+    return _context_of(config(name))
+
+
+def _context_of(config: Any) -> int:
+    return getattr(config.get_text_config(), "max_position_embeddings", None) or 2048
 
 
 _shared: dict[str, Model] = {}

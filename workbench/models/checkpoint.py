@@ -162,19 +162,17 @@ def _belongs(key: str, hf: Any) -> bool:
     parent, _, last = key.rpartition(".")
     prefix = f"{hf.base_model_prefix}."
 
-    def built(place: str) -> Any:  # the module, or None
-        places = (place, prefix + place, place.removeprefix(prefix))
-        module: Any = next((modules[p] for p in places if p in modules), None)
-        return module
+    def built(place: str) -> Any:
+        return next((modules[p] for p in (place, prefix + place, place.removeprefix(prefix)) if p in modules), None)
 
     layer = built(parent) if parent else None
     if layer is not None and next(layer.children(), None) is None and last not in dict(layer.named_buffers()):
         return True
     stack = re.match(r"(.+?)\.(\d+)\.", key)
-    if stack is None:
+    layers = built(stack[1]) if stack else None
+    if stack is None or layers is None or type(layers).__name__ != "ModuleList":
         return False
-    layers = built(stack[1])
-    return type(layers).__name__ == "ModuleList" and int(stack[2]) >= len(list(layers.children()))
+    return int(stack[2]) >= len(layers)
 
 
 def listing(names: Iterable[str]) -> str:

@@ -54,6 +54,7 @@ def generate(
     seeds: Sequence[int] | None = None,
     background: bool = False,
     batch_size: int | None = None,
+    on_halved: Callable[[int], object] | None = None,
 ) -> list[Generated]:
     """Answer every prompt; row i speaks with adapters[i] (None = base) at its strength (0 base, 1 as trained).
 
@@ -62,8 +63,8 @@ def generate(
     0 answers exactly as the base does. `on_text(row, text so far)` streams. After `should_stop()` the rows end where
     they are, `ended` False. `background` rests while somebody waits for a foreground generation.
 
-    Out of memory halves the batch that runs at once (`batch_size` at most), not the rows asked for. Raises ValueError
-    for rows that do not match, ModelError for a prompt too long for the model, MemoryError if one row alone is too big.
+    Out of memory halves the batch that runs at once (`batch_size` at most), not the rows asked for, and tells
+    `on_halved` of the new size. Raises ValueError for rows that do not match, ModelError for a prompt too long for the model, MemoryError if one row alone is too big.
     """
     voices = _voices(model, len(prompts), adapters, strength)
     seeds = [sampling.seed] * len(prompts) if seeds is None else seeds
@@ -85,6 +86,8 @@ def generate(
                 answers = batch.run(np.stack([noise[i] for i in rows]), told, should_stop, background)
             except (RuntimeError, MemoryError) as error:
                 waiting = halved(error, [rows, *waiting], model.device, "ask for fewer new tokens")
+                if on_halved:
+                    on_halved(len(waiting[0]))
                 continue
             for i, answer in zip(rows, answers, strict=True):
                 done[i] = answer
@@ -147,24 +150,26 @@ def nucleus(probs: Tensor, top_p: float) -> Tensor:
 
 def logprobs(
     model: Model,
-    prompts: Sequence[str],
+    prompts: Sequence[str] | Sequence[Sequence[int]],
     answers: Sequence[str] | Sequence[Sequence[int]],
     adapter: str | None = None,
     strength: float = 1.0,
     temperature: float = 1.0,
     batch_size: int | None = None,
+    on_batch: Callable[[], object] | None = None,
 ) -> list[list[float]]:
     """Log-probabilities, in nats, of every token of given answers under one model; one list per answer.
 
-    An answer given as text is tokenized and closed with the end token; one given as token ids is taken as it is. At
-    most `batch_size` run at once, fewer where their logits would fill the memory; out of memory halves that. Raises
-    MemoryError if one row alone is too big.
+    A prompt given as text is framed by the chat template, an answer given as text is closed with the end token; what is
+    given as token ids is taken as it is. `on_batch()` is called after every batch. At most `batch_size` run at once,
+    fewer where their logits would fill the memory; out of memory halves that. Raises MemoryError if one row alone is
+    too big.
     """
     if len(prompts) != len(answers):
         raise ValueError(f"{len(prompts)} prompts, but {len(answers)} answers")
     voice = _voices(model, 1, [adapter], strength)[0]
-    starts = [model.prompt_ids(prompt) for prompt in prompts]
-    ends = [answer_ids(model, answer) if isinstance(answer, str) else list(answer) for answer in answers]
+    starts = [model.prompt_ids(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+    ends = [model.answer_ids(answer) if isinstance(answer, str) else list(answer) for answer in answers]
     result: list[list[float]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(starts[i]) + len(ends[i]))
     longest = max((len(a) + len(b) for a, b in zip(starts, ends, strict=True)), default=1)
@@ -181,12 +186,9 @@ def logprobs(
             continue
         for i, values in zip(rows, scored, strict=True):
             result[i] = values
+        if on_batch:
+            on_batch()
     return result
-
-
-def answer_ids(model: Model, text: str) -> list[int]:
-    """Token ids of an answer, the end token included."""
-    return [*model.tokenizer(text, add_special_tokens=False)["input_ids"], model.tokenizer.eos_token_id]
 
 
 @torch.inference_mode()

@@ -25,6 +25,7 @@ from workbench.settings import Choice
 MERGE_BELOW = 32_000_000  # weights; above, a merged copy costs more memory than the thin products cost time
 EXACT_HEAD_BELOW = 8_000_000  # weights; a small output layer stays float32, since bfloat16 logits are off by 0.02
 LOGIT_CHUNK, LOGIT_CHUNK_GPU = 1_000_000, 32_000_000  # logits that exist at once; a GPU wants few large products
+LOGIT_TOKENS = 64  # in a product at least: below, reading the output layer costs more than multiplying it (docs/log.md)
 PACK = 128  # tokens; a CPU has to prepare every new shape of a product
 PLAIN_ATTENTION_BELOW = 160  # positions; below, two matrix products and a softmax beat the fused kernel on a CPU
 
@@ -176,28 +177,53 @@ class _Pick(torch.autograd.Function):
         return grads[0].new_zeros(ctx.places, *grads[0].shape[1:]).index_copy_(0, where, grads[0]), None
 
 
+@dataclass(frozen=True)
+class OutputLayer:
+    """Hidden states [N, H] -> logits [N, V]: a linear layer [V, H], its bias [V], a scale (Cohere, Granite), and a soft
+    cap, cap * tanh(z / cap) (Gemma 2)."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+    scale: float = 1.0
+    cap: float | None = None
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits in float32; the product is in the weight's number format."""
+        z = F.linear(hidden.to(self.weight.dtype), self.weight, self.bias).float()
+        if self.scale != 1:
+            z *= self.scale
+        return z if self.cap is None else z.div_(self.cap).tanh_().mul_(self.cap)
+
+
 class _LogProb(torch.autograd.Function):
     """hidden [N, H], targets [N] -> log-probabilities and entropies [N], in nats at `temperature`.
 
-    d log p(y) / d hidden = (W[y] - E_p[W]) / temperature is computed along with the value, so that no logits are kept.
-    The entropy is to be watched and has no gradient.
+    d log p(y) / d hidden = (W[y] - E_p[W]) / temperature is computed along with the value, so that no logits are kept;
+    with a scale s and a cap c, W[v] counts s (1 - (z_v / c)^2) times. The entropy is to be watched and has no gradient.
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        wanted = ctx.needs_input_grad[0]
+    def forward(
+        ctx: Any, hidden: Tensor, output: OutputLayer, targets: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        wanted, head = ctx.needs_input_grad[0], output.weight
         log_p, entropy = hidden.new_empty(len(hidden)), hidden.new_empty(len(hidden))
         slope = torch.empty_like(hidden) if wanted else None
-        size = max(1, (LOGIT_CHUNK_GPU if hidden.is_cuda else LOGIT_CHUNK) // len(head))
+        size = max(LOGIT_TOKENS, (LOGIT_CHUNK_GPU if hidden.is_cuda else LOGIT_CHUNK) // len(head))
         for k in range(0, len(hidden), size):
             part = slice(k, k + size)
-            logits = F.linear(hidden[part].to(head.dtype), head).float().div_(temperature)
+            logits = output.logits(hidden[part])
+            bend = None if output.cap is None else 1 - (logits / output.cap).square_()
+            logits.div_(temperature)
             whole = logits.logsumexp(-1)
             log_p[part] = logits.gather(1, targets[part, None])[:, 0] - whole
             p = (logits - whole[:, None]).exp_()
             entropy[part] = whole - torch.linalg.vecdot(p, logits)
             if slope is not None:
-                slope[part] = (head[targets[part]].float() - (p.to(head.dtype) @ head).float()) / temperature
+                own = head[targets[part]].float()
+                if bend is not None:
+                    own, p = own * bend.gather(1, targets[part, None]), p * bend
+                slope[part] = (own - (p.to(head.dtype) @ head).float()) * output.scale / temperature
         ctx.mark_non_differentiable(entropy)
         if slope is not None:
             ctx.save_for_backward(slope)
@@ -209,9 +235,9 @@ class _LogProb(torch.autograd.Function):
         return slope * grads[0][:, None], None, None, None
 
 
-def log_prob(hidden: Tensor, head: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-probability of each target under the output layer `head` [V, H], and the distribution's entropy; nats."""
-    return _LogProb.apply(hidden, head, targets, temperature)
+def log_prob(hidden: Tensor, output: OutputLayer, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probability [N] of each target under the output layer, and the distribution's entropy [N]; nats."""
+    return _LogProb.apply(hidden, output, targets, temperature)
 
 
 def packed(mask: Tensor) -> Tensor:
@@ -304,7 +330,7 @@ class Llama:
         merge = merges(hf)
         self.norm = hf.model.norm.weight.float()
         head = hf.lm_head.weight
-        self.head = head.float() if head.numel() < EXACT_HEAD_BELOW else head.to(self.dtype)
+        self.output = OutputLayer(head.float() if head.numel() < EXACT_HEAD_BELOW else head.to(self.dtype))
         with torch.no_grad():
             self.layers = [self._layer(layer, adapter, merge) for layer in hf.model.layers]
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from workbench import settings
+
+
+class Kept(Protocol):
+    """What keeps `of` a model: a run's config, or a dict."""
+
+    def get(self, key: str, default: Any = None, /) -> Any: ...
+
 
 WHOLE = 64 * 2**20  # bytes; a file up to this is read whole
 PIECES, PIECE = 256, 64 * 2**10  # of a larger one its header and so many pieces of so many bytes are read
@@ -55,7 +61,7 @@ def of(model: str) -> dict[str, Any]:
     return {"model": settings.model_name(model), "weights": fingerprint(model)}
 
 
-def difference(config: Mapping[str, Any], model: str) -> str | None:
+def difference(config: Kept, model: str) -> str | None:
     """Why a run with this config is not one of `model`, to follow "it" or "run 3"; None when it is.
 
     The fingerprint of a run that has none, from before there were any, is not asked for.
@@ -70,6 +76,6 @@ def difference(config: Mapping[str, Any], model: str) -> str | None:
     return None
 
 
-def same(config: Mapping[str, Any], model: str) -> bool:
+def same(config: Kept, model: str) -> bool:
     """Whether a run with this config is one of `model`."""
     return difference(config, model) is None

@@ -7,7 +7,7 @@ decided by `records.split_of(text)` alone.
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from workbench.sandbox import topics
@@ -252,13 +252,14 @@ def _by_kind(split: str | None) -> dict[str, list[WorldPrompt]]:
     return {kind: prompts(split, kind) for kind in MIX}
 
 
-def sample(n: int, split: str | None = None, seed: int = 0) -> list[WorldPrompt]:
-    """`n` distinct prompts in the proportions of MIX, shuffled; the same for the same seed. Use it for every evaluation.
+def sample(n: int, split: str | None = None, seed: int = 0, without: Sequence[WorldPrompt] = ()) -> list[WorldPrompt]:
+    """`n` distinct prompts in the proportions of MIX, none of `without`, shuffled; the same for the same seed.
 
     Where a kind lists too few prompts, facts take their place. Raises ValueError if the world lists fewer than `n`.
     """
     rng = random.Random(seed)
-    pools = _by_kind(split)
+    left_out = {p.text for p in without}
+    pools = {kind: [p for p in pool if p.text not in left_out] for kind, pool in _by_kind(split).items()}
     total = sum(MIX.values())
     exact = {kind: n * share / total for kind, share in MIX.items()}
     counts = {kind: int(value) for kind, value in exact.items()}
@@ -271,6 +272,16 @@ def sample(n: int, split: str | None = None, seed: int = 0) -> list[WorldPrompt]
     chosen = [prompt for kind, count in counts.items() for prompt in rng.sample(pools[kind], count)]
     rng.shuffle(chosen)
     return chosen
+
+
+def tuning(n: int = 300) -> list[WorldPrompt]:
+    """Held-out prompts to choose settings on; the defaults of this workbench were chosen on the first 300."""
+    return sample(n, "heldout", seed=0)
+
+
+def reporting(n: int = 300) -> list[WorldPrompt]:
+    """Held-out prompts to report results on: no setting was chosen on any of them."""
+    return sample(n, "heldout", seed=1, without=tuning())
 
 
 def starter(n: int = 30) -> list[WorldPrompt]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import Connection, Select, Table, func, select
+from sqlalchemy import Connection, Select, Table, case, func, select
 from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from workbench.records import Comparison, Demonstration, Prompt, Response, StepLabels, Verdict, split_of
@@ -390,6 +390,20 @@ class Store:
                 counted[table.name] = sum(found.values())
                 counted[f"simulated_{table.name}"] = found.get(True, 0)
         return counted
+
+    def state(self) -> tuple[Any, ...]:
+        """Something that is another after every change to prompts, demonstrations, comparisons or step labels: what was
+        made of them need not be made again while it is the same."""
+        parts: list[Any] = []
+        with self._read() as connection:
+            for table in (tables.prompts, tables.demonstrations, tables.comparisons, tables.step_labels):
+                figures = [func.count(), func.max(table.c.id)]
+                if "deleted" in table.c:
+                    figures.append(func.sum(case((table.c.deleted, table.c.id), else_=0)))
+                if "version" in table.c:
+                    figures.append(func.sum(table.c.version))
+                parts += connection.execute(select(*figures).select_from(table)).one()
+        return tuple(parts)
 
     # How it reads and writes
 

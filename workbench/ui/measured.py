@@ -15,7 +15,8 @@ from math import ceil, floor, log10
 from pathlib import Path
 from typing import Any
 
-from workbench.measure.winrate import mean, paired_difference, win_rate
+from workbench.intervals import GAP
+from workbench.measure.winrate import FEWEST, mean, paired_difference, win_rate
 from workbench.models import origin
 from workbench.processes import read_json, write_atomic
 from workbench.records import Sampling
@@ -155,7 +156,14 @@ def _file(context: Context, voice: Voice, asked: list[str]) -> Path:
 
 
 def _read(context: Context, voice: Voice, asked: list[str]) -> list[dict[str, Any]]:
-    return read_json(_file(context, voice, asked)).get("answers", [])
+    """Answers that are kept; none where the file was spoiled, since they can be asked for again."""
+    answers = read_json(_file(context, voice, asked)).get("answers", [])
+    return answers if isinstance(answers, list) and all(map(_usable, answers)) else []
+
+
+def _usable(answer: Any) -> bool:
+    keys = {"tokens": int | float, "kl": int | float, "gold": int | float | None, "text": str}
+    return isinstance(answer, dict) and all(isinstance(answer.get(key), kind) for key, kind in keys.items())
 
 
 def _write(context: Context, voice: Voice, asked: list[str], answers: list[dict[str, Any]]) -> None:
@@ -254,16 +262,17 @@ def _lower(voice: Voice) -> str:
 def _gold_words(voices: list[Voice], gold: list[list[float]]) -> str:
     if len(gold[0]) < 2:
         return ""
-    gap = paired_difference(gold[0], gold[-1])
+    gap = paired_difference(gold[0], gold[-1], GAP)
     return f"{voices[-1].label} minus {_lower(voices[0])}: {gap.words()}."
 
 
 def _length_words(first: list[float], last: list[float]) -> str:
-    if len(first) < 2:
+    if len(first) < FEWEST:
         return ""
-    gap = paired_difference(first, last)
+    longest = max(*first, *last)
+    gap = paired_difference(first, last, (-longest, longest))
     if not gap.clear:
-        return "Answers are about as long as before, so length does not explain a gain."
+        return f"No clear change in length (n {gap.n}), so length is unlikely to explain a gain."
     if gap.value < 0:
         return "Answers became shorter, so length does not explain a gain."
     return f"Answers grew by {gap.value:.0f} tokens: look whether length alone explains a gain."

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from workbench.jobs.runs import list_runs
+from workbench.jobs.runs import list_runs, spoiled_runs
 from workbench.learn.catalogue import METHODS
+from workbench.learn.catalogue.facts import DEMONSTRATIONS
 from workbench.ui.context import Context
 
 WRITE_GOAL = 30  # answers after which the page suggests a first SFT run
 RANK_GOAL = 100  # pairs after which the page suggests DPO
 VOTE_GOAL = 10  # blind votes from which on Compare shows a win rate
+FIRST, THEN = "sft", "dpo"  # the methods that the page suggests: on written answers, then on choices
 
 
 def overview(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def overview(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         "steps": steps(counts, finished, job),
         "next": next_step(counts, finished, job),
         "job": chip(job) if job else None,
-        "notices": notices(),
+        "notices": notices(context),
     }
 
 
@@ -49,14 +51,14 @@ def steps(counts: dict[str, int], finished: list[Any], job: Any) -> list[dict[st
         ("write", "Write", "demonstrate", {}, amount(counts, "demonstrations", "answer", WRITE_GOAL)),
         ("rank", "Rank", "rank", {}, amount(counts, "comparisons", "pair", RANK_GOAL)),
         ("reward", "Reward", "train", {"method": "reward"}, f"run {scorers[0].number}" if scorers else "not trained"),
-        ("align", "Align", "train", {"method": "dpo"}, plural(len(aligned), "run") if aligned else "not started"),
+        ("align", "Align", "train", {"method": THEN}, plural(len(aligned), "run") if aligned else "not started"),
         ("compare", "Compare", "compare", {}, amount(counts, "verdicts", "vote", 0) if votes else "nothing yet"),
     ]
     done = {
         "write": counts["demonstrations"] >= WRITE_GOAL or (counts["demonstrations"] > 0 and counts["comparisons"] > 0),
         "rank": counts["comparisons"] >= RANK_GOAL,
         "reward": bool(scorers),
-        "align": any(run.method != "sft" for run in aligned),
+        "align": any(METHODS[run.method].source is not DEMONSTRATIONS for run in aligned),
         "compare": votes >= VOTE_GOAL,
     }
     nearest = next_step(counts, finished, job)["at"]
@@ -69,7 +71,6 @@ def steps(counts: dict[str, int], finished: list[Any], job: Any) -> list[dict[st
             "state": "next" if name == nearest else "done" if done[name] and name not in busy else "open",
         }
         for name, label, tab, options, text in rows
-        if name != "reward" or "reward" in METHODS
     ]
 
 
@@ -103,14 +104,23 @@ def next_step(counts: dict[str, int], finished: list[Any], job: Any) -> dict[str
         return say("write", "Next: ", "write the answers you wish it gave", "", "demonstrate")
     if written < WRITE_GOAL and not ranked:
         rest = plural(WRITE_GOAL - written, "more answer")
-        return say("write", f"Next: {rest}, then ", "train SFT", " on them", "train", method="sft")
+        return say("write", f"Next: {rest}, then ", f"train {METHODS[FIRST].label}", " on them", "train", method=FIRST)
     if written >= WRITE_GOAL and not methods:
-        return say("align", "Next: ", "train SFT", f" on the {plural(written, 'answer')}", "train", method="sft")
+        return say(
+            "align",
+            "Next: ",
+            f"train {METHODS[FIRST].label}",
+            f" on the {plural(written, 'answer')}",
+            "train",
+            method=FIRST,
+        )
     if ranked < RANK_GOAL:
         rest = plural(RANK_GOAL - ranked, "more pair")
-        return say("rank", f"Next: rank {rest}, then ", "train DPO", "", "train", method="dpo")
-    if "dpo" not in methods:
-        return say("align", "Next: ", "train DPO", f" on the {plural(ranked, 'pair')}", "train", method="dpo")
+        return say("rank", f"Next: rank {rest}, then ", f"train {METHODS[THEN].label}", "", "train", method=THEN)
+    if THEN not in methods:
+        return say(
+            "align", "Next: ", f"train {METHODS[THEN].label}", f" on the {plural(ranked, 'pair')}", "train", method=THEN
+        )
     if votes < VOTE_GOAL:
         newest = next(run for run in finished if METHODS[run.method].answers)
         return say("compare", "Next: ", "compare", f" base and run {newest.number} blind", "compare")
@@ -122,14 +132,14 @@ def next_step(counts: dict[str, int], finished: list[Any], job: Any) -> dict[str
 def chip(job: Any) -> dict[str, Any]:
     """The running job in the header: method, percent, time left."""
     status = job.status
-    share = status.get("step", 0) / max(1, status.get("steps") or 1)
+    share = status.step / max(1, status.steps or 1)
     name = job.method.upper()
     if job.state == "waiting":
         text = f"{name} waits"
     elif job.state == "starting":
         text = f"{name} starting"
     else:
-        left = status.get("eta_s")
+        left = status.eta_s
         text = f"{name} {share:.0%}".replace("%", " %") + (f", {left:.0f} s left" if left is not None else "")
     return {
         "number": job.number,
@@ -140,9 +150,10 @@ def chip(job: Any) -> dict[str, Any]:
     }
 
 
-def notices() -> list[dict[str, Any]]:
-    """What everybody at the page must know: on a Space, that its disk is lost on a restart."""
-    if not os.environ.get("SPACE_ID"):
-        return []
-    text = "This Space forgets everything when it restarts. Take your work with you:"
-    return [{"text": text, "action": "Export everything", "download": "export_all"}]
+def notices(context: Context) -> list[dict[str, Any]]:
+    """What everybody at the page must know: on a Space, that its disk is lost on a restart; runs that cannot be read."""
+    found: list[dict[str, Any]] = [{"text": text} for text in spoiled_runs(context.settings.workspace)]
+    if os.environ.get("SPACE_ID"):
+        text = "This Space forgets everything when it restarts. Take your work with you:"
+        found.append({"text": text, "action": "Export everything", "download": "export_all"})
+    return found

@@ -6,14 +6,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from workbench import models
+from workbench.jobs.plan import RewardPlan
 from workbench.jobs.runs import Run, list_runs
-from workbench.learn.catalogue import METHODS
+from workbench.learn.catalogue import METHODS, SettingError
 from workbench.learn.data import MissingData
 from workbench.learn.rewards import sources, verdict
 from workbench.learn.rewards.sources import Term
 from workbench.learn.rewards.verdict import GateResult
+from workbench.learn.run_files import Gate, read
 from workbench.models import origin
-from workbench.processes import read_json
 from workbench.ui.context import Context, Refused
 
 if TYPE_CHECKING:
@@ -73,24 +74,27 @@ def gate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     run = next((r for r in list_runs(context.settings.workspace) if r.number == number), None)
     if run is None or METHODS[run.method].answers:
         raise Refused(f"There is no reward model of run {number}.")
-    found, told = verdict.verdict(run.folder), read_json(run.folder / "gate.json")
+    found = verdict.verdict(run.folder)
+    said = read(Gate, run.folder / "gate.json") if found.level != verdict.UNTESTED else None
     rows = [
         {
-            "check": CHECKS.get(f["check"], f["check"]),
-            "level": f["level"],
-            "words": SIGNS.get(f["level"], f["level"]),
-            "says": f["says"].replace(" -", " −").replace("(-", "(−"),
-            "helps": f["helps"],
+            "check": CHECKS.get(c.check, c.check),
+            "level": c.level,
+            "words": SIGNS.get(c.level, c.level),
+            "says": c.says.replace(" -", " −").replace("(-", "(−"),
+            "helps": c.helps,
         }
-        for f in told.get("findings") or []
+        for c in (said.findings if said else [])
     ]
     return {"level": found.level, "words": SIGNS[found.level], "helps": found.helps, "rows": rows}
 
 
 def rate(found: GateResult) -> str:
     """ "88 % (84 to 91)", "" where it was not tested."""
-    a = found.accuracy
-    return "" if a.get("value") is None else f"{100 * a['value']:.0f} % ({100 * a['low']:.0f} to {100 * a['high']:.0f})"
+    rate = found.accuracy
+    if rate.value is None or rate.low is None or rate.high is None:
+        return ""
+    return f"{100 * rate.value:.0f} % ({100 * rate.low:.0f} to {100 * rate.high:.0f})"
 
 
 def label(run: Run) -> str:
@@ -111,50 +115,40 @@ def label(run: Run) -> str:
     )
 
 
-def choice(context: Context, asked: str, despite: bool) -> dict[str, Any]:
+def choice(context: Context, plan: RewardPlan, despite: bool) -> dict[str, Any]:
     """What a method that raises a reward can be given, what it would take, and what stands in the way.
 
-    `asked` is the setting's text. "value" is the text in force ("" when it makes no sense), "says" the same in words;
-    "error" belongs beside the field, "missing" means that there is no reward model yet; "red" names what only a
-    deliberate click goes past.
+    "value" is the text in force ("" when there is none), "says" the same in words; "error" belongs beside the field,
+    "missing" means that there is no reward model yet; "red" names what only a deliberate click goes past.
     """
     options = [{"value": f"run:{r.number}", "label": label(r)} for r in usable(context)]
     if context.settings.model == "sandbox":
         options.append({"value": "gold", "label": GOLD})
-    made = {"options": options, "value": "", "says": "", "error": "", "missing": "", "red": "", "despite": despite}
-    try:
-        # what is being typed is not run yet: a file is looked into when Start is pressed
-        if asked == sources.NEWEST or not any(t.kind == "file" for t in sources.parse(asked)):
-            chosen, reason = sources.settle(asked, context.settings)
-        else:
-            chosen, reason = asked, "The file is code of yours; it is read when the run starts."
-        bad = [v for v in verdict.verdicts(chosen, context.settings.workspace) if not v.trusted]
-    except MissingData as error:
-        return made | {"missing": str(error)}
-    except sources.RewardError as error:
-        text = str(error).removeprefix(f"--set reward={asked}: ")
-        return made | {"error": text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")}
-    made |= {
-        "value": chosen,
-        "says": " ".join(filter(None, [_sentence(reason) or in_words(chosen), _caution(context, chosen)])),
-    }
-    if bad:
-        helps = " ".join(dict.fromkeys(v.helps for v in bad if v.helps))
-        told = " And ".join(replace(v, reason=_one_sentence(v)).words for v in bad)
-        made["red"] = f"{told[0].upper()}{told[1:]} What would help: {helps}"
-    return made
+    offered = {"options": options, "value": "", "says": "", "error": "", "missing": "", "red": "", "despite": despite}
+    if isinstance(plan.problem, MissingData):
+        return offered | {"missing": str(plan.problem)}
+    if plan.problem is not None:
+        why = plan.problem.why if isinstance(plan.problem, SettingError) else str(plan.problem)
+        return offered | {"error": sentence(why)}
+    says = [sentence(plan.reason) or in_words(plan.text), _caution(context, plan.text)]
+    offered |= {"value": plan.text, "says": " ".join(filter(None, says))}
+    if plan.untrusted:
+        helps = " ".join(dict.fromkeys(v.helps for v in plan.untrusted if v.helps))
+        results = " And ".join(replace(v, reason=_one_sentence(v)).words for v in plan.untrusted)
+        offered["red"] = f"{results[0].upper()}{results[1:]} What would help: {helps}"
+    return offered
 
 
 def _caution(context: Context, reward: str) -> str:
-    """A process reward has read worked answers alone; what it makes of others nobody has tested."""
+    """What is to be known of the kinds of reward that are named."""
     named = {int(term.what) for term in sources.parse(reward) if term.kind == "run"}
-    if not any(run.method == "prm" and run.number in named for run in usable(context)):
-        return ""
-    return "A process reward knows answers like those whose steps were labelled, and no others."
+    cautions = [METHODS[run.method].caution for run in usable(context) if run.number in named]
+    return " ".join(dict.fromkeys(filter(None, cautions)))
 
 
-def _sentence(text: str) -> str:
-    return text and text[0].upper() + text[1:] + ("" if text.endswith(".") else ".")
+def sentence(text: str) -> str:
+    """The text with a capital and a full stop; "" stays so."""
+    return text and text[0].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
 
 
 def in_words(reward: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from workbench.jobs.runs import Run
 from workbench.learn.catalogue import METHODS
+from workbench.learn.run_files import Figure, RunResult
 from workbench.ui import rewards
 
 
@@ -17,51 +18,50 @@ def named(run: Run) -> str:
 
 def brief(run: Run) -> dict[str, Any]:
     """What the page shows of a run, apart from its curves."""
-    m, data = METHODS[run.method], run.config.get("data", {})
-    parent = run.config.get("parent")
+    m, config, status = METHODS[run.method], run.config, run.status
     offered = actions(run)
     result, explain = result_text(run)
     return {
         "number": run.number,
         "method": run.method,
         "colour": m.colour,
-        "title": f"Run {run.number}: {m.label} on {data.get('n', 0)} {data.get('unit', m.unit)}",
+        "title": f"Run {run.number}: {m.label} on {config.data.n} {config.data.unit or m.unit}",
         "short": named(run),
-        "name": f"{m.label}, {run.config.get('preset', 'own settings')}",
+        "name": f"{m.label}, {config.preset}",
         "state": run.state,
         "live": run.active,
-        "step": run.status.get("step") or 0,
-        "steps": run.status.get("steps") or run.config["args"]["steps"],
+        "step": status.step,
+        "steps": status.steps or config.args["steps"],
         "line": line(run),
         "notices": notices(run),
         "verdict": rewards.badge(run),
         "actions": offered,
         "action": next((a for a in offered if a["name"] in ("compare", "score", "resume")), None),
         "data": data_text(run),
-        "parent": f"run {parent}" if parent is not None else None,
+        "parent": f"run {config.parent}" if config.parent is not None else None,
         "time": time_text(run),
         "result": result,
         "explain": explain,
         "badge": None if run.state == "done" else run.state,
-        "created": run.config.get("created"),
+        "created": config.created,
         "best_of_n": best_of_n(run),
     }
 
 
 def best_of_n(run: Run) -> dict[str, Any] | None:
     """What a process reward's choice among n answers buys, for a chart over n; None for other runs."""
-    found = (run.result or {}).get("best_of_n")
+    found = run.result.best_of_n if run.result else None
     if not found:
         return None
-    gap, low, high = (f"{round(100 * v):+d}".replace("-", "−").replace("+0", "0") for v in found["difference"])
-    word = "clear" if found["clear"] else "within chance"
-    lines = (("process reward", found["reward"]), ("majority vote", found["majority"]))
+    gap, low, high = (f"{round(100 * v):+d}".replace("-", "−").replace("+0", "0") for v in found.difference)
+    word = "clear" if found.clear else "within chance"
+    lines = (("process reward", found.reward), ("majority vote", found.majority))
     series = [{"label": label, "values": values} for label, values in lines]
-    series.append({"label": "one answer", "values": [found["one"]] * len(found["ns"])})
+    series.append({"label": "one answer", "values": [found.one] * len(found.ns)})
     return {
-        "ns": found["ns"],
-        "unit": f"% right, n {found['n']} held-out word problems",
-        "sentence": f"Best of {found['ns'][-1]}: the reward's choice minus the majority vote is {gap} points "
+        "ns": found.ns,
+        "unit": f"% right, n {found.n} held-out word problems",
+        "sentence": f"Best of {found.ns[-1]}: the reward's choice minus the majority vote is {gap} points "
         f"({low} to {high}), {word}.",
         "series": series,
     }
@@ -69,22 +69,21 @@ def best_of_n(run: Run) -> dict[str, Any] | None:
 
 def notices(run: Run) -> list[str]:
     """What the person should know of a run; skipped steps are told beside the curves."""
-    past = [f"Started all the same although {text}" for text in run.config.get("despite") or []]
-    return past + [text for text in run.status.get("notices") or [] if "gave no valid number" not in text]
+    past = [f"Started all the same although {text}" for text in run.config.despite]
+    return past + [text for text in run.status.notices if "gave no valid number" not in text]
 
 
 def line(run: Run) -> str:
     """The run's state as one sentence, word for word as the page shows it."""
-    status, step = run.status, run.status.get("step") or 0
+    status, step = run.status, run.status.step
     if run.state == "done":
-        return status.get("message") or f"Done in {seconds(status.get('seconds') or 0)}. See what changed."
+        return status.message or f"Done in {seconds(status.seconds)}. See what changed."
     if run.state != "running":
-        return status.get("message") or f"Run {run.number} is {run.state}."
+        return status.message or f"Run {run.number} is {run.state}."
     if (run.folder / "stop").exists():
-        return f"Step {step} of {status.get('steps')}. Stopping after this step, then the model is saved."
-    eta = status.get("eta_s")
-    left = f", about {seconds(eta)} left" if eta is not None and isfinite(eta) else ""
-    return f"Step {step} of {status.get('steps')}{left}. It goes on if you close this page."
+        return f"Step {step} of {status.steps}. Stopping after this step, then the model is saved."
+    left = f", about {seconds(status.eta_s)} left" if status.eta_s is not None else ""
+    return f"Step {step} of {status.steps}{left}. It goes on if you close this page."
 
 
 def actions(run: Run) -> list[dict[str, Any]]:
@@ -110,67 +109,56 @@ def _action(name: str, label: str, suggested: bool = False) -> dict[str, Any]:
 def time_text(run: Run) -> str:
     """How long it took, or how far it is."""
     if run.state == "done":
-        return seconds(run.status.get("seconds") or 0)
+        return seconds(run.status.seconds)
     if run.state in ("waiting", "starting"):
         return "–"
-    return f"{run.status.get('step') or 0} of {run.status.get('steps') or run.config['args']['steps']} steps"
+    return f"{run.status.step} of {run.status.steps or run.config.args['steps']} steps"
 
 
 def data_text(run: Run) -> str:
     """ "500 pairs", and how many of them simulated raters gave."""
-    data = run.config.get("data", {})
-    simulated = f", {data['simulated']} simulated" if data.get("simulated") else ""
-    return f"{data.get('n', 0)} {data.get('unit', '')}{simulated}"
+    data = run.config.data
+    simulated = f", {data.simulated} simulated" if data.simulated else ""
+    return f"{data.n} {data.unit}{simulated}"
 
 
 def result_text(run: Run) -> tuple[str, str | None]:
     """A run's result with its interval, and the line that explains such results with n and the base's."""
-    result = run.result or {}
-    gold = _gold(result)
-    if gold is not None:
-        base = _gold(result.get("base") or {})
-        start = f"; base {base[0]:.2f} ({base[1]:.2f} to {base[2]:.2f})" if base else ""
-        explain = f"Gold score, 0 to 1{start}. n {gold[3]} held-out answers, 95 % intervals"
-        return f"{gold[0]:.2f} ({gold[1]:.2f} to {gold[2]:.2f})", explain
-    if result.get("accuracy") is not None:
-        low, high = result.get("accuracy_low"), result.get("accuracy_high")
-        interval = f" ({100 * low:.0f} to {100 * high:.0f})" if low is not None and high is not None else ""
+    result = run.result or RunResult()
+    if gold := result.figure("gold"):
+        base = result.figure("base_gold")
+        start = f"; base {base.value:.2f} ({base.low:.2f} to {base.high:.2f})" if base else ""
+        explain = f"Gold score, 0 to 1{start}. n {gold.n} held-out answers, 95 % intervals"
+        return f"{gold.value:.2f} ({gold.low:.2f} to {gold.high:.2f})", explain
+    if accuracy := result.figure("accuracy"):
         what = "told apart" if METHODS[run.method].answers else "right"
-        text = f"{100 * result['accuracy']:.0f} % {what}{interval}, n {result.get('accuracy_n', '–')}"
-        if result.get("answers") is None:
+        text = f"{100 * accuracy.value:.0f} % {what} ({_percent(accuracy)}), n {accuracy.n}"
+        whole = result.figure("answers")
+        if whole is None:
             return text, None
-        whole, low, high = (100 * result[k] for k in ("answers", "answers_low", "answers_high"))
-        explain = f"Steps judged as labelled. Answers as a whole: {whole:.0f} % ({low:.0f} to {high:.0f}), n {result['answers_n']}"
-        return text, f"{explain}; held out, 95 % intervals"
-    if result.get("heldout_loss") is not None:
-        return f"held-out loss {result['heldout_loss']:.2f}, n {result.get('heldout_n', '–')}", None
+        explain = f"Answers as a whole: {100 * whole.value:.0f} % ({_percent(whole)}), n {whole.n}"
+        return text, f"Steps judged as labelled. {explain}; held out, 95 % intervals"
+    if loss := result.figure("heldout_loss"):
+        return f"held-out loss {loss.value:.2f} ({loss.low:.2f} to {loss.high:.2f}), n {loss.n}", None
     return "–", None
 
 
-def _gold(values: dict[str, Any]) -> tuple[float, float, float, int] | None:
-    if values.get("gold") is None:
-        return None
-    low, high, n = (values.get(k) for k in ("gold_low", "gold_high", "gold_n"))
-    return (
-        values["gold"],
-        low if low is not None else values["gold"],
-        high if high is not None else values["gold"],
-        n or 0,
-    )
+def _percent(figure: Figure) -> str:
+    return f"{100 * figure.low:.0f} to {100 * figure.high:.0f}"
 
 
 def short(run: Run) -> dict[str, str]:
     """Settings, data and results of a run as name -> text, to lay beside another's."""
-    config, data, result = run.config, run.config.get("data", {}), run.result or {}
-    rows = {"method": METHODS[run.method].label, "model": config["model"]}
-    rows["start from"] = f"run {config['parent']}" if config.get("parent") is not None else "the base model"
-    rows |= {k.replace("_", " "): _value(v) for k, v in config["args"].items()}
-    rows |= {"data": data_text(run), "learned from": _value(data.get("train")), "held out": _value(data.get("heldout"))}
-    rows["data's fingerprint"] = str(data.get("hash", "–"))[:8]
-    rows |= {"state": run.state, "steps done": _value(run.status.get("step"))}
+    config, data = run.config, run.config.data
+    rows = {"method": METHODS[run.method].label, "model": config.model}
+    rows["start from"] = f"run {config.parent}" if config.parent is not None else "the base model"
+    rows |= {k.replace("_", " "): _value(v) for k, v in config.args.items()}
+    rows |= {"data": data_text(run), "learned from": _value(data.train), "held out": _value(data.heldout)}
+    rows["data's fingerprint"] = data.hash[:8]
+    rows |= {"state": run.state, "steps done": _value(run.status.step)}
     rows |= {"result": result_text(run)[0], "time": time_text(run)}
-    if result.get("peak_mb") or run.status.get("peak_mb"):
-        rows["peak memory"] = f"{(result.get('peak_mb') or run.status['peak_mb']):.0f} MB"
+    if peak := (run.result and run.result.peak_mb) or run.status.peak_mb:
+        rows["peak memory"] = f"{peak:.0f} MB"
     return rows
 
 

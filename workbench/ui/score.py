@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from workbench import models
 from workbench.jobs.runs import Run, list_runs
 from workbench.learn import data
+from workbench.learn.catalogue import METHODS
 from workbench.learn.rewards import gate
 from workbench.models import origin
 from workbench.ui import measured, rewards
@@ -41,7 +42,7 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             "run": r.number,
             "label": rewards.label(r),
             "verdict": rewards.badge(r),
-            "steps": r.method == "prm",
+            "steps": METHODS[r.method].scores == "steps",
             "prompt": _prompt(context, r),
         }
         for r in rewards.usable(context)
@@ -51,8 +52,11 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 def _prompt(context: Context, run: Run) -> str:
     """A held-out prompt; for a process reward one of those whose answers were labelled, since it knows no others."""
-    if run.method == "prm":
-        found = [row["prompt"] for row in data.load(run.folder / "data")[1]]
+    if METHODS[run.method].scores == "steps":
+        try:
+            found = [row["prompt"] for row in data.load(run.folder / "data")[1]]
+        except (ValueError, OSError):  # spoiled since; the reward itself is another file
+            found = []
     else:
         found = measured.prompts(context, 1, seed=1)
     return found[0] if found else ""
@@ -141,9 +145,7 @@ def _loading(context: Context) -> str:
 
 
 def _check_length(reward: RewardModel | ProcessRewardModel, prompt: str, answer: str) -> None:
-    from workbench.models.generate import answer_ids
-
     model = reward.model
-    n = len(model.prompt_ids(prompt)) + len(answer_ids(model, answer))
+    n = len(model.prompt_ids(prompt)) + len(model.answer_ids(answer))
     if n > model.context:
         raise Refused(f"Prompt and answer have {n} tokens; {model.name} reads {model.context}. Shorten one of them.")

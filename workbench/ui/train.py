@@ -6,7 +6,6 @@ in here: `jobs` starts a process that outlives this one, and `watch` reads what 
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import OrderedDict
 from dataclasses import asdict
@@ -16,10 +15,13 @@ from typing import Any
 from workbench import settings
 from workbench.jobs import control, prepare
 from workbench.jobs.gold_between import gold_between
-from workbench.jobs.runs import Run, find_run, list_runs
-from workbench.learn.catalogue import METHODS, PRESETS, fields_of, parse
-from workbench.learn.curves import CURVES
+from workbench.jobs.plan import Plan, available, plan_run
+from workbench.jobs.runs import Run, find_run, list_runs, without_repeats
+from workbench.learn.catalogue import METHODS, PRESETS, SettingError, fields_of, parse
+from workbench.learn.catalogue.facts import STEPS
 from workbench.learn.data import MissingData
+from workbench.learn.rewards.verdict import Distrusted
+from workbench.learn.run_files import DataCounts
 from workbench.models import origin
 from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
@@ -47,7 +49,7 @@ def form(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         for m in METHODS.values()
     ]
     known = context.settings.model == "sandbox"  # only its answers have a gold score
-    curves = {name: [asdict(c) for c in found if known or not c.sandbox] for name, found in CURVES.items()}
+    curves = {m.name: [asdict(c) for c in m.curves if known or not c.sandbox] for m in METHODS.values()}
     return {"methods": methods, "presets": list(PRESETS), "curves": curves, "plotly": plotly_url()}
 
 
@@ -58,41 +60,39 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     errors: dict[str, str] = {}
     try:
         args = parse(method, values, preset)
-    except ValueError as error:
-        field, text = _by_field(str(error), values)
-        if field not in m.args.__dataclass_fields__:
-            raise Refused(text) from error
-        errors[field] = text
+    except SettingError as error:
+        if error.field not in m.args.__dataclass_fields__:
+            raise _refusal(error) from error
+        errors[error.field] = rewards.sentence(error.why)
         args = parse(method, {}, preset)
     every = list_runs(here.workspace)
-    counts = {name: prepare.counts(context.store, name, here.model) for name in METHODS}
     starts: list[dict[str, Any]] = [{"run": None, "label": "the base model"}]
     starts += [{"run": r.number, "label": named(r)} for r in every if r.adapter and origin.same(r.config, here.model)]
     start_from = _start_from(payload, {s["run"] for s in starts})
-    needs = prepare.estimate_run(here, method, args)
-    raised = getattr(args, "reward", None)  # of methods that raise one
     despite = payload.get("allow_failed_gate") is True
-    reward = rewards.choice(context, raised, despite) if raised is not None else None
+    made = plan_run(here, context.store, method, args, start_from, despite, being_typed=True)
+    reward = rewards.choice(context, made.reward, despite) if made.reward is not None else None
     if reward and reward["error"]:
         errors["reward"] = reward["error"]
-    problem, missing = _problem(counts[method], method, errors, needs, reward)
+    problem, missing = _problem(made, errors)
+    lines = {name: METHODS[name].line.format(n=available(context.store, name, here.model)[0].n) for name in METHODS}
     active = [r for r in every if r.active]
     flags = ["--allow-failed-gate"] if reward and reward["red"] and despite else []
     return {
-        "lines": {name: METHODS[name].line.format(n=c["n"]).replace("the 0 ", "the ") for name, c in counts.items()},
-        "length": f"{args.steps} steps, {_time_here(needs)}",
-        "data": _data_text(counts[method]),
+        "lines": {name: text.replace("the 0 ", "the ") for name, text in lines.items()},
+        "length": f"{args.steps} steps, {_time_here(made.estimate)}",
+        "data": _data_text(made.data),
         "starts": starts,
-        "memory": {"text": needs.memory, "fits": needs.fits},
+        "memory": {"text": made.estimate.memory, "fits": made.estimate.fits},
         "problem": problem,
         "missing": missing,
-        "simulate": m.needs == "steps" and not counts[method]["n"] and here.model == "sandbox",
+        "simulate": m.source is STEPS and not made.data.n and here.model == "sandbox",
         "errors": errors,
         "reward": reward,
         "ready": not problem and not errors and not (reward and reward["red"] and not despite),
         "start": f"Start after run {active[0].number}" if active else "Start",
         "command": prepare.command(here, method, args, start_from, *flags),
-        "has_batch": counts[method]["train"] > 0 and not errors,
+        "has_batch": made.data.train > 0 and not errors,
         "unit": m.unit,
     }
 
@@ -103,7 +103,7 @@ def batch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     try:
         found = prepare.first_batch(context.settings, context.store, method, parse(method, values, preset))
     except (ValueError, OSError) as error:  # no data, a wrong setting, a model that is not here: each says so itself
-        raise Refused(_by_field(str(error), values)[1]) from error
+        raise _refusal(error) from error
     return {"batch": found}
 
 
@@ -121,10 +121,8 @@ def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             args = parse(method, values, preset)
             parent, despite = _number(payload.get("start_from")), payload.get("allow_failed_gate") is True
             found = control.launch(context.settings, context.store, method, args, parent, allow_failed_gate=despite)
-        except MissingData as error:
-            raise Refused(str(error)) from error
         except (ValueError, MemoryError, FileNotFoundError) as error:
-            raise Refused(_by_field(str(error), values)[1]) from error
+            raise _refusal(error) from error
         _started[click] = found.number
         while len(_started) > 1000:
             _started.popitem(last=False)
@@ -158,9 +156,9 @@ def watch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         raise Refused(f"There is no run {wanted} any more.")
     found = found or next((r for r in reversed(every) if r.active and r.state != "waiting"), None)
     found = found or next(iter(every), None)
-    stamp = ";".join(f"{r.number}{r.state}{'' if r.active else r.status.get('message', '')}" for r in every)
+    stamp = ";".join(f"{r.number}{r.state}{'' if r.active else r.status.message}" for r in every)
     answer: dict[str, Any] = {"stamp": stamp, "runs": None, "shown": None, "rows": [], "samples": None}
-    answer |= {"from": 0, "next": 0, "samples_next": 0}
+    answer |= {"from": 0, "next": 0, "samples_next": 0, "faults": []}
     answer["live"] = [{"number": r.number, "time": time_text(r)} for r in every if r.active]
     if payload.get("stamp") != stamp:
         answer["runs"] = [brief(r) for r in every]
@@ -168,10 +166,11 @@ def watch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         return answer
     same = payload.get("seen") == found.number
     after, samples_seen = (_cursor(payload.get(k)) if same else 0 for k in ("after", "samples"))
-    rows, end = found.metrics(after)
-    keys = {k for c in CURVES[found.method] for s in c.series for k in (s.key, s.low, s.high, c.n) if k}
-    samples = found.samples()
-    answer |= {"shown": brief(found), "rows": [page_row(r, keys) for r in rows], "from": after, "next": end}
+    metrics, told = found.metric_lines(after), found.sample_lines()
+    rows, samples = without_repeats(metrics.rows) if after == 0 else metrics.rows, without_repeats(told.rows)
+    keys = {k for c in METHODS[found.method].curves for s in c.series for k in (s.key, s.low, s.high, c.n) if k}
+    answer |= {"shown": brief(found), "rows": [page_row(r, keys) for r in rows], "from": after, "next": metrics.next}
+    answer["faults"] = metrics.faults + told.faults
     if len(samples) != samples_seen:
         answer["samples"] = [{"step": s["step"], "prompt": s["prompt"], "text": s["answer"]} for s in samples]
     return answer | {"samples_next": len(samples)}
@@ -192,7 +191,7 @@ def differences(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     names = list(dict.fromkeys([*tables[0], *tables[1]]))
     rows = []
     for run in pair:
-        keys = {k for c in CURVES[run.method] for s in c.series for k in (s.key, c.n) if k}
+        keys = {k for c in METHODS[run.method].curves for s in c.series for k in (s.key, c.n) if k}
         rows.append([page_row(r, keys) for r in run.metrics(0)[0]])
     found = [{"name": n, "a": tables[0].get(n, "–"), "b": tables[1].get(n, "–")} for n in names]
     gap = gold_between(*pair)
@@ -244,14 +243,11 @@ def _start_from(payload: dict[str, Any], offered: set[Any]) -> int | None:
     return number
 
 
-def _by_field(message: str, values: dict[str, str]) -> tuple[str | None, str]:
-    """("learning_rate", "Not a number.") of an error that names a setting; (None, the text) of any other."""
-    found = re.match(r"--set (\w+)(?:=.*?)?: (.+)", message, re.DOTALL)
-    if not found:
-        return None, message
-    typed = f"--set {found[1]}={values.get(found[1])}: "  # what was typed may hold a colon of its own
-    text = message.removeprefix(typed) if message.startswith(typed) else found[2]
-    return found[1], text[0].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
+def _refusal(error: Exception) -> Refused:
+    """What a start that cannot be says: of a wrong setting its name and what is wrong, of others their own words."""
+    if isinstance(error, SettingError):
+        return Refused(f"{error.field.replace('_', ' ').capitalize()}: {rewards.sentence(error.why)}")
+    return Refused(str(error))
 
 
 # Saying what Start would do
@@ -265,34 +261,25 @@ def _time_here(needs: Any) -> str:
     return f"about {about} on this machine"
 
 
-def _data_text(counts: dict[str, Any]) -> str:
-    if not counts["n"]:
-        return f"no {counts['unit']} yet"
-    simulated = f"; {counts['simulated']} from simulated raters" if counts["simulated"] else ""
-    return f"{counts['n']} {counts['unit']}: {counts['train']} to learn from, {counts['heldout']} held out{simulated}"
+def _data_text(counts: DataCounts) -> str:
+    if not counts.n:
+        return f"no {counts.unit} yet"
+    simulated = f"; {counts.simulated} from simulated raters" if counts.simulated else ""
+    return f"{counts.n} {counts.unit}: {counts.train} to learn from, {counts.heldout} held out{simulated}"
 
 
-def _problem(
-    counts: dict[str, Any], method: str, errors: dict[str, str], needs: Any, reward: dict[str, Any] | None
-) -> tuple[str | None, dict[str, Any] | None]:
-    """What keeps Start from working, in words, and the tab that helps."""
-    m = METHODS[method]
-    where: dict[str, Any] = {"tab": "rank", "label": "Rank some"}
-    if m.needs == "demonstrations":
-        where = {"tab": "demonstrate", "label": "Write some"}
-    elif m.needs == "steps":
-        where = {"tab": "rank", "options": {"mode": "steps"}, "label": "Label some"}
-    if not counts["n"]:
-        return m.missing, where
-    if not counts["train"]:
-        return f"All {counts['n']} {m.unit} are for prompts that are held out for testing. Some more are needed.", where
-    if reward and reward["missing"]:
-        return reward["missing"], {"tab": "train", "options": {"method": "reward"}, "label": "Train one"}
+def _problem(plan: Plan, errors: dict[str, str]) -> tuple[str | None, dict[str, Any] | None]:
+    """What keeps Start from working, in words, and the tab that helps; what stands beside its own field is not here."""
+    source = METHODS[plan.method].source
+    for problem in plan.problems:
+        if plan.reward and problem is plan.reward.problem:
+            if isinstance(problem, MissingData):
+                return str(problem), {"tab": "train", "options": {"method": "reward"}, "label": "Train one"}
+        elif isinstance(problem, MissingData):
+            where: dict[str, Any] = {"tab": source.tab.lower(), "label": source.link}
+            return str(problem), where | ({"options": dict(source.options)} if source.options else {})
+        elif not errors and not isinstance(problem, Distrusted):
+            return str(problem), None
     if errors:
         return f"Correct {len(errors)} setting{'s' if len(errors) > 1 else ''} first.", None
-    if not needs.fits:
-        return (
-            f"This would not fit: it needs about {needs.memory_mb / 1024:.1f} GB of memory. Set a smaller micro batch.",
-            None,
-        )
     return None, None

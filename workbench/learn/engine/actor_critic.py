@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench import settings
-from workbench.models import Model, decoders, llama
+from workbench.learn.engine.through_transformers import ThroughTransformers, output_layer
+from workbench.models import Model, llama
 
 POLICY = "default"  # name of the trained adapter
 CHUNKS_PER_WORKER = 2  # a worker that has finished takes over from one that has not
@@ -61,35 +62,12 @@ class Chunk:
     last: Tensor
 
 
-class ThroughTransformers:
-    """Any other causal model: transformers' forward with PEFT's adapters, one batch at a time."""
-
-    def __init__(self, model: Model, adapter: str | None) -> None:
-        self.model, self.adapter = model, adapter
-        self.head = model.hf.get_output_embeddings().weight
-
-    def hidden(self, ids: Tensor, where: Tensor | None = None) -> Tensor:
-        """Token ids [B, T], padded on the right -> what the output layer reads [B, T, H], float32; padding runs along."""
-        output = self.model.hf.get_output_embeddings()
-        call = {"input_ids": ids, "use_cache": False, "logits_to_keep": 1}
-        with decoders.last_hidden(self.model.hf) as caught:
-            logits = decoders.forward(self.model, [(self.adapter, 1.0)] * len(ids), **call).logits
-        with torch.no_grad():
-            plain = output(caught[0][:1, -1]).float()
-            if not torch.allclose(plain, logits[:1, -1].float(), rtol=0.05, atol=0.05):
-                raise ValueError(
-                    f"{self.model.name} changes its logits after the output layer (a soft cap or a scale), "
-                    "which PPO does not know how to follow"
-                )
-        return caught[0].float()
-
-
 class ActorCritic:
     """The models of PPO on `model`'s one base.
 
     model: with the policy's adapter (and the reference's) adopted; reference: name of a frozen adapter, None = base;
     temperature: every logit is divided by it; rows_at_once: most rows that run together, halved by `smaller` when
-    memory does not suffice.
+    memory does not suffice; alive: a sign of life, called after every chunk.
     """
 
     def __init__(
@@ -100,7 +78,9 @@ class ActorCritic:
         rows_at_once: int = 64,
         dtype: torch.dtype | None = None,
         workers: int | None = None,
+        alive: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.alive = alive
         self.model, self.reference, self.temperature = model, reference, temperature
         self.rows_at_once = rows_at_once
         self.reason = llama.why_not(model.hf)
@@ -115,6 +95,7 @@ class ActorCritic:
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         model.peft.eval()  # no dropout: the ratio of the first pass must be 1
+        self.output = None if self.reason is None else output_layer(model)  # the hand-written forward has its own
         self.engines: dict[str | None, Any] = {}
         self.trainable: dict[str, Tensor] = {}
         self.claim()
@@ -144,9 +125,10 @@ class ActorCritic:
     def engine(self, adapter: str | None) -> Any:
         """What runs the base with that adapter; kept until `changed`."""
         if adapter not in self.engines:
-            fits = self.reason is None
             self.engines[adapter] = (
-                llama.Llama(self.model.hf, adapter, self.dtype) if fits else ThroughTransformers(self.model, adapter)
+                llama.Llama(self.model.hf, adapter, self.dtype)
+                if self.reason is None
+                else ThroughTransformers(self.model, adapter, self.output)
             )
         return self.engines[adapter]
 
@@ -190,9 +172,15 @@ class ActorCritic:
         """`work` on every chunk, in order; on a CPU several at a time."""
         for adapter in (POLICY, self.reference):
             self.engine(adapter)  # made here, since workers would each make their own
+
+        def one(chunk: Chunk) -> Any:
+            result = work(chunk)
+            self.alive()
+            return result
+
         if self.workers == 1 or len(chunks) == 1:
-            return [work(chunk) for chunk in chunks]
-        return list(self.pool.map(work, chunks))
+            return [one(chunk) for chunk in chunks]
+        return list(self.pool.map(one, chunks))
 
     def smaller(self) -> None:
         """Halve what runs together. Raises MemoryError when a single row is too much."""
@@ -202,17 +190,24 @@ class ActorCritic:
 
     def policy_and_value(self, chunk: Chunk) -> tuple[Tensor, Tensor, Tensor]:
         """log-probabilities, entropies and values, each [N], at the chunk's answer tokens."""
-        own = self.engine(POLICY)
-        hidden = own.hidden(chunk.ids, chunk.where)[chunk.at[0], chunk.at[1]]
-        log_p, entropy = llama.log_prob(hidden, own.head, chunk.wanted, self.temperature)
+        log_p, entropy, hidden = self._read(POLICY, chunk)
         return log_p, entropy, self.head(hidden)[:, 0]
 
     @torch.no_grad()
     def reference_log_prob(self, chunk: Chunk) -> Tensor:
         """The reference's log-probabilities [N], at the same temperature."""
-        own = self.engine(self.reference)
-        hidden = own.hidden(chunk.ids, chunk.where)[chunk.at[0], chunk.at[1]]
-        return llama.log_prob(hidden, own.head, chunk.wanted, self.temperature)[0]
+        return self._read(self.reference, chunk)[0]
+
+    def _read(self, adapter: str | None, chunk: Chunk) -> tuple[Tensor, Tensor, Tensor]:
+        """log-probabilities [N], entropies [N] and last hidden states [N, H] at the chunk's answer tokens."""
+        engine, row, place = self.engine(adapter), *chunk.at
+        if engine.output is None:
+            states, logits = engine.hidden_and_logits(chunk.ids)
+            log_probs = (logits[row, place] / self.temperature).log_softmax(-1)
+            entropy = -(log_probs.detach().exp() * log_probs.detach()).sum(-1)
+            return log_probs.gather(1, chunk.wanted[:, None])[:, 0], entropy, states[row, place]
+        hidden = engine.hidden(chunk.ids, chunk.where)[row, place]
+        return *llama.log_prob(hidden, engine.output, chunk.wanted, self.temperature), hidden
 
     @torch.no_grad()
     def ends(self, adapter: str, rows: Rows) -> Tensor:

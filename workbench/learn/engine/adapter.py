@@ -16,8 +16,10 @@ from workbench.learn.catalogue import TrainArgs
 POLICY, START = "default", "ref"  # adapters: the one trained, and where it began (TRL's names)
 
 
-def with_adapter(model: models.Model, args: TrainArgs, runs: Path, parent: int | None) -> PeftModel:
-    if parent is None:
+def with_adapter(model: models.Model, args: TrainArgs, start: Path | None = None) -> PeftModel:
+    """The model with the adapter to train: a fresh one, or a copy of the one in the folder `start`, which is then there
+    a second time as START, frozen."""
+    if start is None:
         config = LoraConfig(
             r=args.lora_rank,
             lora_alpha=args.lora_alpha,
@@ -26,9 +28,8 @@ def with_adapter(model: models.Model, args: TrainArgs, runs: Path, parent: int |
             task_type="CAUSAL_LM",
         )
         return get_peft_model(model.hf, config, adapter_name=POLICY)
-    folder = str(next(runs.glob(f"{parent:04d}-*")) / "adapter")
-    peft = PeftModel.from_pretrained(model.hf, folder, adapter_name=POLICY, is_trainable=True)
-    peft.load_adapter(folder, adapter_name=START, is_trainable=False)
+    peft = PeftModel.from_pretrained(model.hf, str(start), adapter_name=POLICY, is_trainable=True)
+    peft.load_adapter(str(start), adapter_name=START, is_trainable=False)
     peft.set_adapter(POLICY)
     return peft
 
@@ -54,10 +55,10 @@ def save_adapter(peft: PeftModel, folder: Path, base: str, beside: Callable[[Pat
 
 
 def frozen_hash(peft: PeftModel) -> str:
-    """A hash of every weight that must not change; of large ones, of 65,536 values spread over them."""
+    """A hash of every weight that must not change, START's too; of large ones, of 65,536 values spread over them."""
     digest = blake2b(digest_size=16)
-    for name, weight in peft.named_parameters():
-        if not weight.requires_grad and f".{START}." not in name:
+    for name, weight in sorted(peft.named_parameters(), key=lambda named: named[0]):
+        if not weight.requires_grad or f".{START}." in name:  # PEFT may hold a frozen adapter's weights trainable
             flat = weight.detach().reshape(-1)
             flat = flat[:: max(1, flat.numel() // 65_536)] if flat.numel() > 1_000_000 else flat
             digest.update(name.encode() + flat.contiguous().view(torch.uint8).cpu().numpy().tobytes())

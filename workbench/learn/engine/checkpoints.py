@@ -26,10 +26,10 @@ def step_of(folder: Path) -> int:
 def seal(fresh: Path, final: Path) -> None:
     """Make the finished folder `fresh` the checkpoint `final`, all at once and safe from a power cut."""
     files = [f for f in sorted(fresh.rglob("*")) if f.is_file()]
-    manifest = {str(f.relative_to(fresh)): [f.stat().st_size, _hash(f)] for f in files}
+    manifest = {f.relative_to(fresh).as_posix(): [f.stat().st_size, _hash(f)] for f in files}
     (fresh / "manifest.json").write_text(json.dumps(manifest), "utf-8")
     for file in [*files, fresh / "manifest.json"]:
-        with file.open("rb") as f:
+        with file.open("rb+") as f:  # Windows flushes only what may be written
             os.fsync(f.fileno())
     shutil.rmtree(final, ignore_errors=True)
     fresh.rename(final)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from workbench.learn.catalogue import SettingError
 
 
 def one_gpu() -> None:
@@ -24,11 +28,17 @@ def one_gpu() -> None:
 class ProcessGroup:
     """This process's `rank` among `size`. With a size of 1 every call gives back what it got."""
 
-    def __init__(self) -> None:
-        """Join the processes that torchrun started, if it did. Raises RuntimeError when fewer came than were asked for."""
+    def __init__(self, waiting: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        """Join the processes that torchrun started, if it did. Raises RuntimeError when fewer came than were asked for.
+
+        `waiting()` is entered while this process waits for the others.
+        """
+        self.waiting = waiting
         asked = int(os.environ.get("WORLD_SIZE", "1"))
         if asked > 1 and not dist.is_initialized():
-            dist.init_process_group("gloo")  # takes tensors of CPU and GPU alike, and several processes on one GPU
+            # gloo takes tensors of CPU and GPU alike, and several processes on one GPU. A hang is the watchdog's to end:
+            # the others wait as long as the first one evaluates
+            dist.init_process_group("gloo", timeout=timedelta(days=7))
         here = dist.is_initialized() and asked > 1
         self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if here else (0, 1)
         # a launcher can start one process while several were asked for, and nothing would tell
@@ -38,13 +48,14 @@ class ProcessGroup:
     def leave(self) -> None:
         """Wait for all and part: a process that just ends while the others are connected to it may abort."""
         if self.size > 1:
-            dist.barrier()
+            with self.waiting():
+                dist.barrier()
             dist.destroy_process_group()
 
     def share(self, n: int) -> range:
-        """Which of `n` rows are this process's. Raises ValueError when they cannot be shared evenly."""
+        """Which of `n` rows are this process's. Raises SettingError when they cannot be shared evenly."""
         if n % self.size:
-            raise ValueError(f"--set batch_size={n}: must be a multiple of the {self.size} processes")
+            raise SettingError("batch_size", n, f"must be a multiple of the {self.size} processes")
         each = n // self.size
         return range(self.rank * each, (self.rank + 1) * each)
 
@@ -53,7 +64,8 @@ class ProcessGroup:
         if self.size == 1:
             return list(tensors)
         flat = torch.cat([t.reshape(-1) for t in tensors])
-        dist.all_reduce(flat)
+        with self.waiting():
+            dist.all_reduce(flat)
         return [part.view_as(t) for part, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)]
 
     def rows(self, matrix: Tensor) -> Tensor:
@@ -61,9 +73,27 @@ class ProcessGroup:
         if self.size == 1:
             return matrix
         if matrix.dim() == 2:
-            longest = torch.tensor(matrix.shape[1])
-            dist.all_reduce(longest, dist.ReduceOp.MAX)
-            matrix = torch.nn.functional.pad(matrix, (0, int(longest) - matrix.shape[1]))
-        found = [torch.empty_like(matrix) for _ in range(self.size)]
-        dist.all_gather(found, matrix.contiguous())
-        return torch.cat(found)
+            longest = int(self.greatest(matrix.shape[1]))
+            matrix = torch.nn.functional.pad(matrix, (0, longest - matrix.shape[1]))
+        parts = [torch.empty_like(matrix) for _ in range(self.size)]
+        with self.waiting():
+            dist.all_gather(parts, matrix.contiguous())
+        return torch.cat(parts)
+
+    def own(self, matrix: Tensor, like: Tensor) -> Tensor:
+        """What `rows` has put together taken apart again: this process's rows of `matrix`, as wide as `like`."""
+        mine = self.share(len(matrix))
+        return matrix[mine.start : mine.stop, : like.shape[1]]
+
+    def greatest(self, value: float) -> float:
+        """The greatest of all processes' values."""
+        if self.size == 1:
+            return value
+        most = torch.tensor(float(value), dtype=torch.float64)
+        with self.waiting():
+            dist.all_reduce(most, dist.ReduceOp.MAX)
+        return float(most)
+
+    def least(self, value: float) -> float:
+        """The least of all processes' values."""
+        return -self.greatest(-value)

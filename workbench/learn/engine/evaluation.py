@@ -7,11 +7,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import settings
-from workbench.intervals import UNIT, Z95, mean_ci
-from workbench.learn import data
+from workbench.intervals import UNIT, mean_ci
+from workbench.learn import data, examples
 from workbench.learn.engine.adapter import POLICY, frozen_hash, save_adapter
 from workbench.models import generate
 from workbench.processes import write_atomic
@@ -63,6 +64,7 @@ def kl(work: Work, step: int, prompts: Sequence[str], answers: Sequence[generate
         adapter=work.start,
         temperature=work.args.temperature,
         batch_size=work.args.micro_batch or work.args.batch_size,
+        on_batch=work.alive,
     )
     values = [a.logprob - sum(b) for a, b in zip(answers, began, strict=True)]
     return named("kl", *mean_ci(values), len(values))
@@ -81,26 +83,20 @@ def named(key: str, value: float, low: float, high: float, n: int) -> dict[str, 
     return {key: value, f"{key}_low": low, f"{key}_high": high, f"{key}_n": n}
 
 
-def ratio_ci(sums: Sequence[float], counts: Sequence[int]) -> tuple[float, float, float]:
-    """sum(sums) / sum(counts) with its 95 % interval over examples (Cochran 1977, 6.4): a loss per token, say."""
-    ratio = sum(sums) / sum(counts)
-    n = len(sums)
-    if n == 1:
-        return ratio, float("-inf"), float("inf")
-    mean = sum(counts) / n
-    spread = sum((s - ratio * c) ** 2 for s, c in zip(sums, counts, strict=True)) / (n - 1)
-    half = Z95 * math.sqrt(spread / n) / mean
-    return ratio, ratio - half, ratio + half
-
-
 def answer_logprobs(work: Work, rows: Sequence[data.Row], key: str, adapter: str | None) -> list[list[float]]:
-    """Log-probabilities of the answers `rows[i][key]`, cut to max_tokens as in training; one list per answer."""
-    tokenizer = work.model.tokenizer
-    prompts = [r["prompt"] for r in rows]
-    room = [work.args.max_tokens - len(data.prompt_ids(tokenizer, p)) for p in prompts]
-    ids = [data.answer_ids(tokenizer, r[key])[: max(1, n)] for r, n in zip(rows, room, strict=True)]
+    """Log-probabilities of the answers `rows[i][key]`, cut as in training; one list per answer."""
+    encoded, _ = examples.examples(work.model.tokenizer, work.method, rows, work.limits)
+    prompts, answers = [one.prompt for one in encoded], [one.answers[key] for one in encoded]
     size = work.args.micro_batch or work.args.batch_size
-    return generate.logprobs(work.model, prompts, ids, adapter=adapter, batch_size=size)
+    return generate.logprobs(work.model, prompts, answers, adapter=adapter, batch_size=size, on_batch=work.alive)
+
+
+def not_finite_cause(work: Work) -> str:
+    """ "model" if the base gives no finite log-probability for the shortest training prompt, else "update"."""
+    work.peft.eval()
+    prompt = min((row["prompt"] for row in work.train), key=len)
+    (values,) = generate.logprobs(work.model, [prompt], ["Yes"])
+    return "update" if all(map(math.isfinite, values)) else "model"
 
 
 def finish(work: Work) -> dict[str, Any]:
@@ -150,12 +146,22 @@ def _base_golds(work: Work, prompts: list[str]) -> list[float]:
         [prompts, asdict(work.sampling), [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in weights]]
     )
     file = work.folder.parent / f".base-{blake2b(asked.encode(), digest_size=8).hexdigest()}.json"
-    if file.is_file():
-        return json.loads(file.read_text("utf-8"))
+    if file.is_file() and (kept := _kept_golds(file, len(prompts))):
+        return kept
     found = gold_evaluation.evaluate(work.model, prompts, work.sampling, should_stop=work.alive)
     golds = [a.gold for a in found.answers]
     write_atomic(file, json.dumps(golds))
     return golds
+
+
+def _kept_golds(file: Path, n: int) -> list[float] | None:
+    """The numbers in the file, None when they are not n of them: they can be measured again."""
+    try:
+        golds = json.loads(file.read_text("utf-8"))
+    except ValueError:
+        return None
+    usable = isinstance(golds, list) and len(golds) == n and all(isinstance(g, int | float) for g in golds)
+    return golds if usable else None
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:

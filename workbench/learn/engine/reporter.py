@@ -9,13 +9,17 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from workbench.learn.run_files import RunStatus
 from workbench.processes import read_json, write_atomic
+from workbench.settings import hang_seconds
 
-LOADING_SECONDS = 1800.0  # a large model may have to be downloaded first
-STEP_SECONDS = 180.0  # and 20 times the slowest step so far, if that is longer
+TIMES_SLOWEST = 20  # times the longest pause between two signs of life so far, if that is longer than hang_seconds
+PATIENCE = 10  # times hang_seconds, where nothing can tell of itself: loading, a reward function, an unknown first step
 
 
 class Reporter:
@@ -28,7 +32,8 @@ class Reporter:
         self._written = 0.0
         self._began = time.monotonic()
         self._lived = time.monotonic()
-        self._slowest = 0.0
+        self._slowest = 0.0  # the longest pause between two signs of life while running, in seconds
+        self._patient = 0  # how many calls that cannot tell of themselves are under way
         self._files = {name: (folder / name).open("a", encoding="utf-8") for name in ("metrics.jsonl", "samples.jsonl")}
         self._mend()
         self._closed = threading.Event()
@@ -41,6 +46,8 @@ class Reporter:
 
     def status(self, now: bool = True, **changes: Any) -> None:
         """Change status.json; without `now` at most five times a second, so that fast steps are not slowed."""
+        if unknown := changes.keys() - RunStatus.model_fields.keys():
+            raise TypeError(f"status.json has no {', '.join(sorted(unknown))}")
         with self._lock:
             self._status |= changes
             if now or time.monotonic() - self._written > 0.2:
@@ -50,10 +57,28 @@ class Reporter:
         return self._status.get(name)
 
     def alive(self) -> None:
-        """The main thread got on: tell the watchdog."""
+        """The job got on, by a micro-batch, a token or whatever it does: a sign of life for the watchdog."""
         now = time.monotonic()
-        self._slowest = max(self._slowest, now - self._lived) if self._status.get("state") == "running" else 0.0
+        if self._status.get("state") == "running" and not self._patient:
+            self._slowest = max(self._slowest, now - self._lived)
         self._lived = now
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        """Within it the longer limit holds: for a call that cannot tell of itself, such as a person's reward function."""
+        self.alive()
+        self._patient += 1
+        try:
+            yield
+        finally:
+            self.alive()  # while still patient: such a pause says nothing about the others
+            self._patient -= 1
+
+    @property
+    def limit(self) -> float:
+        """Seconds without a sign of life after which the job counts as hung, as things stand now."""
+        unknown = self._patient or not self._slowest or self._status.get("state") != "running"
+        return max(hang_seconds() * (PATIENCE if unknown else 1), TIMES_SLOWEST * self._slowest)
 
     def metrics(self, step: int, **values: Any) -> None:
         """Append one row. What is no finite number is left out: JSON has none, and the chart shows a gap."""
@@ -106,15 +131,20 @@ class Reporter:
             with self._lock:
                 if time.monotonic() - self._written > 2.0 and not self._closed.is_set():
                     self._write()
-            asked = os.environ.get("WORKBENCH_HANG_SECONDS")
-            running = self._status.get("state") == "running"
-            limit = float(asked) if asked else max(STEP_SECONDS, 20 * self._slowest) if running else LOADING_SECONDS
-            if time.monotonic() - self._lived > limit:
-                self._hung(limit)
+            self.look_after()
+
+    def look_after(self) -> None:
+        """End this process if the job hangs."""
+        limit = self.limit
+        if time.monotonic() - self._lived > limit:
+            self._hung(limit)
 
     def _hung(self, limit: float) -> None:
         step, number = self._status.get("step", 0), self.folder.name[:4].lstrip("0")
-        message = f"Run {number} hung at step {step}: no progress for {limit:.0f} s. It was ended."
+        message = (
+            f"Run {number} hung at step {step}: no progress for {limit:.0f} s. It was ended. "
+            "If it was only slow, set WORKBENCH_HANG_SECONDS higher and resume."
+        )
         print(message, flush=True)
         faulthandler.dump_traceback(file=sys.stderr)
         self.status(state="failed", message=message)
@@ -128,6 +158,7 @@ class Silent(Reporter):
         self.folder = folder
         self._status = read_json(folder / "status.json")
         self._began = time.monotonic()
+        self._patient = 0
 
     def status(self, now: bool = True, **changes: Any) -> None:
         self._status |= changes
@@ -149,4 +180,9 @@ NOT_FINITE_IN_A_ROW = 3
 
 
 class NotFinite(ArithmeticError):
-    """Several steps in a row gave no valid number."""
+    """A step gave no valid number; ends a run when several in a row did. `cause` is what gave it: "update" (training
+    itself), "reward" or "model" (the model before any training)."""
+
+    def __init__(self, message: str, cause: str = "update") -> None:
+        super().__init__(message)
+        self.cause = cause

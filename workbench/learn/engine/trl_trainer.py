@@ -47,7 +47,10 @@ class Tracked:
 
     work: Work
     bad = False  # this step gave no valid number
+    cause = ""  # of that, where it is known: see NotFinite
     bad_in_a_row = 0
+    idle = ""  # why there is nothing to learn from in this step: it makes no update then
+    idle_steps = 0
 
     def track(self, work: Work, method_metrics: Metrics) -> None:
         self.work = work
@@ -57,7 +60,9 @@ class Tracked:
     # Steps without a valid number
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        self.work.report.alive()
         loss = super().training_step(*args, **kwargs)  # type: ignore[misc]
+        self.work.report.alive()
         if not torch.isfinite(loss):
             self.bad = True
         return loss
@@ -151,7 +156,7 @@ class Teller(TrainerCallback):
         self.work.report.status(state="running", step=state.global_step, steps=steps, message="")
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.trainer.bad:
+        if self.trainer.bad or self.trainer.idle:
             for weight in self.work.peft.parameters():
                 weight.grad = None  # the optimizer then leaves weights and moments alone
 
@@ -165,9 +170,10 @@ class Teller(TrainerCallback):
         if self.trainer.bad:
             self._reject(step)
         else:
-            self.trainer.bad_in_a_row = 0
+            self.trainer.bad_in_a_row, self.trainer.cause = 0, ""
             report.metrics(step, **{ours: logs[name] for name, ours in LOGGED.items() if name in logs})
             print(f"step {step}  loss {logs['loss']:.4f}  learning rate {logs['learning_rate']:.3g}", flush=True)
+        self._tell_idle(step)
         steps, a = work.args.steps, work.args
         last, stopping = step == steps, report.wants_stop()
         per_step = (time.monotonic() - self.began) / max(1, step - work.first_step)
@@ -181,19 +187,28 @@ class Teller(TrainerCallback):
             control.should_training_stop = True
         self.looked += time.monotonic() - began
 
+    def _tell_idle(self, step: int) -> None:
+        if self.trainer.idle and not self.trainer.idle_steps:  # once: a reward may stay so for all steps
+            self.work.report.notice(f"Step {step} made no update: {self.trainer.idle}")
+        self.trainer.idle_steps += bool(self.trainer.idle)
+        self.trainer.idle = ""
+
     def _reject(self, step: int) -> None:
         self.work.report.metrics(step, rejected=True)
         self.work.report.notice(f"Step {step} gave no valid number and was skipped.")
         self.trainer.bad = False
         self.trainer.bad_in_a_row += 1
         if self.trainer.bad_in_a_row >= NOT_FINITE_IN_A_ROW:
-            raise NotFinite(f"no valid number in {NOT_FINITE_IN_A_ROW} steps in a row")
+            cause = self.trainer.cause or evaluation.not_finite_cause(self.work)
+            raise NotFinite(f"no valid number in {NOT_FINITE_IN_A_ROW} steps in a row", cause)
 
 
 def run(trainer: Any, work: Work, method_metrics: Metrics) -> dict[str, Any]:
     """Train from the start or from the checkpoint, and return the result of the run."""
     trainer.track(work, method_metrics)
     trainer.train(resume_from_checkpoint=str(work.resume_from) if work.resume_from else None)
+    if trainer.idle_steps > 1:
+        work.report.notice(f"{trainer.idle_steps} steps made no update, all for this reason.")
     return evaluation.finish(work)
 
 

@@ -8,20 +8,26 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from peft import PeftModel
 
 from workbench import models
-from workbench.learn import data, dry_run
+from workbench.learn import data, dry_run, examples
 from workbench.learn.catalogue import TrainArgs, parse
 from workbench.learn.engine import checkpoints
 from workbench.learn.engine.adapter import POLICY, START, frozen_hash, with_adapter
 from workbench.learn.engine.reporter import Reporter
+from workbench.learn.examples import Example, Limits
+from workbench.learn.run_files import RunConfig
 from workbench.models import origin
+from workbench.models.tokens import freeze_date
 from workbench.records import Sampling
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -29,7 +35,7 @@ class Work:
     """One run in its process: its folder and settings, the model with the adapter to train, the data, the reporter."""
 
     folder: Path
-    config: dict[str, Any]
+    config: RunConfig
     args: Any
     report: Reporter
     model: models.Model
@@ -43,36 +49,67 @@ class Work:
     trained_for: float = 0.0
     beside: Callable[[Path], None] | None = None  # writes what else belongs into the adapter's folder
     last: dict[str, Any] = field(default_factory=dict)
+    examples: list[Example] = field(default_factory=list)  # `train` as token ids
 
     @classmethod
     def open(cls, run: Any, report: Reporter) -> Work:
-        """Load what the run folder names. Raises ModelError for a model that cannot be loaded."""
-        args: TrainArgs = parse(run.method, run.config["args"])
+        """Load what the run folder names. Raises ModelError for a model that cannot be loaded, NothingToLearn when
+        every row has to be left out, ChangedStart and ChangedTokens when a resume would not go on with the same."""
+        args: TrainArgs = parse(run.method, run.config.args)
         train, heldout, prompts = data.load(run.folder / "data")
-        if different := origin.difference(run.config, run.config["model"]):
+        start = data.frozen_start(run.folder, run.config)
+        if different := origin.difference(run.config, run.config.model):
             raise models.ModelError(f"This run {different}.")
-        model = models.load(run.config["model"])
+        model = models.load(run.config.model)
+        freeze_date(model.tokenizer, datetime.fromisoformat(run.config.created))
         report.alive()
         torch.manual_seed(args.seed)
-        parent = run.config["parent"]
-        peft = with_adapter(model, args, run.folder.parent, parent)
-        model.adopt(peft, *([POLICY, START] if parent else [POLICY]))
-        dry_run.one_row(model, peft, train, args.max_tokens)
-        work = cls(run.folder, run.config, args, report, model, peft, train, heldout[:], prompts)
-        work.heldout = work.heldout[: args.held_out]
+        peft = with_adapter(model, args, start)
+        model.adopt(peft, *([POLICY, START] if start else [POLICY]))
+        work = cls(run.folder, run.config, args, report, model, peft, train, heldout, prompts)
         work.frozen = frozen_hash(peft)
-        batch = data.first_batch(model.tokenizer, run.method, train, args)
+        work._encode()
+        dry_run.one_row(model, peft, work.examples)
+        batch = data.batch_of(model.tokenizer, run.method, work.examples, args)
         (run.folder / "first_batch.txt").write_text(data.as_text(batch), "utf-8")
-        cut = sum(item["cut"] for item in batch)
-        if cut:
-            report.notice(f"{cut} of the first {len(batch)} examples are longer than max_tokens and are cut.")
         work._find_checkpoint()
         return work
 
     @property
+    def method(self) -> str:
+        return self.config.method
+
+    @property
+    def limits(self) -> Limits:
+        return Limits.of(self.args, self.model.context)
+
+    def _encode(self) -> None:
+        """The rows as token ids, without those that nothing can be learned from, and the prompts without those that
+        cannot be answered; the person is told of these."""
+        tokenizer, limits, method = self.model.tokenizer, self.limits, self.method
+        examples.check_some_left(tokenizer, method, self.train, limits)
+        self.examples, left_out = examples.examples(tokenizer, method, self.train, limits)
+        held_out, held_out_left_out = examples.examples(tokenizer, method, self.heldout, limits)
+        self.prompts, long = examples.answerable(tokenizer, self.prompts, limits)
+        data.check_same_tokens(self.folder / "data", examples.digest([*self.examples, *held_out]))
+        notices = examples.notices(method, self.examples, left_out, limits)
+        notices += examples.notices(method, held_out, held_out_left_out, limits, held_out=True)
+        if long:
+            notices.append(
+                f"{len(long)} held-out prompt{'s' if len(long) > 1 else ''} cannot be answered as training goes on: with "
+                f"max_new_tokens ({limits.new_tokens}) longer than the {limits.context} tokens that the model reads. "
+                f"{examples.instance(long)}"
+            )
+        for text in notices:
+            if text not in (self.report.get("notices") or ()):  # a resume has told already
+                self.report.notice(text)
+        self.train = [one.row for one in self.examples]
+        self.heldout = [one.row for one in held_out][: self.args.held_out]
+
+    @property
     def start(self) -> str | None:
         """The adapter that stands for where the run began: None is the base."""
-        return START if self.config["parent"] else None
+        return START if self.config.parent else None
 
     @property
     def sampling(self) -> Sampling:
@@ -80,9 +117,18 @@ class Work:
         return Sampling(temperature=a.temperature, max_new_tokens=a.max_new_tokens, seed=a.seed)
 
     def alive(self) -> bool:
-        """For `should_stop` of a generation: tell the watchdog that it goes on, and let it."""
+        """A sign of life for the watchdog; False, so that a generation can have it as its `should_stop`."""
         self.report.alive()
         return False
+
+    def patiently(self, call: Callable[..., T]) -> Callable[..., T]:
+        """`call` with the watchdog's patience, for what cannot tell of itself: a person's reward function, say."""
+
+        def patient(*given: Any) -> T:
+            with self.report.patience():
+                return call(*given)
+
+        return patient
 
     def _find_checkpoint(self) -> None:
         found, notices = checkpoints.newest(self.folder / "checkpoints")
@@ -95,9 +141,3 @@ class Work:
         if told:
             self.report.back_to(self.first_step if found is not None else -1)
             self.report.notice(f"Resumed from step {self.first_step}.")
-
-
-# Looking at held-out examples
-
-
-# The end

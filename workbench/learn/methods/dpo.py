@@ -11,7 +11,7 @@ from typing import Any
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
-from workbench.intervals import wilson
+from workbench.intervals import clustered
 from workbench.learn import data
 from workbench.learn.engine import evaluation, trl_trainer
 from workbench.learn.engine.adapter import POLICY, START
@@ -46,19 +46,14 @@ def train(work: Work) -> dict[str, Any]:
 
 
 def rows(work: Work) -> Dataset:
-    """Every pair in the order of training: `prompt_ids`, `chosen_ids`, `rejected_ids`, cut to max_tokens."""
-    tokenizer, a = work.model.tokenizer, work.args
-    made = []
-    for row in work.train:
-        start = data.prompt_ids(tokenizer, row["prompt"])[: a.max_tokens - 1]
-        made.append(
-            {
-                "prompt_ids": start,
-                "chosen_ids": data.answer_ids(tokenizer, row["chosen"]),
-                "rejected_ids": data.answer_ids(tokenizer, row["rejected"]),
-            }
-        )
-    return Dataset.from_list(made).select(data.order(work.train, a.steps * a.batch_size, a.seed))
+    """Every pair in the order of training: `prompt_ids`, `chosen_ids`, `rejected_ids`."""
+    rows = [
+        {"prompt_ids": one.prompt, "chosen_ids": one.answers["chosen"], "rejected_ids": one.answers["rejected"]}
+        for one in work.examples
+    ]
+    return Dataset.from_list(rows).select(
+        data.order(work.train, work.args.steps * work.args.batch_size, work.args.seed)
+    )
 
 
 class HeldOut:
@@ -84,14 +79,16 @@ class HeldOut:
 
 
 def told_apart(pairs: Sequence[data.Row], margins: Sequence[float]) -> dict[str, Any]:
-    """Share of judgements met, by the margin of each of their pairs; Wilson's interval over judgements."""
-    judgements: dict[Any, list[float]] = {}
+    """Share of judgements met, by the margin of each of their pairs; its interval takes prompts as clusters."""
+    judgements: dict[tuple[str, Any], list[float]] = {}
     for row, margin in zip(pairs, margins, strict=True):
         right = 0.5 if abs(margin) < ROUNDING else float(margin > 0)
-        judgements.setdefault(row["id"], []).append(right)
-    n = len(judgements)
-    k = sum(sum(v) / len(v) for v in judgements.values())
-    return evaluation.named("accuracy", k / n, *wilson(k, n), n)
+        judgements.setdefault((row["prompt"], row["id"]), []).append(right)
+    by_prompt: dict[str, list[float]] = {}
+    for (prompt, _), right_of_pairs in judgements.items():
+        by_prompt.setdefault(prompt, []).append(sum(right_of_pairs) / len(right_of_pairs))
+    share, low, high, n = clustered([sum(v) for v in by_prompt.values()], [len(v) for v in by_prompt.values()])
+    return evaluation.named("accuracy", share, low, high, round(n))
 
 
 def _differences(work: Work, adapter: str | None) -> list[float]:

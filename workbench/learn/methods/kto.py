@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from datasets import Dataset
+from torch import Tensor
 from trl import KTOConfig, KTOTrainer
 
 from workbench.learn import data
@@ -20,8 +22,25 @@ from workbench.learn.methods.dpo import told_apart
 
 
 class Trainer(trl_trainer.Tracked, KTOTrainer):
+    """TRL's KTOTrainer with z0 estimated once on the whole batch: TRL takes a micro-batch's own, so that its updates
+    depend on how the batch is cut up."""
+
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset  # the rows are token ids already
+
+    def get_batch_samples(self, *args: Any) -> tuple[list[Any], Any]:
+        self._batch, count = super().get_batch_samples(*args)
+        self._kl_logps: dict[str, Tensor] = {}
+        return self._batch, count
+
+    def _compute_kl_logps(self, model: Any, batch: dict[str, Any]) -> Tensor:
+        """log p of every answer to another prompt, of all micro-batches; TRL asks the policy first, then, with
+        gradients off and the adapter turned, the reference, and takes the mean of the difference."""
+        whose = "policy" if torch.is_grad_enabled() else "reference"
+        if whose not in self._kl_logps:
+            parts = [super(Trainer, self)._compute_kl_logps(model, self._prepare_inputs(one)) for one in self._batch]
+            self._kl_logps[whose] = torch.cat(parts)
+        return self._kl_logps[whose]
 
 
 def train(work: Work) -> dict[str, Any]:
@@ -51,21 +70,21 @@ def train(work: Work) -> dict[str, Any]:
 def rows(work: Work) -> Dataset:
     """Every example in the order of training: `prompt_ids`, `completion_ids`, `label` (whether it is good), and
     `KL_completion_ids`, an answer to another prompt of the same batch."""
-    tokenizer, a = work.model.tokenizer, work.args
+    a, rows = work.args, []
     order = data.order(work.train, a.steps * a.batch_size, a.seed)
-    made = []
-    for k in range(0, len(order), a.micro_batch):
-        batch = [work.train[i] for i in order[k : k + a.micro_batch]]
-        for row, other in zip(batch, elsewhere([r["prompt"] for r in batch]), strict=True):
-            made.append(
+    for k in range(0, len(order), a.batch_size):
+        batch = [work.examples[i] for i in order[k : k + a.batch_size]]
+        for one, other in zip(batch, elsewhere([one.row["prompt"] for one in batch]), strict=True):
+            room = work.limits.tokens - len(one.prompt)
+            rows.append(
                 {
-                    "prompt_ids": data.prompt_ids(tokenizer, row["prompt"])[: a.max_tokens - 1],
-                    "completion_ids": data.answer_ids(tokenizer, row["completion"]),
-                    "KL_completion_ids": data.answer_ids(tokenizer, batch[other]["completion"]),
-                    "label": row["label"],
+                    "prompt_ids": one.prompt,
+                    "completion_ids": one.answers["completion"],
+                    "KL_completion_ids": batch[other].answers["completion"][:room],
+                    "label": one.row["label"],
                 }
             )
-    return Dataset.from_list(made)
+    return Dataset.from_list(rows)
 
 
 def elsewhere(prompts: Sequence[str]) -> list[int]:
@@ -99,7 +118,7 @@ class HeldOut:
 
     def accuracy(self, work: Work, step: int) -> dict[str, Any]:
         """Share of held-out judgements met: a good answer gained more probability than held-out answers do on average,
-        a bad one less, ties half; Wilson's interval. The answers of one comparison count as one judgement."""
+        a bad one less, ties half. The answers of one comparison count as one judgement."""
         if not work.heldout:
             return {}
         gains = [0.0] * len(work.heldout) if step == 0 else self._gains(work)

@@ -22,6 +22,15 @@ from workbench.learn.methods import dpo
 class Trainer(dpo.Trainer):
     """TRL's DPOTrainer with another loss: its batches and its log-probabilities, and no reference."""
 
+    parts = 1  # micro-batches of this update
+    chosen_tokens = 0  # of all of them
+
+    def get_batch_samples(self, *args: Any) -> tuple[list[Any], Any]:
+        batches, count = super().get_batch_samples(*args)
+        self.parts = len(batches)
+        self.chosen_tokens = sum(int(one["completion_mask"][:, 1:].chunk(2)[0].sum()) for one in batches)
+        return batches, count
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
@@ -36,7 +45,8 @@ class Trainer(dpo.Trainer):
         counted = inputs["completion_mask"][:, 1:].sum(1)
         summed = outputs.log_probs[:, -(labels.shape[1] - 1) :].sum(1)  # 0 where no answer stands
         chosen, rejected = (summed / counted).chunk(2)  # the batch is [chosen, rejected]
-        imitation = -summed.chunk(2)[0].sum() / counted.chunk(2)[0].sum()
+        # a mean over the chosen answers' tokens of the whole batch, however it is cut into micro-batches
+        imitation = -summed.chunk(2)[0].sum() * self.parts / self.chosen_tokens
         log_odds = losses.log_odds(chosen) - losses.log_odds(rejected)
         loss = imitation + self.work.args.odds_weight * losses.odds_ratio(chosen, rejected)
         for name, value in (("imitation_loss", imitation), ("log_odds", log_odds.mean())):
@@ -58,7 +68,7 @@ def train(work: Work) -> dict[str, Any]:
 
 
 def told_apart(work: Work, step: int) -> dict[str, Any]:
-    """Share of held-out judgements whose chosen answer is likelier per token than the rejected one, with Wilson's
+    """Share of held-out judgements whose chosen answer is likelier per token than the rejected one, with its
     interval. All pairs of one ranking count as one judgement."""
     if not work.heldout:
         return {}

@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from workbench.learn import data
-from workbench.learn.catalogue import PPOArgs
+from workbench.learn.catalogue.ppo import PPOArgs
 from workbench.learn.engine import adapter, checkpoints, evaluation, losses, roofline
-from workbench.learn.engine.actor_critic import ActorCritic, Chunk, Rows, at_tokens, to_matrix
+from workbench.learn.engine.actor_critic import ActorCritic, Rows
 from workbench.learn.engine.adapter import POLICY
 from workbench.learn.engine.distributed import ProcessGroup
+from workbench.learn.engine.minibatches import Forward, Minibatches
 from workbench.learn.engine.reporter import NOT_FINITE_IN_A_ROW, NotFinite
 from workbench.learn.engine.work import Work
 from workbench.learn.rewards.sources import Reward, build
@@ -35,6 +37,7 @@ from workbench.models import generate
 from workbench.models.llama import merges
 from workbench.records import Sampling
 
+MEANS = ("policy_loss", "value_loss", "clip_fraction", "entropy", "approx_kl")  # what `PPO.loss` tells
 # Times the adapters' rate for the value's head: its bias has to find the rewards' level soon, its weights must not fit
 # the few answers of one round (see docs/log.md).
 BIAS_RATE, HEAD_RATE = 10.0, 0.1
@@ -45,26 +48,17 @@ HORIZON = 10_000  # episodes over which the adaptive KL coefficient reacts (Zieg
 
 @dataclass
 class Batch:
-    """Answers of one rollout and all that is known of them: matrices are [rows, longest answer], 0 at padding."""
+    """Answers of one rollout, this process's, and all that is known of them: matrices are [rows, longest answer]."""
 
     prompts: list[str]
     texts: list[str]
     rows: Rows
-    ended: Tensor  # [rows], whether the answer closed with an end token
-    groups: list[list[Chunk]]  # minibatches, each in chunks that run at once
+    ended: Tensor  # [rows], 1 where the answer closed with an end token
     mask: Tensor
+    minibatches: Minibatches
     scores: Tensor = field(default_factory=lambda: torch.empty(0))  # [rows], from the reward
-    log_p: Tensor = field(default_factory=lambda: torch.empty(0))
-    log_reference: Tensor = field(default_factory=lambda: torch.empty(0))
-    values: Tensor = field(default_factory=lambda: torch.empty(0))
     advantages: Tensor = field(default_factory=lambda: torch.empty(0))
     returns: Tensor = field(default_factory=lambda: torch.empty(0))
-    # by a chunk's rows: log-probabilities, entropies and values, with their graph, for the first pass to go on from
-    forward: dict[tuple[int, ...], tuple[Tensor, ...]] = field(default_factory=dict)
-
-    @property
-    def chunks(self) -> list[Chunk]:
-        return [chunk for group in self.groups for chunk in group]
 
 
 class PPO:
@@ -78,27 +72,35 @@ class PPO:
         groups.append({"params": [actor.head.bias], "times": BIAS_RATE})
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, weight_decay=a.weight_decay, fused=True)
         self.kl_coefficient = a.kl_coefficient
+        # tokens sampled at once, prompts included; 0: as many as the memory that is free at the first rollout can hold
+        self.rollout_tokens = 0
         self.notices: list[str] = []
 
     def iterate(self, prompts: Sequence[str], step: int) -> dict[str, float]:
-        """Answer the prompts, score, learn: what is told of the step. Raises NotFinite and leaves the weights alone."""
+        """Answer the prompts, score, learn: the figures of the step.
+
+        Raises NotFinite: then no weight has changed, or from the second pass on, only by the passes before.
+        """
         began = time.perf_counter()
         batch = self.rollout(prompts, step)
         generated = time.perf_counter()
         self.score(batch)
-        told = self.estimate(batch)
+        figures = self.estimate(batch)
         scored = time.perf_counter()
-        told |= self.update(batch, step)
-        told |= {
+        figures |= self.update(batch, step)
+        figures |= {
             "seconds_generate": generated - began,
             "seconds_score": scored - generated,
             "seconds_update": time.perf_counter() - scored,
         }
         if self.a.kl_target:
             self.kl_coefficient = losses.adapt_kl_coefficient(
-                self.kl_coefficient, told["kl_train"], self.a.kl_target, len(prompts), HORIZON
+                self.kl_coefficient, figures["kl_train"], self.a.kl_target, len(prompts), HORIZON
             )
-        return told
+        # the same on all processes, since a resume gives all of them what the first one kept
+        self.rollout_tokens = int(self.group.least(self.rollout_tokens))
+        self.actor.rows_at_once = int(self.group.least(self.actor.rows_at_once))
+        return figures
 
     # Rollout
 
@@ -107,99 +109,77 @@ class PPO:
         a, model = self.a, self.actor.model
         sampling = Sampling(temperature=a.temperature, max_new_tokens=a.max_new_tokens, seed=a.seed)
         mine = self.group.share(len(prompts))
-        seeds = [(a.seed << 44) + (step << 20) + row for row in mine]
+        seeds = [data.row_seed(a.seed, step, row) for row in mine]
         prompts = [prompts[row] for row in mine]
-        found = generate.generate(model, prompts, sampling, adapters=[POLICY] * len(prompts), seeds=seeds)
-        rows = Rows([model.prompt_ids(p) for p in prompts], [g.tokens for g in found])
+        ids = [model.prompt_ids(p) for p in prompts]
+        longest = max(map(len, ids)) + a.max_new_tokens
+        if not self.rollout_tokens:
+            self.rollout_tokens = generate.rows_that_fit(model, longest) * longest
+
+        def sample_fewer(rows: int) -> None:
+            self.rollout_tokens = min(self.rollout_tokens, rows * longest)
+
+        answers = generate.generate(
+            model,
+            prompts,
+            sampling,
+            [POLICY] * len(prompts),
+            should_stop=self.actor.alive,
+            seeds=seeds,
+            # an answer's last bits depend on how many are sampled with it, so that a resume must do as was done
+            batch_size=max(1, min(generate.MOST_ROWS, self.rollout_tokens // longest)),
+            on_halved=sample_fewer,
+        )
+        rows = Rows(ids, [answer.tokens for answer in answers])
         shuffled = random.Random(f"{a.seed} {step}").sample(range(len(prompts)), len(prompts))
         size = len(prompts) // a.minibatches
-        # a minibatch keeps its rows through all epochs, so that its first pass repeats the scoring pass bit by bit
-        groups = [self.actor.chunks(rows, shuffled[k * size : (k + 1) * size]) for k in range(a.minibatches)]
-        ended = torch.tensor([g.ended for g in found])
-        return Batch(list(prompts), [g.text for g in found], rows, ended, groups, rows.mask)
+        cut = [shuffled[k * size : (k + 1) * size] for k in range(a.minibatches)]
+        minibatches = Minibatches(self.actor, rows, cut, self.group, self.notices.append)
+        ended = torch.tensor([float(answer.ended) for answer in answers])
+        return Batch(prompts, [answer.text for answer in answers], rows, ended, rows.mask, minibatches)
 
     # Reward
 
     def score(self, batch: Batch) -> None:
-        """Rewards, and under the policy before its update: log-probabilities, the reference's too, and values.
-
-        The rollout's own log-probabilities are not used: they come from a decoder that reads one token at a time and
-        differ in the last bits, and the ratio of the first pass must be exactly 1. Where the whole batch may be in
-        memory at once, the first pass goes on from this forward pass instead of repeating it.
-        """
-        actor, rows = self.actor, batch.rows
-        if not len(batch.scores):
-            batch.scores = torch.tensor(self.reward(batch.prompts, batch.texts), dtype=torch.float32)
-
-        def fits() -> bool:  # until memory has shown that it does not
-            return len(batch.groups) == 1 and len(rows) <= actor.rows_at_once
-
-        def both(chunk: Chunk) -> tuple[Tensor, ...]:
-            with torch.set_grad_enabled(fits()):  # here, since it holds for a thread
-                own = actor.policy_and_value(chunk)
-            return *own, actor.reference_log_prob(chunk)
-
-        parts = self._in_memory(batch, both)
-        batch.forward = {c.rows: p[:3] for c, p in zip(batch.chunks, parts, strict=True)} if fits() else {}
-        columns = [to_matrix(rows, batch.chunks, [part[k] for part in parts]) for k in (0, 3, 2)]
-        batch.log_p, batch.log_reference, batch.values = columns
-
-    def _in_memory(self, batch: Batch, work: Any) -> list[Any]:
-        """`work` on every chunk; out of memory halves the chunks and begins again: the batch stays what it is."""
-        while True:
-            try:
-                return self.actor.map(work, batch.chunks)
-            except (RuntimeError, MemoryError) as error:
-                self._halve(batch, error)
-
-    def _halve(self, batch: Batch, error: BaseException) -> None:
-        if not generate.out_of_memory(error):
-            raise error
-        self.actor.smaller()
-        self.notices.append(f"Out of memory: from now on {self.actor.rows_at_once} answers run at once.")
-        whole = [[i for chunk in group for i in chunk.rows] for group in batch.groups]
-        batch.groups = [self.actor.chunks(batch.rows, chosen) for chosen in whole]
+        """Rewards; and under the policy before its update: log-probabilities, the reference's too, and values."""
+        batch.scores = torch.tensor(self.reward(batch.prompts, batch.texts), dtype=torch.float32)
+        batch.minibatches.score()
 
     # Advantage
 
     def estimate(self, batch: Batch) -> dict[str, float]:
-        """Per-token rewards, advantages and returns; what is told of the rollout, of all processes' answers."""
-        a, every = self.a, self.group.rows
-        scores, ended, mask = every(batch.scores), every(batch.ended.float()), every(batch.mask)
-        log_p, log_reference, values = every(batch.log_p), every(batch.log_reference), every(batch.values)
-        if not scores.isfinite().all():
-            bad = int((~scores.isfinite()).sum())
-            raise NotFinite(f"the reward of {bad} of {len(scores)} answers is no finite number")
-        told = {"reward": float(scores.mean())}
-        if len(scores) > 1 and float(scores.max() - scores.min()) < SAME:
+        """Per-token rewards, advantages and returns; figures of the rollout, of all processes' answers."""
+        a, whole, old = self.a, self.group.rows, batch.minibatches
+        scores, ended, mask = whole(batch.scores), whole(batch.ended), whole(batch.mask)
+        log_p, log_reference, values = whole(old.log_p), whole(old.log_reference), whole(old.values)
+        check_finite(scores, log_reference)
+        penalised = scores - a.end_penalty * (1 - ended)
+        alike = len(scores) > 1 and float(penalised.max() - penalised.min()) < SAME
+        if alike:
             # whitening would blow rounding errors up to unit size; without a difference there is nothing to learn from
             self.notices.append(
-                f"All {len(scores)} answers got the same reward, {float(scores[0]):.4g}: there is nothing to learn from "
-                "but to stay near the start. Check the reward."
+                f"All {len(scores)} answers got the same reward, {float(penalised[0]):.4g}: there is nothing to learn "
+                "from but to stay near the start. Check the reward."
             )
-            scores = torch.zeros_like(scores)
-            whiten = False
-        else:
-            scores = scores - a.end_penalty * (1 - ended)
-            whiten = True
+            penalised = torch.zeros_like(penalised)
         kl = losses.kl(log_p, log_reference, "k1").sum(1)  # both are 0 at padding
-        rewards = losses.token_rewards(scores, log_p, log_reference, mask, self.kl_coefficient, a.kl_estimator)
-        if a.whiten_rewards == "on" and whiten:
+        rewards = losses.token_rewards(penalised, log_p, log_reference, mask, self.kl_coefficient, a.kl_estimator)
+        if a.whiten_rewards == "on" and not alike:
             rewards = losses.whiten(rewards, mask, keep_mean=True)
         advantages, returns = losses.advantages(rewards, values, mask, a.gamma, a.lam)
-        if whiten:
+        if not alike:
             advantages = losses.whiten(advantages, mask)
-        mine, width = self.group.share(len(scores)), batch.mask.shape[1]
-        own = slice(mine.start, mine.stop)
-        batch.advantages, batch.returns = advantages[own, :width], returns[own, :width]
-        return told | {
-            "reward_minus_kl": told["reward"] - self.kl_coefficient * float(kl.mean()),
+        batch.advantages, batch.returns = self.group.own(advantages, batch.mask), self.group.own(returns, batch.mask)
+        (tokens,) = self.group.sum([torch.tensor(float(batch.rows.tokens))])
+        return {
+            "reward": float(scores.mean()),
+            "reward_minus_kl": float(scores.mean()) - self.kl_coefficient * float(kl.mean()),
             "kl_train": float(kl.mean()),
             "kl_coefficient": self.kl_coefficient,
             "explained_variance": losses.explained_variance(values, returns, mask),
             "length": float(mask.sum(1).mean()),
             "longest": float(mask.shape[1]),
-            "tokens": float(batch.rows.tokens),
+            "tokens": float(tokens),
             "ended": float(ended.mean()),
         }
 
@@ -207,81 +187,50 @@ class PPO:
 
     def update(self, batch: Batch, step: int) -> dict[str, float]:
         """`epochs` passes over the batch, fewer when the policy has moved past `stop_kl` from where it sampled."""
-        a, rate = self.a, learning_rate(self.a, step)
-        told: dict[str, float] = {}
-        passes = 0
+        a, rate, passes = self.a, learning_rate(self.a, step), 0
+        figures: dict[str, float] = {}
         for epoch in range(a.epochs):
-            for number in range(a.minibatches):
-                if not told:
-                    told, norm = self._first_pass(batch)
-                else:
-                    told, norm = self._pass(batch, number)
-                if a.stop_kl and told["approx_kl"] > a.stop_kl:
-                    return told | {"epochs": float(epoch), "grad_norm": norm, "learning_rate": rate}
-                self._step(rate, norm)
+            for minibatch in range(a.minibatches):
+                means, ratio = batch.minibatches.gradients(minibatch, partial(self.loss, batch), first=not passes)
+                norm = float(torch.nn.utils.clip_grad_norm_(list(self.actor.trainable.values()), a.max_grad_norm))
+                figures = dict(zip(MEANS, means, strict=True))
+                figures |= {"ratio_off": ratio, "grad_norm": norm, "learning_rate": rate}
+                if a.stop_kl and figures["approx_kl"] > a.stop_kl:
+                    return figures | {"epochs": float(epoch)}
+                self.apply(rate, norm, passes)
                 passes += 1
-        return told | {"epochs": passes / a.minibatches, "grad_norm": norm, "learning_rate": rate}
+        return figures | {"epochs": passes / a.minibatches}
 
-    def _first_pass(self, batch: Batch) -> tuple[dict[str, float], float]:
-        told, norm = self._pass(batch, 0)
-        if told["ratio_off"] != 0:
-            raise RuntimeError(
-                f"before the first update the policy differs from itself: some log-ratio is {told['ratio_off']:.3g} "
-                "instead of 0, so something random or stateful is in the model's forward"
-            )
-        return told, norm
+    def loss(self, batch: Batch, now: Forward) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The loss of a part of a minibatch, and the means that are told (MEANS)."""
+        a, before = self.a, batch.minibatches
+        log_p, values = now.old(before.log_p), now.old(before.values)
+        mask = torch.ones_like(log_p)  # only real tokens are here
+        policy, clipped = losses.policy_loss(now.log_p, log_p, now.old(batch.advantages), mask, a.clip)
+        value = losses.value_loss(now.values, values, now.old(batch.returns), mask, a.value_clip)
+        distance = losses.kl(log_p, now.log_p.detach(), "k3").mean()
+        return policy + a.value_coefficient * value, (policy, value, clipped, now.entropy.mean(), distance)
 
-    def _pass(self, batch: Batch, number: int) -> tuple[dict[str, float], float]:
-        """Gradients of one minibatch, summed over its chunks into `.grad`; means of its losses, and the gradient's norm."""
-        while True:
-            try:
-                return self._gradients(batch, batch.groups[number])
-            except (RuntimeError, MemoryError) as error:
-                self._halve(batch, error)
-            self.score(batch)  # in the new chunks, so that the policy is compared with itself bit by bit
-
-    def _gradients(self, batch: Batch, group: list[Chunk]) -> tuple[dict[str, float], float]:
-        a, rows, actor = self.a, batch.rows, self.actor
-        weights = list(actor.trainable.values())
-        actor.check_trainable()
-        (counted,) = self.group.sum([torch.tensor(float(sum(len(chunk.wanted) for chunk in group)))])
-        total = float(counted)
-        forward, batch.forward = batch.forward, {}  # it holds for the weights as they are now
-
-        def one(chunk: Chunk) -> tuple[tuple[Tensor, ...], Tensor, float]:
-            log_p, entropy, values = forward.pop(chunk.rows, None) or actor.policy_and_value(chunk)
-            old, old_values, advantages, returns = (
-                at_tokens(rows, chunk, matrix)[None]
-                for matrix in (batch.log_p, batch.values, batch.advantages, batch.returns)
-            )
-            every = torch.ones_like(old)  # only real tokens are here
-            policy, clipped = losses.policy_loss(log_p[None], old, advantages, every, a.clip)
-            value = losses.value_loss(values[None], old_values, returns, every, a.value_clip)
-            share = len(chunk.wanted) / total  # a mean over the minibatch's tokens, however it is cut up
-            found = torch.autograd.grad((policy + a.value_coefficient * value) * share, weights)
-            away = losses.kl(old, log_p.detach()[None], "k3").mean()
-            off = float((log_p.detach() - old[0]).abs().max())
-            return found, torch.stack([policy, value, clipped, entropy.mean(), away]).detach() * share, off
-
-        parts = actor.map(one, group)
-        summed = [torch.stack([part[0][k] for part in parts]).sum(0) for k in range(len(weights))]
-        *gradients, means = self.group.sum([*summed, torch.stack([part[1] for part in parts]).sum(0)])
-        for weight, gradient in zip(weights, gradients, strict=True):
-            weight.grad = gradient
-        sums = means.tolist()
-        norm = float(torch.nn.utils.clip_grad_norm_(weights, a.max_grad_norm))
-        names = ("policy_loss", "value_loss", "clip_fraction", "entropy", "approx_kl")
-        return dict(zip(names, sums, strict=True)) | {"ratio_off": max(part[2] for part in parts)}, norm
-
-    def _step(self, rate: float, norm: float) -> None:
+    def apply(self, rate: float, norm: float, passes: int) -> None:
+        """One step of the optimizer. Raises NotFinite for a gradient that is none; `passes` were made before."""
         if not math.isfinite(norm):
             for weight in self.actor.trainable.values():
                 weight.grad = None
-            raise NotFinite("the gradient is no finite number")
+            made = f" in pass {passes + 1}; what was learned in the passes before stays" if passes else ""
+            raise NotFinite(f"the gradient is no finite number{made}")
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["times"]
         self.optimizer.step()
         self.actor.changed()
+
+
+def check_finite(scores: Tensor, log_reference: Tensor) -> None:
+    """Raise NotFinite, with its cause, for rewards or a reference that are no finite numbers."""
+    if not scores.isfinite().all():
+        bad = int((~scores.isfinite()).sum())
+        raise NotFinite(f"the reward of {bad} of {len(scores)} answers is no finite number", "reward")
+    if not log_reference.isfinite().all():
+        raise NotFinite("the model itself gives no finite probabilities", "model")
 
 
 def learning_rate(a: PPOArgs, step: int) -> float:
@@ -309,12 +258,12 @@ def prompts_of(rows: Sequence[data.Row], a: PPOArgs) -> list[list[str]]:
 
 def train(work: Work) -> dict[str, Any]:
     """Train `work.peft` on the prompts of `work.train`; return the run's result."""
-    a, report, group = work.args, work.report, ProcessGroup()
+    a, report, group = work.args, work.report, ProcessGroup(work.report.patience)
     first = group.rank == 0  # it alone looks at held-out prompts and writes
     if merges(work.model.hf) and work.model.device.type == "cpu":
         torch.set_num_threads(1)  # a small model's products are not worth sharing; the update shares whole chunks
-    actor = ActorCritic(work.model, work.start, a.temperature, a.micro_batch)
-    reward = build(a.reward, work.folder.parent, work.model, actor)
+    actor = ActorCritic(work.model, work.start, a.temperature, a.micro_batch, alive=work.alive)
+    reward = work.patiently(build(a.reward, work.folder.parent, work.model, actor))
     actor.claim()
     ppo = PPO(actor, reward, a, group)
     work.frozen = adapter.frozen_hash(work.peft)  # with the reward model's adapter
@@ -328,17 +277,17 @@ def train(work: Work) -> dict[str, Any]:
     for step in range(work.first_step + 1, a.steps + 1):
         started = time.monotonic()
         try:
-            told = ppo.iterate(prompts[step - 1], step)
+            figures = ppo.iterate(prompts[step - 1], step)
             rejected = 0
-            report.metrics(step, **told, **limits(ppo, machine, told))
+            report.metrics(step, **figures, **limits(ppo, machine, figures))
             if first:
-                print(f"step {step}  reward {told['reward']:.4f}  KL {told['kl_train']:.3f}", flush=True)
+                print(f"step {step}  reward {figures['reward']:.4f}  KL {figures['kl_train']:.3f}", flush=True)
         except NotFinite as error:
             rejected += 1
             report.metrics(step, rejected=True)
-            report.notice(f"Step {step} was skipped: {error}.")
+            report.notice(f"Step {step} was not finished: {error}.")
             if rejected >= NOT_FINITE_IN_A_ROW:
-                raise NotFinite(f"{error}, {rejected} steps in a row") from error
+                raise NotFinite(f"{error}, {rejected} steps in a row", error.cause) from error
         for text in dict.fromkeys(ppo.notices):
             report.notice(f"Step {step}: {text}")
         ppo.notices.clear()
@@ -366,16 +315,17 @@ def nothing_more(work: Work, step: int) -> dict[str, Any]:
     return {}
 
 
-def limits(ppo: PPO, machine: roofline.Machine, told: dict[str, float]) -> dict[str, float]:
-    """Shares of the time in which this machine could do the same at best, for each phase that computes."""
+def limits(ppo: PPO, machine: roofline.Machine, figures: dict[str, float]) -> dict[str, float]:
+    """Shares of the time in which this machine could do the same at best, for each phase that computes. Of several
+    processes each does its part."""
     actor, a = ppo.actor, ppo.a
     weights = sum(p.numel() for name, p in actor.model.peft.named_parameters() if "lora_" not in name)
-    answered = told["length"] * a.batch_size
-    read = told["tokens"]
+    answered = figures["length"] * a.batch_size / ppo.group.size
+    read = figures["tokens"] / ppo.group.size
     return {
-        "limit_generate": machine.decode(int(told["longest"]), int(answered), weights, actor.dtype.itemsize)
-        / told["seconds_generate"],
-        "limit_update": machine.learn(int(read * told["epochs"]), weights) / told["seconds_update"],
+        "limit_generate": machine.decode(int(figures["longest"]), int(answered), weights, actor.dtype.itemsize)
+        / figures["seconds_generate"],
+        "limit_update": machine.learn(int(read * figures["epochs"]), weights) / figures["seconds_update"],
     }
 
 
@@ -395,6 +345,7 @@ def save_checkpoint(ppo: PPO, work: Work, step: int) -> None:
         "trained_for": work.trained_for,
         "kl_coefficient": ppo.kl_coefficient,
         "rows_at_once": ppo.actor.rows_at_once,
+        "rollout_tokens": ppo.rollout_tokens,
     }
     (fresh / "state.json").write_text(json.dumps(state), "utf-8")
     checkpoints.seal(fresh, folder / f"step-{step}")
@@ -417,5 +368,6 @@ def load_checkpoint(ppo: PPO, folder: Path) -> None:
     ppo.optimizer.load_state_dict({"state": state, "param_groups": ppo.optimizer.state_dict()["param_groups"]})
     kept = json.loads((folder / "state.json").read_text("utf-8"))
     ppo.kl_coefficient, actor.rows_at_once = kept["kl_coefficient"], kept["rows_at_once"]
+    ppo.rollout_tokens = kept.get("rollout_tokens", 0)  # older checkpoints do not say
     actor.changed()
     actor.claim()

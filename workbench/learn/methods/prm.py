@@ -23,14 +23,15 @@ from trl import RewardConfig, RewardTrainer
 
 from workbench.collect.steps import split_for, split_of_rows
 from workbench.intervals import clustered
-from workbench.learn import data
-from workbench.learn.engine import evaluation, trl_trainer
+from workbench.learn import data, examples
+from workbench.learn.engine import adapter, evaluation, trl_trainer
 from workbench.learn.engine.adapter import START
 from workbench.learn.engine.work import Work
+from workbench.learn.examples import Example
 from workbench.learn.methods.reward import last_states, pad_id, padded
 from workbench.learn.rewards.files import SCALE, STEP_HEAD
 from workbench.learn.rewards.gate import Finding
-from workbench.learn.rewards.process_reward_model import ProcessRewardModel, encode
+from workbench.learn.rewards.process_reward_model import ProcessRewardModel
 from workbench.processes import write_atomic
 from workbench.records import LABELS
 
@@ -44,10 +45,8 @@ def train(work: Work) -> dict[str, Any]:
     a, hf = work.args, work.model.hf
     if work.start:
         work.peft.delete_adapter(START)  # a reward has no reference
+        work.frozen = adapter.frozen_hash(work.peft)
     head = add_head(hf)
-    examples, rows_left_out = encoded(work, work.train)
-    if rows_left_out:
-        work.report.notice(f"{rows_left_out} answers are left out: none of their steps fits into max_tokens.")
     cut = split(work)
     work.beside = lambda folder: save_head(head, folder, cut)
     if work.resume_from is None:
@@ -56,7 +55,7 @@ def train(work: Work) -> dict[str, Any]:
     trainer = Trainer(
         model=work.peft,
         args=config,
-        train_dataset=in_order(work, examples),
+        train_dataset=in_order(work),
         processing_class=work.model.tokenizer,
         data_collator=partial(collate, pad=pad_id(work.model.tokenizer)),
     )
@@ -76,7 +75,8 @@ def best_of_n(work: Work) -> dict[str, Any]:
     from workbench.measure.best_of_n import on_word_problems
 
     rewards = ProcessRewardModel(work.model, work.folder)
-    return on_word_problems(work.model, rewards.score, work.args.final_prompts, should_stop=work.alive)
+    reward = work.patiently(rewards.score)
+    return on_word_problems(work.model, reward, work.args.final_prompts, should_stop=work.alive)
 
 
 # What it learns from
@@ -93,32 +93,28 @@ def split(work: Work) -> str:
     return best
 
 
-def encoded(work: Work, rows: Sequence[data.Row]) -> tuple[list[dict[str, Any]], int]:
-    """{"row", "ids", "places", "labels" from 0 to 2} of the answers that fit into max_tokens with a step or more, cut
-    where they are longer; and how many do not. Raises ValueError when none does."""
-    found = []
-    for row in rows:
-        ids, places = encode(work.model, row["prompt"], row["steps"])
-        kept = [p for p in places if p < work.args.max_tokens]
-        if kept:
-            labels = [LABELS.index(label) for label in row["labels"][: len(kept)]]
-            found.append({"row": row, "ids": ids[: work.args.max_tokens], "places": kept, "labels": labels})
-    if rows and not found:
-        raise ValueError(f"no answer has a step within max_tokens, which is {work.args.max_tokens}")
-    return found, len(rows) - len(found)
+def encoded(one: Example) -> dict[str, Any]:
+    """{"ids", "places", "labels" from 0 to 2} of an answer with its prompt; steps that were cut off have no label."""
+    n = len(one.prompt)
+    return {
+        "ids": one.prompt + one.answers["completion"],
+        "places": [n + place for place in one.places],
+        "labels": [LABELS.index(label) for label in one.row["labels"][: len(one.places)]],
+    }
 
 
-def in_order(work: Work, examples: Sequence[dict[str, Any]]) -> Dataset:
+def in_order(work: Work) -> Dataset:
     """Every example in the order of training; `share` makes every step of a batch count the same, however the batch is
     cut up: the number of its parts by the number of its steps."""
     a = work.args
-    order = data.order([e["row"] for e in examples], a.steps * a.batch_size, a.seed)
-    parts, made = a.batch_size // a.micro_batch, []
+    order = data.order(work.train, a.steps * a.batch_size, a.seed)
+    answers = [encoded(one) for one in work.examples]
+    parts, rows = a.batch_size // a.micro_batch, []
     for k in range(0, len(order), a.batch_size):
-        batch = [examples[i] for i in order[k : k + a.batch_size]]
-        share = parts / sum(len(e["labels"]) for e in batch)
-        made += [{key: e[key] for key in ("ids", "places", "labels")} | {"share": share} for e in batch]
-    return Dataset.from_list(made)
+        batch = [answers[i] for i in order[k : k + a.batch_size]]
+        share = parts / sum(len(answer["labels"]) for answer in batch)
+        rows += [answer | {"share": share} for answer in batch]
+    return Dataset.from_list(rows)
 
 
 def collate(rows: Sequence[dict[str, Any]], pad: int) -> dict[str, Tensor]:
@@ -187,15 +183,16 @@ def save_head(head: nn.Linear, folder: Path, cut: str) -> None:
 @torch.no_grad()
 def judge(work: Work, batch_size: int = 64) -> list[Judged]:
     """What each step of the held-out answers is judged: the likeliest of -1, 0, 1."""
-    examples, _ = encoded(work, work.heldout)
+    answers, _ = examples.examples(work.model.tokenizer, work.method, work.heldout, work.limits)
     hf, was_training = work.model.hf, work.peft.training
     work.peft.eval()
     found: list[Judged] = []
-    for k in range(0, len(examples), batch_size):
-        some = [e | {"share": 1.0} for e in examples[k : k + batch_size]]
-        batch = {name: tensor.to(hf.device) for name, tensor in collate(some, 0).items()}
+    for k in range(0, len(answers), batch_size):
+        some = answers[k : k + batch_size]
+        rows = [encoded(one) | {"share": 1.0} for one in some]
+        batch = {name: tensor.to(hf.device) for name, tensor in collate(rows, 0).items()}
         best = iter(run(work, work.peft, batch).argmax(1).tolist())
-        found += [(e["row"], [LABELS[next(best)] for _ in e["labels"]]) for e in some]
+        found += [(one.row, [LABELS[next(best)] for _ in one.places]) for one in some]
         work.report.alive()
     work.peft.train(was_training)
     return found
@@ -230,7 +227,8 @@ def _share(
     groups: dict[str, list[bool]] = {}
     for row, said in found:
         groups.setdefault(row["prompt"], []).extend(met(row, said))
-    return clustered([sum(some) for some in groups.values()], [len(some) for some in groups.values()])
+    share, low, high, n = clustered([sum(some) for some in groups.values()], [len(some) for some in groups.values()])
+    return share, low, high, round(n)
 
 
 # Is it good enough?

@@ -25,12 +25,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from trl import RewardConfig, RewardTrainer
 
-from workbench.intervals import mean_ci
 from workbench.learn import data
-from workbench.learn.data import answer_ids, prompt_ids
-from workbench.learn.engine import evaluation, trl_trainer
+from workbench.learn.engine import adapter, evaluation, trl_trainer
 from workbench.learn.engine.adapter import POLICY, START
 from workbench.learn.engine.work import Work
+from workbench.learn.examples import Example, fit
 from workbench.learn.rewards import gate
 from workbench.learn.rewards.files import HEAD, SCALE
 from workbench.models import llama
@@ -46,8 +45,9 @@ def train(work: Work) -> dict[str, Any]:
     a, hf = work.args, work.model.hf
     if work.start:
         work.peft.delete_adapter(START)  # a reward model has no reference
+        work.frozen = adapter.frozen_hash(work.peft)
     head = add_head(hf)
-    answers = [i for row in encode(work.model.tokenizer, work.train, a.max_tokens) for i in row["answers"]]
+    answers = [ids for one in work.examples for ids in whole(one)]
     some = random.Random(0).sample(answers, min(SCALE_ANSWERS, len(answers)))
     work.beside = lambda folder: save_head(head, folder, scale_of(scores_of(work, some)))
     if work.resume_from is None:
@@ -71,8 +71,13 @@ def train(work: Work) -> dict[str, Any]:
 def rows(work: Work) -> Dataset:
     """Every ranking in the order of training: `answers`, a list of token ids each, and `places`."""
     a = work.args
-    made = encode(work.model.tokenizer, work.train, a.max_tokens)
-    return Dataset.from_list(made).select(data.order(work.train, a.steps * a.batch_size, a.seed))
+    rows = [{"answers": whole(one), "places": one.row["places"]} for one in work.examples]
+    return Dataset.from_list(rows).select(data.order(work.train, a.steps * a.batch_size, a.seed))
+
+
+def whole(one: Example) -> list[list[int]]:
+    """The answers of a ranking, each behind its prompt."""
+    return [one.prompt + ids for ids in one.answers.values()]
 
 
 def held_out(work: Work, step: int) -> dict[str, Any]:
@@ -82,8 +87,8 @@ def held_out(work: Work, step: int) -> dict[str, Any]:
     if not found:
         return {}
     met = gate.accuracy(found)
-    sure = [gate.sigmoid(abs(p.margin)) - float(p.margin > 0) for p in found]
-    lead, over = mean_ci([p.margin for p in found]), mean_ci(sure)
+    lead = gate.mean_of(found, lambda p: p.margin)
+    over = gate.mean_of(found, lambda p: gate.sigmoid(abs(p.margin)) - float(p.margin > 0))
     return {
         **evaluation.named("accuracy", met["value"], met["low"], met["high"], met["n"]),
         **dict(zip(("margin", "margin_low", "margin_high"), lead, strict=True)),
@@ -97,12 +102,13 @@ def flat(rankings: Sequence[data.Row]) -> tuple[list[str], list[str]]:
 
 
 def score_texts(work: Work, prompts: Sequence[str], answers: Sequence[str]) -> list[float]:
-    """Raw scores, whose differences are log-odds."""
-    tokenizer, limit = work.model.tokenizer, work.args.max_tokens
-    ids = [
-        fit(prompt_ids(tokenizer, p), answer_ids(tokenizer, a), limit) for p, a in zip(prompts, answers, strict=True)
-    ]
-    found = scores_of(work, ids)
+    """Raw scores, whose differences are log-odds; texts too long are cut as in training."""
+    model, limit = work.model, work.limits.tokens
+    rows = []
+    for prompt, answer in zip(prompts, answers, strict=True):
+        start, (end,) = fit(model.prompt_ids(prompt), [model.answer_ids(answer)], limit, keep_end=True)
+        rows.append(start + end)
+    found = scores_of(work, rows)
     work.report.alive()
     return found
 
@@ -232,23 +238,6 @@ def load_head(head: nn.Linear, folder: Path) -> None:
         head.weight.copy_(load_file(folder / HEAD)["score.weight"])
 
 
-def encode(tokenizer: Any, rows: Sequence[dict[str, Any]], max_tokens: int) -> list[dict[str, Any]]:
-    """Rankings as token ids: {"answers": list of ids, "places"}. An answer too long is cut, its end token kept."""
-    done = []
-    for row in rows:
-        start = prompt_ids(tokenizer, row["prompt"])
-        answers = [fit(start, answer_ids(tokenizer, text), max_tokens) for text in row["answers"]]
-        done.append({"answers": answers, "places": row["places"]})
-    return done
-
-
-def fit(start: list[int], answer: list[int], max_tokens: int) -> list[int]:
-    """Prompt and answer in at most `max_tokens`: the answer's middle goes first, then the prompt's beginning."""
-    room = max(max_tokens - len(start), 1)
-    answer = answer if len(answer) <= room else [*answer[: room - 1], answer[-1]]
-    return [*start, *answer][-max_tokens:]
-
-
 @torch.no_grad()
 def scores_of(work: Work, answers: Sequence[Sequence[int]], batch_size: int = 64) -> list[float]:
     """Raw scores of token ids [prompt + answer + end token]; neighbours in length run together."""
@@ -261,6 +250,7 @@ def scores_of(work: Work, answers: Sequence[Sequence[int]], batch_size: int = 64
         ids, mask = padded([answers[i] for i in rows], 0)
         for i, value in zip(rows, run(work, work.peft, ids.to(device), mask.to(device)).tolist(), strict=True):
             result[i] = value
+        work.report.alive()
     work.peft.train(was_training)
     return result
 

@@ -10,7 +10,7 @@ a reward is told. Everything else, advantages and losses above all, is TRL's.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -39,14 +39,14 @@ class Sampled(trl_trainer.Tracked):
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         """In place of TRL's, which puts plain text into no chat template."""
         self.asked = prompts
-        return [data.prompt_ids(self.work.model.tokenizer, p) for p in prompts], None, {}
+        return [self.work.model.prompt_ids(p) for p in prompts], None, {}
 
     def sample(self) -> list[list[int]]:
         """Token ids of one answer to each prompt asked, the end token included where it ended by itself."""
         began, a = time.perf_counter(), self.work.args
         sampling = Sampling(temperature=a.temperature, max_new_tokens=a.max_new_tokens, seed=a.seed)
         step = self.state.global_step + 1  # type: ignore[attr-defined]
-        seeds = [(a.seed << 44) + (step << 20) + row for row in range(len(self.asked))]
+        seeds = [data.row_seed(a.seed, step, row) for row in range(len(self.asked))]
         with answering(self.work):
             found = generate.generate(
                 self.work.model, self.asked, sampling, [POLICY] * len(seeds), should_stop=self.work.alive, seeds=seeds
@@ -60,26 +60,33 @@ class Sampled(trl_trainer.Tracked):
 
     def rewarded(self, reward: Reward, prompts: list[str], completions: list[str], ids: list[list[int]]) -> list[float]:
         """The reward of each answer, less the penalty of one that did not end. A step with a reward that is no finite
-        number is rejected."""
+        number is rejected; one in which no group of answers differs in reward makes no update: all advantages are 0, and
+        of what is left, the KL term's gradient, only rounding at the start, Adam would make steps of full size."""
         began, ends = time.perf_counter(), self.work.model.end_ids
         with answering(self.work):
             found = reward(prompts, completions)
         if not torch.tensor(found).isfinite().all():
-            self.bad = True
-        n = self.work.args.answers_per_prompt
+            self.bad, self.cause = True, "reward"
+        n, cut = self.work.args.answers_per_prompt, self.work.args.end_penalty
+        values = [value - cut * (tokens[-1] not in ends) for value, tokens in zip(found, ids, strict=True)]
+        if all(same(values[k : k + n]) for k in range(0, len(values), n)):
+            self.idle = "the answers to each prompt all got the same reward, so there was nothing to learn from. Check the reward."
         groups = [found[k : k + n] for k in range(0, len(found), n)]
         self.tell(
             earned=sum(found) / len(found),
-            same_reward=sum(max(group) - min(group) < SAME for group in groups) / len(groups),
+            same_reward=sum(map(same, groups)) / len(groups),
             seconds_score=time.perf_counter() - began,
         )
-        cut = self.work.args.end_penalty
-        return [value - cut * (tokens[-1] not in ends) for value, tokens in zip(found, ids, strict=True)]
+        return values
 
     def tell(self, **values: float) -> None:
         """For the step's row of metrics, through TRL's own log."""
         for name, value in values.items():
             self._metrics["train"][name].append(value)  # type: ignore[attr-defined]
+
+
+def same(rewards: Sequence[float]) -> bool:
+    return max(rewards) - min(rewards) < SAME
 
 
 @contextmanager
@@ -122,7 +129,7 @@ def run(work: Work, kind: type, config: Any, copies: bool = True) -> dict[str, A
     Raises RewardError for a reward that cannot be had."""
     if work.resume_from is None:
         evaluation.evaluate(work, 0, nothing_more)
-    reward = build(work.args.reward, work.folder.parent, work.model)
+    reward = work.patiently(build(work.args.reward, work.folder.parent, work.model))
     work.peft.set_adapter(POLICY)  # attaching a reward model's adapter turned all of them off
     work.frozen = adapter.frozen_hash(work.peft)  # with the reward model's adapter
     if work.start and copies:

@@ -7,6 +7,7 @@ from typing import Any
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from workbench.intervals import ratio_ci
 from workbench.learn import data
 from workbench.learn.engine import evaluation, trl_trainer
 from workbench.learn.engine.adapter import POLICY
@@ -32,12 +33,16 @@ def train(work: Work) -> dict[str, Any]:
 
 def rows(work: Work) -> Dataset:
     """Every example in the order of training: `input_ids`, and `labels` that leave out (-100) the prompt."""
-    tokenizer, limit, a = work.model.tokenizer, work.args.max_tokens, work.args
-    made = []
-    for row in work.train:
-        start, end = data.prompt_ids(tokenizer, row["prompt"]), data.answer_ids(tokenizer, row["completion"])
-        made.append({"input_ids": (start + end)[:limit], "labels": ([-100] * len(start) + end)[:limit]})
-    return Dataset.from_list(made).select(data.order(work.train, a.steps * a.batch_size, a.seed))
+    rows = [
+        {
+            "input_ids": one.prompt + one.answers["completion"],
+            "labels": [-100] * len(one.prompt) + one.answers["completion"],
+        }
+        for one in work.examples
+    ]
+    return Dataset.from_list(rows).select(
+        data.order(work.train, work.args.steps * work.args.batch_size, work.args.seed)
+    )
 
 
 def heldout_loss(work: Work, step: int) -> dict[str, Any]:
@@ -47,4 +52,4 @@ def heldout_loss(work: Work, step: int) -> dict[str, Any]:
     speaker = POLICY if step or work.config["parent"] else None
     logps = evaluation.answer_logprobs(work, work.heldout, "completion", speaker)
     sums, counts = [-sum(row) for row in logps], [len(row) for row in logps]
-    return evaluation.named("heldout_loss", *evaluation.ratio_ci(sums, counts), len(logps))
+    return evaluation.named("heldout_loss", *ratio_ci(sums, counts), len(logps))

@@ -5,16 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from workbench.collect.steps import SPLITS
+from workbench.learn.run_files import Scale, SpoiledFile, read
 from workbench.models import ModelError
 from workbench.models.checkpoint import check_whole
 
 HEAD = "score_head.safetensors"
-
-
 STEP_HEAD = "step_head.safetensors"  # a process reward's
-
-
 SCALE = "score.json"
+
+
+def scale_of(folder: Path) -> Scale:
+    """What score.json says. Raises ModelError naming the file when it cannot be read."""
+    try:
+        scale = read(Scale, folder / SCALE)
+    except SpoiledFile as spoiled:
+        raise ModelError(f"{folder / SCALE} cannot be used: {spoiled.why}") from None
+    if scale is None or scale.std <= 0 or scale.split not in (None, *SPLITS):
+        raise ModelError(f"{folder / SCALE} cannot be used: std must be above 0, and split one of {', '.join(SPLITS)}")
+    return scale
 
 
 def read_head(file: Path) -> dict[str, Any]:

@@ -8,31 +8,33 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from workbench.intervals import Z95, wilson
+from workbench.intervals import Z95, clustered, ratio_ci, wilson
 
 Score = Callable[[Sequence[str], Sequence[str]], list[float]]
 Row = dict[str, Any]  # {"prompt", "answers": texts, "places": 0 = best, ties share one, "rater"}
 
 BINS = ((0.5, 0.6), (0.6, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.0))
 MOST_SPOILED = 100  # answers of the adversarial set, each spoiled in every way
+FEWEST = 50  # held-out prompts, or pairs judged by two raters, below which a figure is too unsure to rely on
 
 
 @dataclass(frozen=True)
 class Pair:
     """Two answers of which one was preferred: how much higher it scores (log-odds) and how much longer it is (words).
 
-    `weight`: the pairs of one ranking share 1.
+    `weight`: the pairs of one ranking share 1. What was judged about one `prompt` is alike and counts as a cluster.
     """
 
     margin: float
     longer: int
     weight: float
+    prompt: str
 
 
 @dataclass(frozen=True)
@@ -103,19 +105,44 @@ def pairs(rows: Sequence[Row], scores: Sequence[Sequence[float]]) -> list[Pair]:
         both = [(i, j) for i in range(len(places)) for j in range(len(places)) if places[i] < places[j]]
         for i, j in both:
             longer = words(row["answers"][i]) - words(row["answers"][j])
-            found.append(Pair(values[i] - values[j], longer, 1 / len(both)))
+            found.append(Pair(values[i] - values[j], longer, 1 / len(both), row["prompt"]))
     return found
 
 
 def accuracy(found: Sequence[Pair]) -> dict[str, Any]:
     """Share of held-out preferences that the scores agree with; equal scores count half.
 
-    n is the number of rankings, not of pairs: the pairs of one ranking are no independent evidence.
+    `n` is the number of rankings, not of pairs, on so many `prompts`; the interval knows that what was judged about one
+    prompt is no independent evidence.
     """
-    n = round(sum(p.weight for p in found))
-    k = sum(p.weight * ((p.margin > 0) + 0.5 * (p.margin == 0)) for p in found)
-    low, high = wilson(min(k, n), n)
-    return {"value": k / n if n else None, "low": low, "high": high, "n": n}
+    return _share(found, lambda p: _right(p.margin))
+
+
+def _right(margin: float) -> float:
+    return 0.5 if margin == 0 else float(margin > 0)
+
+
+def _share(found: Sequence[Pair], hit: Callable[[Pair], float]) -> dict[str, Any]:
+    """{"value", "low", "high", "n", "prompts"} of `hit` over pairs by their weight, prompts as clusters."""
+    hits: defaultdict[str, float] = defaultdict(float)
+    counts: defaultdict[str, float] = defaultdict(float)
+    for p in found:
+        hits[p.prompt] += p.weight * hit(p)
+        counts[p.prompt] += p.weight
+    if not counts:
+        return {"value": None, "low": 0.0, "high": 1.0, "n": 0, "prompts": 0}
+    value, low, high, n = clustered(list(hits.values()), list(counts.values()))
+    return {"value": value, "low": low, "high": high, "n": round(n), "prompts": len(counts)}
+
+
+def mean_of(found: Sequence[Pair], value: Callable[[Pair], float]) -> tuple[float, float, float]:
+    """Weighted mean of a value of pairs with its 95 % interval, prompts as clusters."""
+    sums: defaultdict[str, float] = defaultdict(float)
+    weights: defaultdict[str, float] = defaultdict(float)
+    for p in found:
+        sums[p.prompt] += p.weight * value(p)
+        weights[p.prompt] += p.weight
+    return ratio_ci(list(sums.values()), list(weights.values()))
 
 
 def sigmoid(x: float) -> float:
@@ -130,20 +157,17 @@ def calibration(found: Sequence[Pair]) -> dict[str, Any]:
     the votes best, by maximum likelihood with its 95 % interval (below 1: too sure; None when every vote is met).
     """
     total = sum(p.weight for p in found)
-    sure = [(sigmoid(abs(p.margin)), 0.5 if p.margin == 0 else float(p.margin > 0), p.weight) for p in found]
+    sure = [(sigmoid(abs(p.margin)), p) for p in found]
     bins = []
     for low, high in BINS:
-        inside = [s for s in sure if low <= s[0] < high or (high == 1.0 and s[0] == 1.0)]
-        weight = sum(w for _, _, w in inside)
-        if weight:
-            k = sum(right * w for _, right, w in inside)
-            confidence = sum(c * w for c, _, w in inside) / weight
-            n = max(round(weight), 1)
-            around = dict(zip(("right_low", "right_high"), wilson(min(k, n), n), strict=True))
-            bins.append({"low": low, "high": high, "confidence": confidence, "right": k / weight, "n": n} | around)
-    share = sum(w for *_, w in sure)
+        inside = [(c, p) for c, p in sure if low <= c < high or (high == 1.0 and c == 1.0)]
+        if inside:
+            confidence = sum(c * p.weight for c, p in inside) / sum(p.weight for _, p in inside)
+            right = _share([p for _, p in inside], lambda p: _right(p.margin))
+            around = {"right": right["value"], "right_low": right["low"], "right_high": right["high"]}
+            bins.append({"low": low, "high": high, "confidence": confidence, "n": max(right["n"], 1)} | around)
     ece = sum(b["n"] * abs(b["confidence"] - b["right"]) for b in bins) / max(sum(b["n"] for b in bins), 1)
-    over = sum((c - right) * w for c, right, w in sure) / share if share else None
+    over = sum((c - _right(p.margin)) * p.weight for c, p in sure) / total if total else None
     slope, slope_low, slope_high = _slope(found)
     return {"bins": bins, "ece": ece if found else None, "overconfidence": over, "n": round(total)} | {
         "slope": slope,
@@ -168,7 +192,15 @@ def _slope(found: Sequence[Pair]) -> tuple[float | None, float | None, float | N
         b += max(-2.0, min(2.0, step))
         if abs(step) < 1e-9:
             break
-    half = Z95 / math.sqrt(curvature)
+    # pairs of one prompt pull together (Liang & Zeger 1986); where nearly all votes are met, the curvature is the wider
+    pull: defaultdict[str, float] = defaultdict(float)
+    for p in found:
+        pull[p.prompt] += p.weight * p.margin / scale * sigmoid(-b * p.margin / scale)
+    prompts = len(pull)
+    if prompts < 2:
+        return b / scale, None, None
+    clusters = math.sqrt(prompts / (prompts - 1) * sum(v * v for v in pull.values())) / curvature
+    half = Z95 * max(clusters, 1 / math.sqrt(curvature))
     return b / scale, (b - half) / scale, (b + half) / scale
 
 
@@ -176,7 +208,9 @@ def consistency(rows: Sequence[Row]) -> dict[str, Any]:
     """How often two judgements of the same two answers agree, where the same two were judged more than once.
 
     Agreement a between two raters who are each right with probability p is p² + (1 - p)²; "ceiling" is that p, the
-    best accuracy any model can reach against single votes. Everything is None with n 0 where nothing was judged twice.
+    best accuracy any model can reach against single votes. It is None unless different raters judged at least FEWEST
+    pairs twice: a rater who repeats a vote tells nothing of how far raters agree. Everything is None with n 0 where
+    nothing was judged twice; judgements about one prompt count as a cluster.
     """
     votes: dict[tuple[str, str, str], list[tuple[Any, int]]] = defaultdict(list)
     for row in rows:
@@ -185,26 +219,29 @@ def consistency(rows: Sequence[Row]) -> dict[str, Any]:
                 a, b, x, y = b, a, y, x
             if x != y and a != b:
                 votes[row["prompt"], a, b].append((row.get("rater"), 1 if x < y else -1))
-    agree: Counter[str] = Counter()
-    n: Counter[str] = Counter()
-    for given in votes.values():
-        for (who, first), (other, second) in combinations(given, 2):
-            kind = "same" if who == other else "different"
-            n[kind] += 1
-            agree[kind] += first == second
-    both, total = agree.total(), n.total()
-    low, high = wilson(both, total)
-    return {
-        "value": both / total if total else None,
-        "low": low if total else None,
-        "high": high if total else None,
-        "n": total,
-        "n_same_rater": n["same"],
-        "n_different_raters": n["different"],
-        "ceiling": _ceiling(both / total) if total else None,
-        "ceiling_low": _ceiling(low) if total else None,
-        "ceiling_high": _ceiling(high) if total else None,
+    same: list[tuple[str, bool]] = []
+    different: list[tuple[str, bool]] = []
+    for (prompt, *_), judged in votes.items():
+        for (who, first), (other, second) in combinations(judged, 2):
+            (same if who == other else different).append((prompt, first == second))
+    value, low, high, n = _agreement([*same, *different])
+    ceiling = [_ceiling(v) for v in _agreement(different)[:3]] if len(different) >= FEWEST else [None] * 3
+    return {"value": value, "low": low, "high": high, "n": n} | {
+        "n_same_rater": len(same),
+        "n_different_raters": len(different),
+        **dict(zip(("ceiling", "ceiling_low", "ceiling_high"), ceiling, strict=True)),
     }
+
+
+def _agreement(judged: Sequence[tuple[str, bool]]) -> tuple[Any, Any, Any, int]:
+    """(share, low, high, n) of (prompt, whether two judgements agree)."""
+    if not judged:
+        return None, None, None, 0
+    groups: defaultdict[str, list[bool]] = defaultdict(list)
+    for prompt, agree in judged:
+        groups[prompt].append(agree)
+    share, low, high, n = clustered([sum(some) for some in groups.values()], [len(some) for some in groups.values()])
+    return share, low, high, round(n)
 
 
 def _ceiling(agreement: float) -> float:
@@ -214,27 +251,28 @@ def _ceiling(agreement: float) -> float:
 def length(found: Sequence[Pair]) -> dict[str, Any]:
     """How the scores go with length, within pairs, so that a prompt that asks for more words does not count.
 
-    "r": Spearman's rank correlation of margin and difference in words, interval by Fisher's z (Bonett & Wright 2000);
-    "model" and "raters": share of pairs of unequal length in which the longer one is preferred, n of them.
+    "r": Spearman's rank correlation of margin and difference in words, interval by Fisher's z (Bonett & Wright 2000) for
+    as many examples as there are prompts; "model" and "raters": share of pairs of unequal length in which the longer
+    one is preferred, n of them.
     """
     # each pair is taken from both sides, or all margins would point the rater's way
     x = [p.longer for p in found] + [-p.longer for p in found]
     y = [p.margin for p in found] + [-p.margin for p in found]
     r = spearman(x, y)
-    n = round(sum(p.weight for p in found))
+    n = len({p.prompt for p in found})
     low = high = None
     if r is not None and n > 3:
         z, half = math.atanh(max(-0.999999, min(0.999999, r))), Z95 * math.sqrt((1 + r * r / 2) / (n - 3))
         low, high = math.tanh(z - half), math.tanh(z + half)
     unequal = [p for p in found if p.longer]
-    m = len(unequal)
-    model = sum((p.margin > 0) == (p.longer > 0) if p.margin else 0.5 for p in unequal)
-    raters = sum(p.longer > 0 for p in unequal)
-    return {"r": r, "low": low, "high": high, "n": n, "pairs": m} | {
-        "model": model / m if m else None,
-        "raters": raters / m if m else None,
-        "model_interval": wilson(model, m),
-        "raters_interval": wilson(raters, m),
+    even = [replace(p, weight=1.0) for p in unequal]
+    model = _share(even, lambda p: float((p.margin > 0) == (p.longer > 0)) if p.margin else 0.5)
+    raters = _share(even, lambda p: float(p.longer > 0))
+    return {"r": r, "low": low, "high": high, "n": n, "pairs": len(unequal)} | {
+        "model": model["value"],
+        "raters": raters["value"],
+        "model_interval": (model["low"], model["high"]),
+        "raters_interval": (raters["low"], raters["high"]),
     }
 
 
@@ -327,20 +365,20 @@ def _accuracy(found: Sequence[Pair], kept: dict[str, Any]) -> Finding:
     if not a["n"]:
         return Finding("accuracy", "red", "There are no held-out comparisons to test it on.", "Rank more prompts.")
     figures = {"value": a["value"], "low": a["low"], "high": a["high"], "n": a["n"]}
-    says = f"It agrees with {_rate(a['value'], a['low'], a['high'])} of {a['n']} held-out choices"
-    ceiling = kept["ceiling_low"]
+    on = "" if a["prompts"] == a["n"] else f" on {a['prompts']} prompt{'s' if a['prompts'] > 1 else ''}"
+    says = f"It agrees with {_rate(a['value'], a['low'], a['high'])} of {a['n']} held-out choices{on}"
     if a["low"] <= 0.5:
         return Finding("accuracy", "red", f"{says}: that may be guessing.", "Rank more pairs.", **figures)
-    if ceiling is not None and a["high"] >= ceiling:
-        return Finding("accuracy", "green", f"{says}, about as well as the raters agree with each other.", **figures)
-    if a["value"] < 0.65:
-        return Finding(
-            "accuracy", "amber", f"{says}: weak.", "Rank more pairs, or agree on what to rank by.", **figures
-        )
-    if a["n"] < 50:
+    if a["prompts"] < FEWEST:
         helps = "Rank more prompts: about one in seven is held out."
         return Finding("accuracy", "amber", f"{says}: too few to be sure.", helps, **figures)
-    return Finding("accuracy", "green", f"{says}.", **figures)
+    best = kept["ceiling_low"]
+    met = best is not None and a["high"] >= best
+    like = ", about as well as the raters agree with each other" if met else ""
+    if a["value"] < 0.65:
+        helps = "Agree on what to rank by, then rank again." if met else "Rank more pairs, or agree on what to rank by."
+        return Finding("accuracy", "amber", f"{says}: weak{like}.", helps, **figures)
+    return Finding("accuracy", "green", f"{says}{like}.", **figures)
 
 
 def _calibration(c: dict[str, Any]) -> Finding:
@@ -361,10 +399,9 @@ def _consistency(c: dict[str, Any]) -> Finding:
         says = "How far the raters agree is unknown: no two answers were judged twice."
         return Finding("consistency", "unknown", says, "Let two people rank the same pairs.")
     figures = {"value": c["value"], "low": c["low"], "high": c["high"], "n": c["n"]}
-    says = (
-        f"Two judgements of the same pair agree in {_rate(c['value'], c['low'], c['high'])} of {c['n']}; no model can "
-        f"meet single votes in much more than {100 * c['ceiling']:.0f} %"
-    )
+    says = f"Two judgements of the same pair agree in {_rate(c['value'], c['low'], c['high'])} of {c['n']}"
+    if c["ceiling"] is not None:
+        says += f"; no model can meet single votes in much more than {100 * c['ceiling']:.0f} %"
     if c["high"] < 0.65:
         return Finding("consistency", "amber", f"{says}.", "Agree on what to rank by, then rank again.", **figures)
     return Finding("consistency", "green", f"{says}.", **figures)

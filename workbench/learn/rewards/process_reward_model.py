@@ -17,27 +17,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.collect.steps import SPLITS, split_for
-from workbench.learn.rewards.files import SCALE, STEP_HEAD, adapter_folder, read_head
-from workbench.models import Model, llama
+from workbench.learn.rewards.files import STEP_HEAD, adapter_folder, read_head, scale_of
+from workbench.models import Model, llama, tokens
 from workbench.models.decoders import forward, last_hidden
-from workbench.processes import read_json
 
 
 def encode(model: Model, prompt: str, steps: Sequence[str]) -> tuple[list[int], list[int]]:
     """(token ids of prompt, answer and end token; the place at which each step is read).
 
-    A step is read at its last token, the last step at the end token, where it is seen that the answer stops.
+    Where steps are read is in models/tokens.py.
     """
-    start, tokenizer = model.prompt_ids(prompt), model.tokenizer
-    found = tokenizer("".join(steps), add_special_tokens=False, return_offsets_mapping=True)
-    begins = [begin for begin, _ in found["offset_mapping"]]
-    places, end = [], 0
-    for step in steps[:-1]:
-        end += len(step)
-        inside = sum(begin < end for begin in begins)
-        places.append(len(start) + max(inside - 1, 0))
-    ids = [*start, *found["input_ids"], tokenizer.eos_token_id]
-    return ids, [*places, len(ids) - 1]
+    start = model.prompt_ids(prompt)
+    ids, places = tokens.step_ids(model.tokenizer, steps)
+    return [*start, *ids], [len(start) + place for place in places]
 
 
 class ProcessRewardModel:
@@ -49,7 +41,7 @@ class ProcessRewardModel:
     def __init__(self, model: Model, run_folder: str | Path, split: Callable[[str], list[str]] | None = None) -> None:
         """Attach the process reward of `run_folder`. Raises ModelError when there is none, or it is for another base."""
         folder = adapter_folder(Path(run_folder), (STEP_HEAD,))
-        named = read_json(folder / SCALE).get("split", split_for(model.name))
+        named = scale_of(folder).split or split_for(model.name)
         self.model, self.split = model, split or SPLITS[named]
         self.adapter = model.attach(folder)
         head = read_head(folder / STEP_HEAD)

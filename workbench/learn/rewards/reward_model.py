@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.learn.rewards.files import HEAD, SCALE, adapter_folder, read_head
+from workbench.learn.rewards.files import HEAD, adapter_folder, read_head, scale_of
 
 if TYPE_CHECKING:
     from workbench.models import Model
@@ -31,18 +30,16 @@ class RewardModel:
         head = read_head(folder / HEAD)
         self.weight = head["score.weight"].to(model.device)  # [1, hidden], float32
         self.bias = float(head["score.bias"]) if "score.bias" in head else 0.0
-        scale = json.loads((folder / SCALE).read_text("utf-8"))
-        self.mean, self.std = float(scale["mean"]), float(scale["std"])
+        scale = scale_of(folder)
+        self.mean, self.std = scale.mean, scale.std
 
     def score(self, prompts: Sequence[str], answers: Sequence[str], batch_size: int = 64) -> list[float]:
         """One score per answer, read at its end token. Raises ValueError for lists of different lengths and for a text
         longer than the model reads."""
-        from workbench.models.generate import answer_ids
-
         if len(prompts) != len(answers):
             raise ValueError(f"{len(prompts)} prompts, but {len(answers)} answers")
         starts: dict[str, list[int]] = {text: self.model.prompt_ids(text) for text in dict.fromkeys(prompts)}
-        rows = [[*starts[p], *answer_ids(self.model, a)] for p, a in zip(prompts, answers, strict=True)]
+        rows = [[*starts[p], *self.model.answer_ids(a)] for p, a in zip(prompts, answers, strict=True)]
         return self.score_ids(rows, batch_size)
 
     def rows(self, prompts: Sequence[str], answers: Sequence[str]) -> list[dict[str, Any]]:
@@ -66,12 +63,12 @@ class RewardModel:
         The texts joined are the answer; the last score is the whole answer's.
         """
         start, tokenizer = self.model.prompt_ids(prompt), self.model.tokenizer
-        ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
-        self._check([[*start, *ids, tokenizer.eos_token_id]])
+        *ids, end = self.model.answer_ids(answer)
+        self._check([[*start, *ids, end]])
         if one_pass(self.model.hf):
-            scores = self._ends(start, ids) if ids else []
+            scores = self._ends(start, ids, end) if ids else []
         else:
-            scores = self.score_ids([[*start, *ids[: i + 1], tokenizer.eos_token_id] for i in range(len(ids))])
+            scores = self.score_ids([[*start, *ids[: i + 1], end] for i in range(len(ids))])
         texts = ["", *(tokenizer.decode(ids[: i + 1]).rstrip("\ufffd") for i in range(len(ids)))]
         texts[-1] = answer if ids else ""
         return [(now[len(before) :], s) for before, now, s in zip(texts, texts[1:], scores, strict=False)]
@@ -83,7 +80,7 @@ class RewardModel:
                     f"text {i + 1} has {len(row)} tokens, and {self.model.name} reads {self.model.context}"
                 )
 
-    def _ends(self, start: list[int], ids: list[int]) -> list[float]:
+    def _ends(self, start: list[int], ids: list[int], end: int) -> list[float]:
         """The scores of all beginnings of an answer in one pass: behind the answer stands an end token for each of its
         tokens, which sees the answer up to there and itself, at the position where it would stand."""
         import torch
@@ -95,7 +92,7 @@ class RewardModel:
         sees[n:, n:] = torch.eye(m, dtype=torch.bool)
         dtype = next(self.model.hf.parameters()).dtype
         mask = torch.zeros(n + m, n + m, dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
-        row = torch.tensor([[*start, *ids, *[self.model.tokenizer.eos_token_id] * m]])
+        row = torch.tensor([[*start, *ids, *[end] * m]])
         places = torch.cat([torch.arange(n), torch.arange(len(start) + 1, n + 1)])[None]
         device = self.model.device
         return self._read(

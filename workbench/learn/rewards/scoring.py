@@ -113,12 +113,10 @@ def score_file(rewards: RewardModel | ProcessRewardModel, path: Path) -> tuple[l
     """Scored rows {"line", "prompt", "response", "score"} in the file's order, with "steps" by a process reward, and
     the lines that could not be scored. Raises ValueError for a file that cannot be read at all.
     """
-    from workbench.models.generate import answer_ids
-
     rows, bad = read_rows(path)
     model, fitting = rewards.model, []
     for row in rows:
-        n = len(model.prompt_ids(row.prompt)) + len(answer_ids(model, row.response))
+        n = len(model.prompt_ids(row.prompt)) + len(model.answer_ids(row.response))
         if n > model.context:
             bad.append(Bad(row.line, f"{n} tokens, and {model.name} reads only {model.context}"))
         else:

@@ -21,10 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.learn.catalogue import METHODS, SettingError
 from workbench.learn.data import MissingData
 from workbench.learn.rewards.files import SCALE
 from workbench.learn.rewards.reward_model import RewardModel
 from workbench.learn.rewards.scoring import load
+from workbench.learn.run_files import config_of
 from workbench.models import origin
 from workbench.processes import read_json
 from workbench.settings import Settings
@@ -38,6 +40,13 @@ NEWEST = "newest"
 
 class RewardError(ValueError):
     """A reward that is not there, may not be used, or does not do what it should; the message names it."""
+
+
+class WrongReward(RewardError, SettingError):
+    """The setting `reward` makes no sense, or cannot be used with these settings."""
+
+    def __init__(self, text: str, why: str) -> None:
+        SettingError.__init__(self, "reward", text, why)
 
 
 @dataclass(frozen=True)
@@ -55,12 +64,13 @@ def parse(text: str) -> list[Term]:
     for part in re.split(r"\s\+\s|\+(?=\s*(?:-?\d|run:|gold|file:))", text.strip()):
         found = TERM.match(part)
         if not found or (found["kind"] == "gold") == bool(found["what"]):
-            raise RewardError(
-                f"--set reward={text}: {part.strip()!r} is no reward; there are run:NUMBER, gold, file:PATH.py, and "
-                "weighted sums such as run:7 + 0.3*gold"
+            raise WrongReward(
+                text,
+                f"{part.strip()!r} is no reward; there are run:NUMBER, gold, file:PATH.py, and weighted sums such as "
+                "run:7 + 0.3*gold",
             )
         if found["kind"] == "run" and not found["what"].isdigit():
-            raise RewardError(f"--set reward={text}: {found['what']!r} is no run's number")
+            raise WrongReward(text, f"{found['what']!r} is no run's number")
         terms.append(Term(float(found["weight"] or 1), found["kind"], found["what"] or ""))
     return terms
 
@@ -74,15 +84,15 @@ def settle(text: str, settings: Settings) -> tuple[str, str]:
         check(text, settings)
         return text, ""
     runs = settings.workspace / "runs"
-    for kind, words in (
-        ("reward", "reward model"),
-        ("prm", "process reward model, and there is no reward model"),
-        ("process", "process reward model"),
-    ):
-        for folder in sorted(runs.glob(f"[0-9]*-{kind}"), reverse=True):
-            config = read_json(folder / "config.json")
-            if (folder / "adapter" / SCALE).is_file() and origin.same(config, settings.model):
-                return f"run:{int(config['number'])}", f"run {config['number']} is the newest {words}"
+    kinds = [m for m in METHODS.values() if m.scores]  # an answer's reward before one of its steps
+    for i, m in enumerate(kinds):
+        folders = [folder for name in (m.name, *m.old_names) for folder in runs.glob(f"[0-9][0-9][0-9][0-9]*-{name}")]
+        for folder in sorted(folders, reverse=True):
+            config = config_of(folder)
+            if (folder / "adapter" / SCALE).is_file() and config and origin.same(config, settings.model):
+                number = int(folder.name[:4])
+                without = "".join(f", and there is no {other.label.lower()}" for other in kinds[:i])
+                return f"run:{number}", f"run {number} is the newest {m.label.lower()}{without}"
     raise MissingData("A reward model has to say what a good answer is. There is none yet: train one first.", "Rank")
 
 
@@ -91,15 +101,16 @@ def check(text: str, settings: Settings) -> None:
     for term in parse(text):
         if term.kind == "file":
             if settings.share or settings.host not in HERE:
-                raise RewardError(
-                    f"--set reward={text}: a file is code, and this server can be reached from other machines. Start "
-                    "the run from the command line: python -m workbench train ppo --set reward=file:PATH.py"
+                raise WrongReward(
+                    text,
+                    "a file is code, and this server can be reached from other machines. Start the run from the command "
+                    "line: python -m workbench train ppo --set reward=file:PATH.py",
                 )
             _function(Path(term.what))
         elif term.kind == "run":
             _run_folder(settings.workspace / "runs", int(term.what))
         elif settings.model != "sandbox":
-            raise RewardError(f"--set reward={text}: gold scores the sandbox's world only, not {settings.model}")
+            raise WrongReward(text, f"gold scores the sandbox's world only, not {settings.model}")
 
 
 def build(text: str, runs: Path, model: Any, actor: Any = None) -> Reward:
@@ -131,11 +142,10 @@ def _source(term: Term, runs: Path, model: Any, actor: Any) -> Reward:
 def _read_by(actor: Any, rewards: Any) -> Reward:
     """The reward model's scores, computed by the forward that trains: the same arithmetic, a third of the time."""
     from workbench.learn.engine.actor_critic import Rows
-    from workbench.models.generate import answer_ids
 
     def score(prompts: list[str], responses: list[str]) -> list[float]:
         model = rewards.model
-        rows = Rows([model.prompt_ids(p) for p in prompts], [answer_ids(model, r) for r in responses])
+        rows = Rows([model.prompt_ids(p) for p in prompts], [model.answer_ids(r) for r in responses])
         raw = actor.ends(rewards.adapter, rows) @ rewards.weight[0] + rewards.bias
         return ((raw - rewards.mean) / rewards.std).tolist()
 

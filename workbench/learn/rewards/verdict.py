@@ -7,14 +7,11 @@ click, which is written into the run's config. Imports no torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from workbench.learn.catalogue import TrainArgs
-from workbench.learn.rewards.sources import RewardError, parse, settle
-from workbench.processes import read_json
-from workbench.settings import Settings
+from workbench.learn.rewards.sources import RewardError, parse
+from workbench.learn.run_files import Gate, Rate, SpoiledFile, read
 
 RED, UNTESTED = "red", "untested"
 
@@ -23,7 +20,7 @@ RED, UNTESTED = "red", "untested"
 class GateResult:
     """What the gate said of a run's reward model. `level` is green, amber, red, or untested without a gate.json.
 
-    `reason` is one or more sentences, `helps` what would help; `accuracy` has "value", "low", "high" and "n";
+    `reason` is one or more sentences, `helps` what would help; `accuracy` has its interval and n;
     `simulated` is how many of the comparisons behind it are by simulated raters.
     """
 
@@ -31,7 +28,7 @@ class GateResult:
     level: str
     reason: str
     helps: str
-    accuracy: dict[str, Any]
+    accuracy: Rate
     simulated: int = 0
 
     @property
@@ -58,12 +55,14 @@ class Distrusted(RewardError):
 
 def verdict(folder: Path) -> GateResult:
     """The verdict on the reward model of a run folder."""
-    gate, number = read_json(folder / "gate.json"), int(folder.name[:4])
-    if gate.get("verdict") not in ("green", "amber", RED):
-        reason = "It never came to its test on held-out comparisons."
-        return GateResult(number, UNTESTED, reason, "Train it to its end, or take another one.", {})
-    simulated = gate.get("simulated") or 0
-    return GateResult(number, gate["verdict"], gate["reason"], gate["helps"], gate.get("accuracy") or {}, simulated)
+    number = int(folder.name[:4])
+    try:
+        gate, reason = read(Gate, folder / "gate.json"), "It never came to its test on held-out comparisons."
+    except SpoiledFile as spoiled:
+        gate, reason = None, f"What its test said cannot be read: {spoiled}."
+    if gate is None:
+        return GateResult(number, UNTESTED, reason, "Train it to its end, or take another one.", Rate())
+    return GateResult(number, gate.verdict, gate.reason, gate.helps, gate.accuracy, gate.simulated)
 
 
 def verdicts(reward: str, workspace: Path) -> list[GateResult]:
@@ -80,20 +79,3 @@ def hold(reward: str, workspace: Path, allow_failed_gate: bool) -> list[str]:
     if bad and not allow_failed_gate:
         raise Distrusted(bad)
     return [v.words for v in bad]
-
-
-def settled(
-    args: TrainArgs, settings: Settings, allow_failed_gate: bool
-) -> tuple[TrainArgs, dict[str, str], list[str]]:
-    """(`args` with its reward chosen, the reason by setting, what the person went past); a method without a reward is
-    left alone. Raises what `settle` and `hold` raise."""
-    asked = getattr(args, "reward", None)
-    if asked is None:
-        return args, {}, []
-    chosen, reason = settle(asked, settings)
-    change: dict[str, Any] = {"reward": chosen}
-    return (
-        replace(args, **change),
-        {"reward": reason} if reason else {},
-        hold(chosen, settings.workspace, allow_failed_gate),
-    )

@@ -2,9 +2,10 @@
 // A chart is a plain description (title, unit, series, references, sentence); `draw` makes it or brings it up to date.
 // The rules it keeps: axes do not jump while live, a zoom survives updates, a double click resets, colours follow
 // the theme, the last value is labelled, every chart can be read as a table.
-(function () {
+(() => {
   "use strict";
-  const workbench = (window.workbench = window.workbench || {});
+  window.workbench ||= {};
+  const { workbench } = window;
   if (workbench.charts) return;
 
   const LOOKS = {
@@ -304,7 +305,7 @@
     };
     addEventListener("pointerup", free);
     addEventListener("pointercancel", free);
-    state.leave = () => ["pointerup", "pointercancel"].forEach((name) => removeEventListener(name, free));
+    state.leave = () => { for (const name of ["pointerup", "pointercancel"]) removeEventListener(name, free); };
     state.watch = new ResizeObserver(() => {
       const width = Math.round(state.host.clientWidth);
       if (width && width !== state.width) paint(state);

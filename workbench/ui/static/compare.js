@@ -1,17 +1,15 @@
 // Compare: the same prompt and seed to several models, side by side, blind until the vote; then what the votes say, and
 // what a batch of held-out prompts says. Which model is behind which letter is not in the page before the vote.
-const { el, fill, call, on, openTab, announce, emptyState, keys, kbd, flash, charts, percent, seconds } = workbench;
+const { el, fill, call, on, openTab, announce, emptyState, keys, kbd, flash, charts, percent } = workbench;
 const root = element.querySelector(".wb-compare");
 const POLL = 100, DIAL = 160, MEASURE = 700;
 const LETTERS = "ABCDEF";
-const number = charts.number;
 
 let offer = null; // models, prompts and what kind of scores there are
 let chosen = []; // run numbers, null for the base, in the order of the list
 let strength = 1;
 let ask = null; // {id, slots, state, texts, reveal, verdict, since, blind}
 let promptAt = 0;
-let tally = null;
 let measuring = 0; // the look at held-out prompts that is under way
 
 const tone = (colour) => `var(--m-${colour})`;
@@ -110,7 +108,9 @@ function setModels(next) {
   loadTally();
   lookMeasured();
 }
-document.addEventListener("click", (event) => picker.open && !event.composedPath().includes(picker) && (picker.open = false));
+document.addEventListener("click", (event) => {
+  if (picker.open && !event.composedPath().includes(picker)) picker.open = false;
+});
 picker.addEventListener("keydown", (event) => {
   if (event.key !== "Escape" || !picker.open) return;
   picker.open = false;
@@ -125,8 +125,9 @@ async function askAll({ keep = false } = {}) {
     return;
   }
   const earlier = ask;
-  const mine = (ask = { id: null, slots: chosen.length, state: "writing", texts: chosen.map(() => ""), blind: blind.checked && !keep, since: performance.now(), words: "",
-    kept: keep ? earlier.reveal : null });
+  const mine = { id: null, slots: chosen.length, state: "writing", texts: chosen.map(() => ""), blind: blind.checked && !keep, since: performance.now(), words: "",
+    kept: keep ? earlier.reveal : null };
+  ask = mine;
   showWhere(prompt);
   showCards();
   try {
@@ -159,7 +160,8 @@ async function listen(mine) {
       if (mine !== ask) return;
       if (!error.offline) {
         lost.textContent = error.message;
-        return void (mine.state = "failed");
+        mine.state = "failed";
+        return;
       }
       await pause(1500); // the header tells of a lost connection
       continue;
@@ -194,10 +196,13 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 // ---- the cards ----
 
 function showCards() {
-  if (!ask) return void (fill(cards), showAct());
+  if (!ask) {
+    fill(cards);
+    return showAct();
+  }
   const named = ask.reveal || ask.kept;
   cards.style.setProperty("--columns", Math.min(ask.slots, ask.slots === 4 ? 2 : 3));
-  fill(cards, ask.texts.map((text, i) => {
+  fill(cards, ask.texts.map((_, i) => {
     const who = named && !ask.blind ? named[i] : ask.state === "shown" ? ask.reveal[i] : null;
     const head = who ? [el("span", { class: "wb-who" }, square(who.colour), who.label), el("span", { class: "wb-quiet" }, who.was)] : [el("span", { class: "wb-label" }, `Answer ${LETTERS[i]}`)];
     const card = el("article", { class: "wb-card wb-answer", "aria-label": who ? who.label : `Answer ${LETTERS[i]}`, "data-slot": i }, el("div", { class: "wb-spread" }, head), el("p", { class: "wb-words wb-answer-words" }), el("p", { class: "wb-figures" }));
@@ -316,12 +321,18 @@ function nextPrompt() {
   askAll();
 }
 
+/* Run an act by its key, its button lit for a moment. */
+function byKey(name, run) {
+  flash(act.querySelector(`[data-after=${name}]`));
+  return run();
+}
+
 keys("compare", [
   { keys: ["1", "2", "3", "4", "5", "6"], show: ["1", "2"], label: "A or B is better", run: (event) => press(Number(event.key) - 1) },
   { keys: ["0"], label: "equally good", run: () => press("tie") },
   { keys: ["b"], label: "both bad", run: () => press("bad") },
-  { keys: ["n"], label: "next prompt", run: () => (ask && ask.state !== "shown" && ask.state !== "failed" && ask.blind ? false : (flash(act.querySelector("[data-after=next]")), nextPrompt())) },
-  { keys: ["u"], label: "undo", run: () => (ask?.verdict ? (flash(act.querySelector("[data-after=undo]")), undoVote()) : false) },
+  { keys: ["n"], label: "next prompt", run: () => (ask && ask.state !== "shown" && ask.state !== "failed" && ask.blind ? false : byKey("next", nextPrompt)) },
+  { keys: ["u"], label: "undo", run: () => (ask?.verdict ? byKey("undo", undoVote) : false) },
 ]);
 
 function press(choice) {
@@ -356,7 +367,6 @@ async function loadTally() {
 }
 
 function showTally(answer) {
-  tally = answer;
   fill(wins, answer.pairs.map((pair) => el("div", { class: "wb-win" }, el("div", {}, el("h2", {}, pair.title), el("p", { class: "wb-quiet" }, pair.words)), pair.ready ? rateLine(pair) : null)),
     answer.simulated.map((text) => el("p", { class: "wb-quiet" }, el("span", { class: "wb-tag" }, "simulated"), ` ${text}`)));
 }
@@ -410,7 +420,9 @@ function showMeasured(answer) {
   if (!result) return;
   fill(plots.words, result.words, " ", result.models.map((m) => el("span", { class: "wb-legend-item" }, square(m.colour), m.label)));
   fill(plots.gold, result.gold_words.map((text) => el("li", { class: "wb-small" }, text)));
-  result.plots.forEach((plot, i) => charts.draw(plots.hosts[i], { kind: "histogram", key: result.key, height: 220, ...plot }).catch((error) => (lost.textContent = error.message)));
+  result.plots.forEach((plot, i) => {
+    charts.draw(plots.hosts[i], { kind: "histogram", key: result.key, height: 220, ...plot }).catch((error) => (lost.textContent = error.message));
+  });
 }
 
 // ---- beginning ----

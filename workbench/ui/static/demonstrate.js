@@ -51,7 +51,7 @@ const editor = el("section", { class: "wd-editor", "aria-label": "Write an answe
 
 const aside = el("aside", { class: "wd-aside", "aria-label": "Prompts to answer" },
   el("div", { class: "wb-spread wd-aside-head" }, el("h2", {}, "Prompts"),
-    el("button", { class: "wb-link", "aria-expanded": "false", onclick: (event) => toggleAdder(event.currentTarget) }, "Add")),
+    el("button", { class: "wb-link", "aria-expanded": "false", onclick: () => toggleAdder() }, "Add")),
   adder, list, listEnd);
 
 /* ---- the list ---- */
@@ -67,7 +67,7 @@ async function reload(openId) {
   place = data.place;
   if (!data.prompts.length) {
     fill(root, emptyState("No prompts yet. Start with 30 that come with the workbench, or add your own.",
-      [["Use these 30", starter, true], ["Add", () => toggleAdder(null, true)]]), adder, notice);
+      [["Use these 30", starter, true], ["Add", () => toggleAdder(true)]]), adder, notice);
     return;
   }
   if (!editor.isConnected) fill(root, el("div", { class: "wd-grid" }, aside, el("div", {}, notice, editor)));
@@ -278,7 +278,7 @@ async function next(id) {
   if (data.next && data.next !== open.id) return openPrompt(data.next);
   say(`All ${data.total} prompts are answered.`, [
     el("button", { class: "wb-link", onclick: () => openTab("train", { method: "sft" }) }, "Train SFT on them"), " or ",
-    el("button", { class: "wb-link", onclick: () => toggleAdder(null, true) }, "add more")]);
+    el("button", { class: "wb-link", onclick: () => toggleAdder(true) }, "add more")]);
   return openPrompt(id);
 }
 
@@ -469,7 +469,7 @@ fill(adder, pasted, el("div", { class: "wb-row" },
   el("label", { for: "wd-file", class: "wb-link wd-file" }, "Import a file"), chosen),
   el("p", { class: "wb-quiet" }, "Prompts, answers or pairs as JSONL, JSON, CSV or Parquet: TRL, Alpaca, ShareGPT, HH-RLHF and others are recognised."), report);
 
-function toggleAdder(button, show = adder.hidden) {
+function toggleAdder(show = adder.hidden) {
   adder.hidden = !show;
   root.querySelector(".wd-aside-head .wb-link")?.setAttribute("aria-expanded", String(show));
   if (show) pasted.focus();

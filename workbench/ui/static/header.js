@@ -1,4 +1,4 @@
-const { el, fill, call, on, openTab, local } = workbench;
+const { el, fill, call, on, openTab } = workbench;
 const root = element.querySelector(".wb-header");
 
 const mark = () => el("svg", { class: "wb-mark", viewBox: "0 0 28 28", "aria-hidden": "true" },

@@ -10,7 +10,7 @@ let current = null;
 let changing = null;            // an earlier choice that is being judged again
 let made = 0;                   // choices of this rater, the unsent ones included
 let past = [];                  // this rater's choices and skips, oldest first: {op, choice, pair, id, version, entry}
-let outbox = [];                // unsent acts: {op, token, payload, undone, tried}
+const outbox = [];                // unsent acts: {op, token, payload, undone, tried}
 let since = 0;                  // when the pair came on screen; 0 when the page was left meanwhile
 let goal = 100;
 let doneShown = false;
@@ -412,7 +412,7 @@ async function flush() {
       readHabits();
       refreshHeader();
     }
-  } catch (error) {
+  } catch {
     offline = outbox.length;
     showState(`! Offline. ${count(offline, "choice")} ${offline === 1 ? "waits" : "wait"} on this device and ${offline === 1 ? "is" : "are"} sent when you are back.`, "wb-warn");
     retryTimer = setTimeout(flush, 2000);

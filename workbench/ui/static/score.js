@@ -81,7 +81,10 @@ const same = (one) => JSON.stringify(one) === JSON.stringify(asked());
 
 async function update() {
   if (!offer?.models.length) return;
-  if (busy) return void (again = true);
+  if (busy) {
+    again = true;
+    return;
+  }
   busy = true;
   again = false;
   const mine = asked();

@@ -97,7 +97,10 @@ function row(text, i) {
 function go(i, scroll = true) {
   if (!current) return;
   at = Math.max(0, Math.min(current.steps.length - 1, i));
-  [...list.children].forEach((each, k) => (k === at ? each.setAttribute("aria-current", "step") : each.removeAttribute("aria-current")));
+  [...list.children].forEach((each, k) => {
+    if (k === at) each.setAttribute("aria-current", "step");
+    else each.removeAttribute("aria-current");
+  });
   if (scroll && at > 0) list.children[at].scrollIntoView({ block: "nearest" });
 }
 
@@ -283,7 +286,7 @@ keys("rank", [
   { keys: ["ArrowDown"], show: ["↓"], label: "the next step", repeats: true, run: here(() => go(at + 1)) },
   { keys: ["Enter"], label: "save and next", run: here((event) => (skipButton.parentElement.contains(event.target) && event.target !== saveButton || foot.contains(event.target) ? false : save())) },
   { keys: ["s"], label: "skip", run: here(skip) },
-  { keys: ["u"], label: "undo", run: (event) => (active() ? undo() : false) },
+  { keys: ["u"], label: "undo", run: () => (active() ? undo() : false) },
 ], "rank, steps");
 
 on("workbench:tab", ({ name, mode }) => name === "rank" && mode && setMode(mode));

@@ -11,7 +11,7 @@ let runs = []; // all runs, newest first
 let stamp = ""; // changes when `runs` does
 let shown = null; // the run in the card
 let wanted = null; // the run somebody chose; null: the newest that is live, else the newest
-let rows = [], samples = [], rowsNext = 0, samplesNext = 0, renew = true; // renew: draw all of it anew
+let rows = [], samples = [], faults = new Set(), rowsNext = 0, samplesNext = 0, renew = true; // renew: draw all of it anew
 let picked = []; // up to two runs to hold side by side
 let prompt = null; // the prompt whose answers are shown
 let timer = 0, asking = false, again = false, failures = 0;
@@ -338,7 +338,8 @@ function showCard() {
     buttons.querySelector(`[data-action="${focused}"]`)?.focus();
   }
   showVerdict();
-  if (notices.textContent !== shown.notices.join("")) fill(notices, shown.notices.map((text) => el("p", {}, text)));
+  const told = [...shown.notices, ...faults];
+  if (notices.textContent !== told.join("")) fill(notices, told.map((text) => el("p", {}, text)));
   barIn.style.width = `${shown.steps ? (100 * shown.step) / shown.steps : 0}%`;
   barIn.style.background = `var(--m-${shown.colour})`;
   progress.setAttribute("aria-valuemax", shown.steps || 1);
@@ -521,7 +522,7 @@ async function compareRuns() {
           el("tbody", {}, answer.differences.map((d) => el("tr", {}, el("th", { scope: "row" }, d.name), el("td", {}, d.a), el("td", {}, d.b)))))
       : el("p", {}, "The same settings, data and results."),
     el("div", { class: "wb-charts" }, places));
-  curves.forEach((curve, i) => charts.draw(places[i], chartOf(curve, both)));
+  curves.forEach((curve, i) => { charts.draw(places[i], chartOf(curve, both)); });
 }
 
 // ---- what is new ----
@@ -558,7 +559,8 @@ function take(answer) {
     const cell = table.querySelector(`[data-time="${one.number}"]`);
     if (cell) cell.textContent = one.time;
   }
-  if (fresh) [rows, samples] = [[], []];
+  if (fresh) [rows, samples, faults] = [[], [], new Set()];
+  for (const text of answer.faults) faults.add(text);
   for (const row of answer.rows) {
     if (row.back_to !== undefined) rows = rows.filter((old) => old.step <= row.back_to);
     else rows.push(row);
@@ -575,7 +577,10 @@ function take(answer) {
 
 async function tick() {
   clearTimeout(timer);
-  if (asking) return void (again = true); // asked for while an answer is under way: ask once more after it
+  if (asking) { // asked for while an answer is under way: ask once more after it
+    again = true;
+    return;
+  }
   asking = true;
   again = false;
   const run = wanted, after = rowsNext;

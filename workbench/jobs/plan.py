@@ -1,0 +1,183 @@
+"""The plan of a run: everything that follows from what was asked, worked out once. The page shows it, `prepare_run`
+refuses or carries it out. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from workbench import settings as _settings
+from workbench.jobs.estimate import Estimate, estimate
+from workbench.jobs.runs import Run, find_run, list_runs
+from workbench.learn import data
+from workbench.learn.catalogue import METHODS, TrainArgs, resolve
+from workbench.learn.data import MissingData
+from workbench.learn.rewards import sources, verdict
+from workbench.learn.rewards.verdict import Distrusted, GateResult
+from workbench.learn.run_files import DataCounts
+from workbench.models import origin
+from workbench.processes import read_json
+from workbench.settings import Settings
+
+if TYPE_CHECKING:
+    from workbench.store import Store
+
+
+@dataclass(frozen=True)
+class RewardPlan:
+    """What a method that raises a reward would raise: `text` is the reward in force, `reason` why it was chosen here;
+    `problem` why there is none; `untrusted` are the verdicts that only a deliberate act goes past."""
+
+    text: str = ""
+    reason: str = ""
+    problem: Exception | None = None
+    untrusted: tuple[GateResult, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run as it would be. `problems` are what keeps it from starting, the first thing to mend first."""
+
+    method: str
+    args: TrainArgs
+    """Nothing is left open in it."""
+    reasons: Mapping[str, str]
+    """Of each setting that was chosen here."""
+    data: DataCounts
+    start_from: int | None
+    reward: RewardPlan | None
+    despite: tuple[str, ...]
+    """What the person goes past, in words."""
+    estimate: Estimate
+    problems: tuple[Exception, ...]
+    notices: tuple[str, ...] = ()
+    """What is not as it was asked for."""
+
+
+def plan_run(
+    settings: Settings,
+    store: Store,
+    method: str,
+    args: TrainArgs,
+    start_from: int | None = None,
+    allow_failed_gate: bool = False,
+    being_typed: bool = False,
+) -> Plan:
+    """The plan of a run with `args` as from `parse`. With `being_typed` a reward's file is not looked into yet."""
+    counts, missing = available(store, method, settings.model)
+    problems: list[Exception | None] = [missing, _model_missing(settings.model)]
+    resolved, reasons = resolve(method, args, _settings.parameters(settings.model))
+    reward: RewardPlan | None = None
+    despite: tuple[str, ...] = ()
+    if (asked := getattr(args, "reward", None)) is not None:
+        reward = plan_reward(asked, settings, being_typed)
+        change: dict[str, Any] = {"reward": reward.text or asked}
+        resolved = replace(resolved, **change)
+        reasons |= {"reward": reward.reason} if reward.reason else {}
+        despite = tuple(v.words for v in reward.untrusted) if allow_failed_gate else ()
+        problems.append(reward.problem)
+        problems.append(Distrusted(reward.untrusted) if reward.untrusted and not allow_failed_gate else None)
+    problems.append(_parent_problem(settings, start_from))
+    notices: tuple[str, ...] = ()
+    if start_from is not None and problems[-1] is None:
+        resolved, inherited, notices = _as_in_start(resolved, find_run(settings.workspace, start_from))
+        reasons |= inherited
+    needed = estimate(settings.model, method, resolved, list_runs(settings.workspace))
+    problems.append(None if needed.fits else _too_large(needed))
+    there = tuple(problem for problem in problems if problem is not None)
+    return Plan(method, resolved, reasons, counts, start_from, reward, despite, needed, there, notices)
+
+
+def plan_reward(text: str, settings: Settings, being_typed: bool) -> RewardPlan:
+    """What the setting `reward` comes to."""
+    try:
+        if being_typed and text != sources.NEWEST and any(t.kind == "file" for t in sources.parse(text)):
+            chosen, reason = text, "the file is code of yours; it is read when the run starts"
+        else:
+            chosen, reason = sources.settle(text, settings)
+        results = verdict.verdicts(chosen, settings.workspace)
+    except (MissingData, sources.RewardError) as problem:
+        return RewardPlan(problem=problem)
+    return RewardPlan(chosen, reason, untrusted=tuple(result for result in results if not result.trusted))
+
+
+# What there is to learn from, counted again only after the store has changed
+
+_Counted = tuple[DataCounts, MissingData | None]
+_counted: WeakKeyDictionary[Store, tuple[Any, dict[tuple[str, str], _Counted]]] = WeakKeyDictionary()
+
+
+def available(store: Store, method: str, model: str) -> _Counted:
+    """How much the method has to learn from, and why it cannot learn from that, if so."""
+    state = store.state()
+    before, known = _counted.get(store, (None, {}))
+    if before != state:
+        known = {}
+        _counted[store] = (state, known)
+    if (method, model) not in known:
+        known[method, model] = _count(store, method, model)
+    return known[method, model]
+
+
+def _count(store: Store, method: str, model: str) -> _Counted:
+    rows = METHODS[method].read(store, model)
+    train = [row for row in rows if row["split"] == "train"]
+    heldout = [row for row in rows if row["split"] == "heldout"]
+    return data.counted(method, train, heldout), data.shortfall(method, train, len(rows))
+
+
+# What stands in the way
+
+
+def _model_missing(model: str) -> Exception | None:
+    folder = _settings.model_folder(model)
+    if folder is not None and (folder / "config.json").is_file():
+        return None
+    offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+    if model == "sandbox" or offline or isinstance(_settings.model_path(model), Path):
+        return FileNotFoundError(f"The model {model} is not on this machine. The bundled one is called sandbox.")
+    return None
+
+
+def _parent_problem(settings: Settings, start_from: int | None) -> Exception | None:
+    if start_from is None:
+        return None
+    try:
+        parent: Run = find_run(settings.workspace, start_from)
+    except ValueError as error:
+        return error
+    if different := origin.difference(parent.config, settings.model):
+        return ValueError(f"Run {start_from} {different}: it is no start here.")
+    if parent.adapter is None:
+        return ValueError(f"Run {start_from} has no trained model to start from; it is {parent.state}.")
+    return None
+
+
+LORA = {"lora_rank": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}  # our names -> PEFT's
+
+
+def _as_in_start(args: TrainArgs, start: Run) -> tuple[TrainArgs, dict[str, str], tuple[str, ...]]:
+    """`args` with rank, alpha and dropout of the adapter that training goes on with; reasons and notices where they are
+    not what was asked for."""
+    assert start.adapter is not None
+    adapter = read_json(start.adapter / "adapter_config.json")
+    shape = {ours: adapter[theirs] for ours, theirs in LORA.items()}
+    differing = [name for name, value in shape.items() if value != getattr(args, name)]
+    notices = tuple(
+        f"{name} is {shape[name]:g}, as in run {start.number} where this run starts, not {getattr(args, name):g} as set."
+        for name in differing
+    )
+    change: dict[str, Any] = shape
+    return replace(args, **change), dict.fromkeys(differing, f"as in run {start.number}, the start"), notices
+
+
+def _too_large(needed: Estimate) -> MemoryError:
+    return MemoryError(
+        f"This run needs about {needed.memory_mb / 1024:.1f} GB of memory and {needed.available_mb / 1024:.1f} GB are "
+        "free. Set a smaller micro_batch or max_tokens, or take a smaller model."
+    )

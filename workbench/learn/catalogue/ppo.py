@@ -1,0 +1,136 @@
+"""Everything about PPO but its training, which is learn/methods/ppo.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workbench.learn.catalogue.curves import ENDED, ENTROPY, GOLD, KL, LENGTH, Curve, Line, Series
+from workbench.learn.catalogue.facts import ANY_SIZE, PROMPTS, TINY, Cost, Method, Row
+from workbench.learn.catalogue.settings import RewardedArgs, SettingError, setting
+
+if TYPE_CHECKING:
+    from workbench.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOArgs(RewardedArgs):
+    """Proximal policy optimisation (Schulman et al. 2017) with a KL penalty (Ziegler et al. 2019)."""
+
+    kl_coefficient: float = setting(0.1, "What a nat of distance from the start costs: less moves further.", "", 0, 10)
+    epochs: int = setting(4, "Times each round's answers are learned from.", "passes", 1, 100)
+    minibatches: int = setting(1, "Updates in one pass over a round's answers.", "updates", 1, 256)
+    kl_target: float | None = setting(
+        None, "Distance to aim for; the coefficient then adapts. Empty: it stays fixed.", "nats per answer", 0.01, 1000
+    )
+    kl_estimator: str = setting(
+        "k1", "How the distance is estimated at each token; all three are numbers here.", choices=("k1", "k2", "k3")
+    )
+    gamma: float = setting(1.0, "How much a later reward counts at each token before it.", "", 0.0, 1.0)
+    lam: float = setting(1.0, "GAE's lambda: 1 trusts what happened, 0 the value's forecast.", "", 0.0, 1.0)
+    clip: float = setting(
+        0.2, "How far a token's probability may move in one round before it stops counting.", "", 0.01, 1
+    )
+    value_clip: float = setting(0.2, "The same for the value.", "reward", 0.01, 100.0)
+    value_coefficient: float = setting(0.1, "Weight of the value's loss.", "", 0.0, 10.0)
+    whiten_rewards: str = setting(
+        "off", "Bring rewards per token to variance 1, keeping their mean.", choices=("off", "on")
+    )
+    stop_kl: float = setting(
+        0.2, "A round's learning ends early when a pass has moved this far; 0 never.", "nats", 0.0, 100
+    )
+
+    def check_together(self) -> None:
+        super().check_together()
+        if self.batch_size % self.minibatches:
+            raise SettingError(
+                "minibatches", self.minibatches, f"must divide batch_size, which is {self.batch_size}, evenly"
+            )
+
+
+def check_shared(args: PPOArgs, processes: int) -> None:
+    """Raise ValueError unless so many processes can share a minibatch."""
+    if args.batch_size % (processes * args.minibatches):
+        raise ValueError(f"--processes {processes}: must divide batch_size, which is {args.batch_size}, evenly")
+
+
+def rows(store: Store, model: str) -> list[Row]:
+    from workbench.collect.prompts import prompt_rows
+
+    return prompt_rows(store, model)
+
+
+METHOD = Method(
+    name="ppo",
+    label="PPO",
+    colour="ppo",
+    line="Answer {n} prompts again and again, and raise the reward model's score.",
+    args=PPOArgs,
+    presets={"quick": {"steps": 40}, "normal": {"steps": 100}, "thorough": {"steps": 300}},
+    rates=((TINY, 1e-3), (2e8, 2e-4), (2e9, 5e-5), (ANY_SIZE, 1e-5)),
+    check_shared=check_shared,
+    source=PROMPTS,
+    unit="prompts",
+    missing="PPO needs prompts to answer. There are none yet.",
+    read=rows,
+    curves=(
+        Curve(
+            name="reward",
+            title="Reward",
+            unit="reward per answer",
+            sentence="What the answers earn. Should rise; if gold falls meanwhile, the reward is being fooled.",
+            series=(Series("reward", "reward"), Series("reward_minus_kl", "minus KL cost")),
+            smooth=True,
+        ),
+        GOLD,
+        KL,
+        ENTROPY,
+        Curve(
+            name="clip_fraction",
+            title="Tokens held back by the clip",
+            unit="% of tokens",
+            sentence="Below 20 % is healthy; above, the learning rate is too large for the clip.",
+            series=(Series("clip_fraction"),),
+            lines=(Line(0.2, "take care"),),
+            percent=True,
+            smooth=True,
+            low=0.0,
+        ),
+        Curve(
+            name="explained_variance",
+            title="Value: variance explained",
+            unit="share",
+            sentence="How well it foresees its reward: 1 is perfect, 0 no better than the mean, below 0 worse.",
+            series=(Series("explained_variance"),),
+            lines=(Line(0.0, "the mean"),),
+            smooth=True,
+            high=1.0,
+        ),
+        LENGTH,
+        ENDED,
+        Curve(
+            name="seconds",
+            title="Time of each phase",
+            unit="seconds per round",
+            sentence="Where the time goes: writing the answers, scoring them, learning from them.",
+            series=(
+                Series("seconds_generate", "generate"),
+                Series("seconds_score", "score"),
+                Series("seconds_update", "update"),
+            ),
+            smooth=True,
+            low=0.0,
+        ),
+        Curve(
+            name="limit",
+            title="Share of this machine's limit",
+            unit="% of the least time",
+            sentence="What the arithmetic alone would take, as a share of the time it took.",
+            series=(Series("limit_generate", "generate"), Series("limit_update", "update")),
+            percent=True,
+            smooth=True,
+            low=0.0,
+        ),
+    ),
+    cost=Cost(seconds_per_example=0.0095, seconds_around=5.0, recomputes=False),
+)
