@@ -205,7 +205,11 @@ def test_kind_and_format_can_be_given(tmp_path: Path):
         read(path, as_="books")
     with pytest.raises(FileError, match="known are native"):
         read(path, format="xml")
-    assert read(path, format="alpaca").bad[0].reason.startswith("the columns instruction, output are missing")
+    assert (
+        read(file(tmp_path, [PAIR]), format="alpaca")
+        .bad[0]
+        .reason.startswith("the columns instruction, output are missing")
+    )
 
 
 def test_the_format_most_rows_have_is_taken(tmp_path: Path):
@@ -216,7 +220,7 @@ def test_the_format_most_rows_have_is_taken(tmp_path: Path):
 
 
 def test_unknown_columns_are_listed(tmp_path: Path):
-    with pytest.raises(FileError, match=r"columns a, b.*prompt, chosen, rejected"):
+    with pytest.raises(FileError, match=r"columns a, b\..*--map prompt=a .*prompt, completion, chosen, rejected"):
         read(file(tmp_path, [{"a": 1, "b": 2}]))
 
 
@@ -519,7 +523,7 @@ def full(store: Store) -> Store:
 
 
 def rows_of(path: Path) -> list[dict]:
-    return [row for _, row in read_rows(path).rows]
+    return [item[1] for item in read_rows(path) if isinstance(item, tuple)]
 
 
 def without_ids(rows: list[dict]) -> list[dict]:
@@ -544,6 +548,12 @@ def test_export_and_import_lose_nothing(full: Store, tmp_path: Path, what: str, 
         assert [row["chosen"].split() for row in after] == [row["chosen"].split() for row in before]
     else:
         assert after == before
+
+
+def test_a_prompt_of_our_own_that_looks_like_a_whole_conversation_comes_back(store: Store, tmp_path: Path):
+    store.add_prompts(["Human: Hi\n\nAssistant: Hello!", "Say ### Response: twice"], "person")
+    write(store, "prompts", tmp_path / "a.jsonl")
+    assert [row.text for row in read(tmp_path / "a.jsonl").rows] == [prompt.text for prompt in store.prompts()]
 
 
 def test_native_comparisons_come_back_as_they_were(full: Store, tmp_path: Path):
@@ -597,7 +607,7 @@ def test_exports_are_what_trl_reads(full: Store, tmp_path: Path):
 
 
 def test_a_failed_export_leaves_the_old_file(full: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from workbench.collect import files
+    from workbench.collect import saving
 
     write(full, "prompts", tmp_path / "a.jsonl")
     before = (tmp_path / "a.jsonl").read_bytes()
@@ -605,7 +615,7 @@ def test_a_failed_export_leaves_the_old_file(full: Store, tmp_path: Path, monkey
     def full_disk(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full_disk)
+    monkeypatch.setattr(saving.os, "fsync", full_disk)
     with pytest.raises(FileError, match="No space left"):
         write(full, "comparisons", tmp_path / "a.jsonl")
     assert (tmp_path / "a.jsonl").read_bytes() == before

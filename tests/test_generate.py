@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests import tiny_model
+from tests import apple, tiny_model
 from workbench import models
-from workbench.models import ModelError, decoders
+from workbench.models import ModelError, decoders, llama, lora
 from workbench.models import generate as generate_module
 from workbench.models.generate import generate, logprobs, nucleus, pick, rows_that_fit, survivors, uniforms
 from workbench.records import Sampling
@@ -168,6 +168,28 @@ def test_scaled_positions_and_tied_embeddings_equal_transformers(tmp_path, rope)
     assert [a.tokens for a in generate(model, PROMPTS, GREEDY)] == [hf_greedy(model, p, 20) for p in PROMPTS]
 
 
+@pytest.mark.parametrize("sampling", [GREEDY, WARM, Sampling(temperature=1, top_p=0.7, max_new_tokens=20)])
+def test_an_apple_gpu_says_what_a_cpu_says_without_float64(model, folders, monkeypatch, sampling):
+    """Simulated: what matters is that no number of a format it does not have ever reaches it."""
+    monkeypatch.setattr(decoders, "why_not_onnx", lambda model: "not on a GPU")
+    monkeypatch.setattr(llama, "_side_by_side", lambda weights: False)  # its memory has no addresses
+    monkeypatch.setattr(generate_module, "WITHOUT_FLOAT64", ("meta",))
+    voices = [None, "one", "two"]
+    cpu = [texts(generate(model, PROMPTS, sampling, [name] * len(PROMPTS))) for name in voices]
+    with apple.simulated():
+        gpu = models.load(str(folders[0]), device="cpu")
+        for folder in folders[1:]:
+            gpu.attach(folder)
+        apple.move(gpu)
+        gpu.hf.generation_config.eos_token_id = model.hf.generation_config.eos_token_id
+        with pytest.raises(TypeError, match="float64"):
+            torch.zeros(2, dtype=torch.float64).to(gpu.device)
+        for name, said in zip(voices, cpu, strict=True):
+            assert texts(generate(gpu, PROMPTS, sampling, [name] * len(PROMPTS))) == said
+            scored = logprobs(gpu, PROMPTS[:2], ["yes", "no"], name)
+            assert scored == [pytest.approx(r, abs=1e-4) for r in logprobs(model, PROMPTS[:2], ["yes", "no"], name)]
+
+
 def test_half_precision_stays_close_to_transformers(folders):
     """In bfloat16 the two round at different places, so tokens may part; log-probabilities agree to its 8 bits."""
     model = models.load(str(folders[0]), device="cpu", dtype=torch.bfloat16)
@@ -179,6 +201,42 @@ def test_half_precision_stays_close_to_transformers(folders):
         for a, b in zip(answer.logprobs, row, strict=True)
     ]
     assert np.median(gaps) < 0.05
+
+
+def test_a_large_models_weights_are_in_memory_once(folders, monkeypatch):
+    """Projections that read the same input are one product; of a large model none is copied for that."""
+    monkeypatch.setattr(decoders, "MERGE_BELOW", 0)
+    monkeypatch.setattr(llama, "MERGE_BELOW", 0)
+    monkeypatch.setattr(decoders, "why_not_onnx", lambda model: "asked for by the test")
+    model = models.load(str(folders[0]), device="cpu")
+    model.attach(folders[1])
+    before = {name: weight.clone() for name, weight in model.hf.named_parameters()}
+    for voices in ([("one", 1.0)], [decoders.BASE], [decoders.BASE, ("one", 0.5)]):
+        decoder = decoders.choose(model, voices, 8)
+        assert type(decoder) is decoders.LlamaDecoder
+        stores = {weight.untyped_storage().data_ptr() for weight in model.hf.parameters()}
+        for _, *projections in [(layer[0], layer[1], layer[2], layer[4], layer[5]) for layer in decoder.layers]:
+            assert all(p.weight.untyped_storage().data_ptr() in stores for p in projections)
+        own = {w.untyped_storage().data_ptr(): w.untyped_storage().nbytes() for w in model.hf.parameters()}
+        assert sum(own.values()) == sum(w.nbytes for w in model.hf.parameters())
+    assert all(torch.equal(before[name], weight) for name, weight in model.hf.named_parameters())
+    assert [a.tokens for a in generate(model, PROMPTS, GREEDY)] == [hf_greedy(model, p, 20) for p in PROMPTS]
+
+
+def test_adapters_layers_are_looked_for_once_per_set_of_adapters(folders, monkeypatch):
+    monkeypatch.setattr(decoders, "why_not_llama", lambda model: "asked for by the test")
+    model = models.load(str(folders[0]), device="cpu")
+    model.attach(folders[1])
+    looks, look = [], lora.find
+    monkeypatch.setattr(lora, "find", lambda hf: (looks.append(hf), look(hf))[1])
+    for _ in range(2):
+        generate(model, PROMPTS, GREEDY, ["one", None] * 3 + ["one"])
+    assert len(looks) == 1
+    model.attach(folders[2])
+    with_both = generate(model, PROMPTS[:2], GREEDY, ["two", "one"])
+    assert len(looks) == 2
+    alone = [generate(model, [p], GREEDY, [name])[0] for p, name in zip(PROMPTS[:2], ["two", "one"], strict=True)]
+    assert texts(with_both) == texts(alone)
 
 
 def test_layers_on_several_devices_run_through_transformers(model, monkeypatch):

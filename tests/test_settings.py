@@ -81,6 +81,35 @@ def test_importing_jobs_and_args_imports_no_torch():
     assert out.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(("card", "real", "format"), [("T4", False, "float16"), ("A100", True, "bfloat16")])
+def test_a_card_that_only_imitates_bfloat16_computes_in_float16(monkeypatch, card, real, format):
+    """As torch answers on a T4 or V100: bfloat16 "is supported", by emulation."""
+    import torch
+
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: True if including_emulation else real
+    )
+    assert settings.dtype("cuda").value == getattr(torch, format)
+
+
+@pytest.mark.parametrize(
+    ("config", "shape"),
+    [
+        ({"hidden_size": 8, "num_hidden_layers": 2, "intermediate_size": 12, "vocab_size": 9}, (8, 2, 12, 9)),
+        ({"n_embd": 8, "n_layer": 2, "n_inner": None, "vocab_size": 9}, (8, 2, 32, 9)),  # GPT-2
+        ({"hidden_size": 8, "num_layers": 2, "vocab_size": 9}, (8, 2, 32, 9)),  # GPT-Neo
+        ({"d_model": 8, "n_layers": 2, "vocab_size": 9}, (8, 2, 32, 9)),  # MPT
+        ({"hidden_size": 8, "num_hidden_layers": 2, "ffn_dim": 20, "vocab_size": 9}, (8, 2, 20, 9)),  # OPT
+    ],
+)
+def test_sizes_are_read_by_every_name_they_go_by(tmp_path, config, shape):
+    for written in (config, {"text_config": config, "vision_config": {"hidden_size": 99}}):
+        (tmp_path / "config.json").write_text(json.dumps(written))
+        assert settings.model_shape(str(tmp_path)) == settings.Shape(*shape)
+    (tmp_path / "config.json").write_text("{}")
+    assert settings.model_shape(str(tmp_path)) is None
+
+
 def test_wilson_by_hand():
     # Wilson (1927) for 8 of 10 at 95 %: middle (0.8 + 1.92073/10) / 1.384146 = 0.71674, half width 0.22661
     low, high = wilson(8, 10)

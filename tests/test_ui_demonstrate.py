@@ -1,10 +1,12 @@
 """Demonstrate: what the page asks of Python, over a real store."""
 
 import base64
+import gzip
 
 import pytest
 
 from tests.pages import Scripted
+from workbench.collect.formats import FileError
 from workbench.ui import demonstrate as tab
 from workbench.ui.context import Refused
 
@@ -141,6 +143,18 @@ def test_a_file_is_recognised_and_its_bad_lines_are_named(context):
 def test_other_files_are_refused(context, name):
     with pytest.raises(Refused, match=r"only \.jsonl"):
         upload(context, name, b"x")
+
+
+def test_a_packed_file_is_read_and_unused_columns_are_named(context):
+    rows = gzip.compress(b'{"prompt": "Name a fruit.", "completion": "Apple.", "topic": "food"}\n')
+    made = upload(context, "my.answers.jsonl.gz", rows)
+    assert (made["added"], made["remarks"]) == (1, ["not used: topic"])
+
+
+def test_answers_never_become_bare_prompts(context):
+    with pytest.raises(FileError, match=r"Nothing was taken.*risposta.*On the page, rename"):
+        upload(context, "a.jsonl", b'{"prompt": "Name a fruit.", "risposta": "Mela."}\n')
+    assert context.store.counts()["prompts"] == 0
 
 
 def test_20_a_name_with_folders_in_it_writes_nowhere(context, tmp_path):

@@ -109,7 +109,8 @@ def dtype(device: str) -> Choice:
     """The frozen base's number format on `device`, as a torch dtype. Adapters are always trained in float32."""
     import torch
 
-    if device == "cuda" and torch.cuda.is_bf16_supported():
+    # cards before 2020 (T4, V100) are counted in otherwise, though they only imitate it, slowly
+    if device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return Choice(torch.bfloat16, "this GPU computes in bfloat16: half the memory")
     if device == "cuda":
         return Choice(torch.float16, "this GPU has no bfloat16")
@@ -182,6 +183,37 @@ def model_config(name: str) -> dict[str, Any]:
         return json.loads(file.read_text("utf-8")) if file and file.is_file() else {}
     except ValueError as error:
         raise ValueError(f"{file} is damaged: it is no JSON. Download or copy the model again.") from error
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a language model: of a token's state, the layers, the feed-forward layer, the vocabulary."""
+
+    hidden: int
+    layers: int
+    inner: int
+    vocabulary: int
+
+
+# What families call the same number (transformers knows these as `attribute_map`)
+HIDDEN = ("hidden_size", "n_embd", "n_embed", "d_model")
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+INNER = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
+CONTEXT = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+
+
+def model_shape(name: str) -> Shape | None:
+    """The sizes in a model's config.json, of its language model where it has more; None when they are not there."""
+    config = model_config(name)
+    config = config.get("text_config") or config
+
+    def first(names: tuple[str, ...]) -> int | None:
+        return next((config[key] for key in names if config.get(key)), None)
+
+    hidden, layers, vocabulary = first(HIDDEN), first(LAYERS), config.get("vocab_size")
+    if hidden is None or layers is None or vocabulary is None:
+        return None
+    return Shape(hidden, layers, first(INNER) or 4 * hidden, vocabulary)
 
 
 def parameters(name: str) -> int | None:

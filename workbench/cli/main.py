@@ -102,22 +102,42 @@ def demo(args: Args) -> int:
 
 
 def _import_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("file", type=Path, metavar="FILE", help="JSONL, JSON, CSV or Parquet")
+    p.add_argument("file", type=Path, metavar="FILE", help="JSONL, JSON, CSV (.gz, .zst, .xz too) or Parquet")
     p.add_argument(
         "--as", dest="kind", choices=("prompts", "demonstrations", "comparisons", "steps"), help="else recognised"
     )
     p.add_argument("--format", help="trl, alpaca, sharegpt, hh-rlhf, ...; else recognised")
+    p.add_argument(
+        "--map",
+        action="append",
+        default=[],
+        metavar="NAME=COLUMN",
+        help="which column is what, as in prompt=question or completion=turns.answer; repeat for more",
+    )
     p.add_argument("--rater", default="import", help="whose judgements these are")
+    p.add_argument("--follow-links", action="store_true", help="read FILE also where it is a link to another file")
 
 
 def import_(args: Args) -> int:
-    """Read a file of prompts, demonstrations, comparisons or step labels into the workspace."""
-    from workbench.collect.importing import import_file
+    """Read a file of prompts, demonstrations, comparisons or step labels into the workspace. Exit code 1 when the file
+    gave nothing."""
+    from workbench.collect.importing import column_map, import_file
 
+    columns = column_map(args.map)
     with store_of(args) as store:
-        report = import_file(store, args.file, as_=args.kind, format=args.format, rater=args.rater)
+        report = import_file(
+            store,
+            args.file,
+            as_=args.kind,
+            format=args.format,
+            rater=args.rater,
+            columns=columns,
+            follow_links=args.follow_links,
+        )
     print(report)
-    return 0
+    if report.empty:
+        print(f"error: nothing was taken from {report.file}", file=sys.stderr)
+    return int(report.empty)
 
 
 def _export_options(p: argparse.ArgumentParser) -> None:

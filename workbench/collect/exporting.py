@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from workbench.collect.comparisons import preference_rows, thumb_rows
-from workbench.collect.files import FileError, write_rows
+from workbench.collect.files import FileError
+from workbench.collect.saving import write_rows
 from workbench.collect.turns import from_text, to_messages, to_text
 from workbench.records import Comparison, Demonstration, StepLabels, split_of
 from workbench.store import Store

@@ -1,12 +1,16 @@
 """Reading a file of prompts, demonstrations, comparisons or step labels: what it is, its good rows, and why others are none."""
 
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from workbench.collect.converters import FORMATS, Format, Origin, Record, Row, format_of
-from workbench.collect.files import LIMIT_MB, Bad, FileError, Rows, plain_path, read_rows
+from workbench.collect.converters import FORMATS, Format, Origin, Record, Unused, format_of, prompt_alone
+from workbench.collect.files import LIMIT_MB, Bad, FileError, Remark, plain_path, read_rows
+from workbench.collect.row import KNOWN, Row, canonical, is_empty, judges, thoughts
 from workbench.records import Comparison, Demonstration, Prompt, StepLabels
 from workbench.store import Store
 
@@ -26,20 +30,30 @@ ALIASES = {
     "conversational": "trl",
     "chatml": "messages",
     "kto": "unpaired",
+    "ultrafeedback": "ranked",
+    "nectar": "ranked",
+    "distilabel": "ranked",
 }
-LOOKED_AT = 1000  # rows from which the format is recognised
+# What a column may be called by --map.
+MAPPED = ("prompt", "completion", "chosen", "rejected", "label", "messages", "system", "history", "input", "rater")
+TARGETS = {"steps", "labels", "completions", "ratings", "id", "source", "kind", "simulated", "generations", "rater"}
+LOOKED_AT = 1000  # rows from which the format is recognised, fewer of long ones
+LOOKED_AT_CHARACTERS = 16_000_000
+MANY_BAD = 100_000  # lines without use after which a file with hardly a good one is not read on
 SHOWN = 20  # bad lines that a report prints
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What a file holds. `bad` was left out; `notes` names rows that were kept though something is odd."""
+    """What a file holds. `bad` was left out; `notes` names rows that were kept though something is odd; `remarks` are on
+    the whole file, such as the columns that were not used."""
 
     kind: str
     format: str
     rows: list[Record]
     bad: list[Bad]
     notes: list[Bad] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -53,21 +67,30 @@ class Report:
     known: int
     bad: list[Bad]
     notes: list[Bad] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def what(self) -> str:
         """What was counted, in words."""
         return "answers with labelled steps" if self.kind == "steps" else self.kind
 
+    @property
+    def empty(self) -> bool:
+        """Whether the file gave nothing at all, nothing known either."""
+        return self.added + self.known == 0
+
     def __str__(self) -> str:
         lines = [
             f"{self.file}: {self.added} new {self.what} "
             f"({self.format}), {self.known} known already, {len(self.bad)} left out."
         ]
+        lines += [f"  {remark}" for remark in self.remarks]
         lines += [f"  line {bad.line}: left out, {bad.reason}" for bad in self.bad[:SHOWN]]
         if len(self.bad) > SHOWN:
             lines.append(f"  and {len(self.bad) - SHOWN} more lines left out")
         lines += [f"  line {note.line}: kept, but {note.reason}" for note in self.notes[:SHOWN]]
+        if len(self.notes) > SHOWN:
+            lines.append(f"  and {len(self.notes) - SHOWN} more notes")
         return "\n".join(lines)
 
 
@@ -78,35 +101,190 @@ def read(
     rater: str = "import",
     name: str | None = None,
     limit_mb: float = LIMIT_MB,
+    columns: Mapping[str, str] | None = None,
+    follow_links: bool = False,
 ) -> Imported:
     """Read a .jsonl, .json, .csv or .parquet file; its kind and format are recognised unless given.
 
     `as_` takes the rows as another kind: prompts out of anything, demonstrations out of comparisons (the best
-    answer). A bad row is left out and named by its line, never the whole file with it. `rater` signs rows that
-    name nobody. Raises FileError when the file cannot be read at all or no format fits.
+    answer). `columns` names columns of the file otherwise, {"prompt": "frage"}; "a.b" is b inside a. A bad row is left
+    out and named by its line, never the whole file with it. `rater` signs rows that name nobody. Raises FileError when
+    the file cannot be read at all, when no format fits, or when nothing but prompts would be taken of rows whose other
+    columns may hold answers or judgements.
     """
-    found = read_rows(path, limit_mb)
-    chosen = _choose(found, as_, format)
-    origin = Origin(rater, f"import:{source_name(name or Path(path).name)}")
-    kept: dict[Record, int] = {}
-    ids: dict[str, int] = {}
-    bad, notes = list(found.bad), []
-    for line, row in found.rows:
+    if as_ is not None and as_ not in KINDS:
+        raise FileError(f"--as {as_}: it must be one of {', '.join(KINDS)}")
+    source, columns = source_name(name or Path(path).name), columns or {}
+
+    def is_row(values: dict[str, Any]) -> bool:
+        return format_of(Row(renamed(values, columns))) is not None
+
+    with closing(read_rows(path, limit_mb, follow_links, is_row)) as items:
+        file = _File(items, columns)
+        first = file.first()
+        chosen = _choose(first, file.bad, as_, format)
+        origin = Origin(rater, f"import:{source}")
+        taken = _Taken(chosen, as_, origin, mixed=format is None and chosen.gather is None)
+        rows = chain(first, file.rows)
+        for line, row in chosen.gather(rows) if chosen.gather else rows:
+            taken.add(line, row)
+    taken.check()
+    bad = sorted([*file.bad, *taken.bad], key=lambda each: each.line)
+    remarks = [*file.remarks, *taken.remarks()]
+    notes = taken.notes + _never_wrong(taken.kept)
+    return Imported(taken.kind, chosen.name, list(taken.kept), bad, notes, remarks)
+
+
+class _File:
+    """The rows of a file under their asked-for names, and what was said of it while they were read."""
+
+    def __init__(self, items: Iterable[Any], columns: Mapping[str, str]):
+        self.bad: list[Bad] = []
+        self.remarks: list[str] = []
+        self.columns, self.good = columns, 0
+        self.rows = self._rows(items)
+
+    def _rows(self, items: Iterable[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+        for each in items:
+            if isinstance(each, Bad):
+                self.bad.append(each)
+                _check_hopeful(self.bad, self.good)
+            elif isinstance(each, Remark):
+                self.remarks.append(each.text)
+            else:
+                self.good += 1
+                yield each[0], renamed(each[1], self.columns) if self.columns else each[1]
+
+    def first(self) -> list[tuple[int, dict[str, Any]]]:
+        """The rows from which the format is recognised. Raises FileError where the columns to rename are in none."""
+        first: list[tuple[int, dict[str, Any]]] = []
+        size = 0
+        for each in self.rows:
+            first.append(each)
+            size += len(repr(each))
+            if len(first) == LOOKED_AT or size > LOOKED_AT_CHARACTERS:
+                break
+        for new, old in self.columns.items():
+            if canonical(new) not in KNOWN | TARGETS:
+                raise FileError(f"--map {new}={old}: no format has a column {new}; known are {', '.join(MAPPED)}")
+            if first and not any(new in row for _, row in first):
+                raise FileError(f"--map {new}={old}: there is no column {old}; there are {', '.join(first[0][1])}")
+        return first
+
+
+class _Taken:
+    """The records of the rows taken so far, and why the other rows were not."""
+
+    def __init__(self, chosen: Format, as_: str | None, origin: Origin, mixed: bool):
+        self.chosen, self.as_, self.kind, self.origin = chosen, as_, as_ or chosen.kind, origin
+        self.mixed = mixed  # whether a row of another format of the same kind is read as that
+        self.kept: dict[Record, int] = {}
+        self.bad: list[Bad] = []
+        self.notes: list[Bad] = []
+        self.unread: Counter[str] = Counter()
+        self.lost: dict[str, None] = {}  # columns for which rows were not taken
+        self.ids: dict[str, int] = {}
+
+    def add(self, line: int, values: dict[str, Any]) -> None:
+        row = Row(values)
         try:
-            records = [part for record in chosen.convert(row, origin) for part in _as(record, as_ or chosen.kind)]
+            records = [part for record in self._converted(row) for part in _as(record, self.kind)]
+        except Unused as error:
+            self.lost |= dict.fromkeys(error.columns)
+            self._leave_out(line, f"{error} (see --as and --map)")
+            return
         except ValueError as error:
-            bad.append(Bad(line, _with_columns(str(error), row, chosen)))
-            continue
+            self._leave_out(line, _with_columns(str(error), row, self.chosen))
+            return
+        self.unread.update(row.spelling[name] for name in row.unread())
+        self.unread.update(thoughts(row))
         for record in records:
-            if record in kept:
-                bad.append(Bad(line, f"the same as line {kept[record]}"))
+            if record in self.kept:
+                self._leave_out(line, f"the same as line {self.kept[record]}")
                 continue
-            kept[record] = line
-            known = ids.setdefault(str(row["id"]), line) if row.get("id") not in (None, "") else line
+            self.kept[record] = line
+            known = line if is_empty(row.peek("id")) else self.ids.setdefault(str(row.peek("id")), line)
             if known != line:
-                notes.append(Bad(line, f"line {known} has the same id {row['id']!r} with other content"))
-    notes += _never_wrong(kept)
-    return Imported(as_ or chosen.kind, chosen.name, list(kept), sorted(bad, key=lambda each: each.line), notes)
+                self.notes.append(Bad(line, f"line {known} has the same id {row.peek('id')!r} with other content"))
+
+    def _leave_out(self, line: int, reason: str) -> None:
+        self.bad.append(Bad(line, reason))
+        if len(self.bad) >= MANY_BAD:
+            self.check()
+            _check_hopeful(self.bad, len(self.kept))
+
+    def _converted(self, row: Row) -> list[Record]:
+        """The row's records. A kind that was asked for is taken without asking what its other columns hold."""
+        try:
+            return self._format_of(row).convert(row, self.origin)
+        except Unused as unused:
+            if self.as_ not in (unused.kind, *GIVES[unused.kind]):
+                raise
+            return unused.records
+        except ValueError:
+            if self.as_ != "prompts":
+                raise
+            return prompt_alone(row, self.origin)
+
+    def _format_of(self, row: Row) -> Format:
+        own = format_of(row) if self.mixed and not self.chosen.recognises(row) else None
+        return own if own and own.kind == self.chosen.kind and own.gather is None else self.chosen
+
+    def check(self) -> None:
+        """Raises FileError when no row was taken because that would have lost answers or judgements."""
+        if self.kept or not self.lost:
+            return
+        columns, one = ", ".join(self.lost), next(iter(self.lost))
+        some = f"{len(self.lost)} columns hold" if len(self.lost) > 1 else "a column holds"
+        raise FileError(
+            f"Nothing was taken: {some} what may be answers or judgements, and nothing would read them: {columns}. "
+            f"To leave them out, add --as {self.chosen.kind}; to use them, say which column is what, as in "
+            f"--map {'label' if judges(one) else 'completion'}={one} (known are {', '.join(MAPPED)}). "
+            "On the page, rename the columns first."
+        )
+
+    def remarks(self) -> list[str]:
+        if not self.kept or not self.unread:
+            return []
+        return [f"not used: {', '.join(self.unread)}"]
+
+
+def _check_hopeful(bad: list[Bad], good: int) -> None:
+    """Raises FileError for a file of junk, before the reasons for its lines fill the memory."""
+    if len(bad) >= MANY_BAD and len(bad) > 9 * good:
+        raise FileError(
+            f"{len(bad):,} lines could not be used, {good:,} could; the rest was not read and nothing was taken. "
+            f"The first is line {bad[0].line}: {bad[0].reason}"
+        )
+
+
+def column_map(pairs: Iterable[str]) -> dict[str, str]:
+    """{"prompt": "question"} of ["prompt=question"]. Raises FileError for a pair that is none."""
+    columns = {}
+    for pair in pairs:
+        new, is_pair, old = (part.strip() for part in pair.partition("="))
+        if not is_pair or not new or not old or new in columns:
+            raise FileError(f"--map {pair}: write it as NAME=COLUMN, each name once, as in prompt=question")
+        columns[new] = old
+    return columns
+
+
+def renamed(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
+    """The row with some columns under other names; a column that bore the new name keeps it with a _ after it."""
+    row = dict(row)
+    for new, old in columns.items():
+        if old in row:
+            value = row.pop(old)
+        else:
+            value = row
+            for part in old.split("."):
+                value = value.get(part) if isinstance(value, dict) else None
+            if value is None:
+                continue
+        if new in row:
+            row[f"{new}_"] = row.pop(new)
+        row[new] = value
+    return row
 
 
 def import_file(
@@ -117,12 +295,14 @@ def import_file(
     rater: str = "import",
     name: str | None = None,
     limit_mb: float = LIMIT_MB,
+    columns: Mapping[str, str] | None = None,
+    follow_links: bool = False,
 ) -> Report:
     """Read a file (see `read`) and store its good rows, all or none. `name` is what the file was called elsewhere.
 
     Importing a file again adds only what is new in it.
     """
-    found = read(path, as_, format, rater, name, limit_mb)
+    found = read(path, as_, format, rater, name, limit_mb, columns, follow_links)
     added = store.add_many(found.rows)
     new = {
         "prompts": added.prompts,
@@ -138,6 +318,7 @@ def import_file(
         len(found.rows) - new,
         found.bad,
         found.notes,
+        found.remarks,
     )
 
 
@@ -147,33 +328,40 @@ def source_name(name: str) -> str:
     return "".join(char for char in last if char.isprintable())[:200] or "file"
 
 
-def _choose(found: Rows, as_: str | None, name: str | None) -> Format:
+def _choose(first: list[tuple[int, dict[str, Any]]], bad: list[Bad], as_: str | None, name: str | None) -> Format:
     """The asked-for format, or the one that most of the first rows have."""
-    if as_ is not None and as_ not in KINDS:
-        raise FileError(f"--as {as_}: it must be one of {', '.join(KINDS)}")
     candidates = FORMATS
     if name is not None:
         name = ALIASES.get(name.lower(), name.lower())
         candidates = [each for each in FORMATS if each.name == name]
         if not candidates:
             raise FileError(f"--format {name}: known are {', '.join(dict.fromkeys(each.name for each in FORMATS))}")
-    if not found.rows:
-        reasons = "; ".join(f"line {bad.line}: {bad.reason}" for bad in found.bad[:3])
+    if not first:
+        reasons = "; ".join(f"line {each.line}: {each.reason}" for each in bad[:3])
         raise FileError(f"No line of the file could be read: {reasons}" if reasons else "The file holds no rows")
-    rows = [row for _, row in found.rows[:LOOKED_AT]]
+    rows = [Row(row) for _, row in first]
     recognised = Counter(each.name + each.kind for row in rows if (each := format_of(row)))
     best = max(candidates, key=lambda each: (recognised[each.name + each.kind], each.kind == as_))
     if name is not None and not recognised[best.name + best.kind]:
         best = next((each for each in candidates if each.kind == as_), best)
     elif not recognised[best.name + best.kind]:
+        names = _names(first[0][1])
         raise FileError(
-            f"No known format has the columns {', '.join(sorted(map(str, rows[0])))}. Known are "
-            + "; ".join(f"{each.name} {each.kind}: {', '.join(each.needs)}" for each in FORMATS)
-            + ". Rename the columns, or name the format."
+            f"No known format has the columns {', '.join(names)}. Say which column is what, as in "
+            f"--map prompt={names[0] if names else 'COLUMN'} (known are {', '.join(MAPPED)}), "
+            "rename them, or name the format."
         )
     if as_ is not None and as_ not in (best.kind, *GIVES[best.kind]):
         raise FileError(f"These are {best.kind} ({best.name}); {as_} cannot be made of them")
-    return next((each for each in FORMATS if each.name == best.name and each.kind == best.kind), best)
+    return best
+
+
+def _names(row: dict[str, Any]) -> list[str]:
+    """The columns as --map takes them, a.b for b inside a."""
+    names = []
+    for name, value in row.items():
+        names += [f"{name}.{inner}" for inner in value] if isinstance(value, dict) and value else [str(name)]
+    return names
 
 
 def _as(record: Record, kind: str) -> list[Record]:
@@ -201,7 +389,7 @@ def _never_wrong(kept: dict[Record, int]) -> list[Bad]:
 
 def _with_columns(reason: str, row: Row, chosen: Format) -> str:
     """The reason; for a row of another shape, which columns it lacks."""
-    lacking = [name for name in chosen.needs if row.get(name) is None]
-    if not lacking or (chosen.name == "trl" and lacking == ["prompt"] and chosen.kind == "comparisons"):
+    lacking = [name for name in chosen.needs if not row.has(name)]
+    if not lacking:
         return reason
     return f"the column{'s' if len(lacking) > 1 else ''} {', '.join(lacking)} {'are' if len(lacking) > 1 else 'is'} missing ({reason})"

@@ -9,36 +9,88 @@ from typing import Any
 
 NAMES = {"user": "Human", "assistant": "Assistant", "system": "System"}
 ROLES = {name: role for role, name in NAMES.items()}
-# What other programs call the three roles.
+# What other programs call the three roles; letters may be small or capital.
 ALIASES = {
     "human": "user",
     "gpt": "assistant",
     "chatgpt": "assistant",
     "bot": "assistant",
     "model": "assistant",
+    "ai": "assistant",
     "prompter": "user",
+    "developer": "system",
 }
+TOOLS = ("tool", "function", "function_call", "function_response", "observation", "ipython")
 TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant|System): ?")
 Turn = tuple[str, str]  # (role, text)
 
 
 def turns_of(messages: Any) -> list[Turn]:
-    """Turns of a list of {"role", "content"} or {"from", "value"}. Raises ValueError saying what is wrong."""
+    """Turns of a list of {"role", "content"} or {"from", "value"}, of {"input", "output"} or of texts in turn, the
+    user's first. A system message without a text is passed over. Raises ValueError saying what is wrong."""
+    if isinstance(messages, dict):
+        messages = messages.get("messages", [messages])
     if not isinstance(messages, list) or not messages:
         raise ValueError("the conversation must be a list of messages, and not empty")
-    turns = []
+    if all(isinstance(message, str) for message in messages):
+        return [("assistant" if number % 2 else "user", text) for number, text in enumerate(messages)]
+    turns: list[Turn] = []
     for number, message in enumerate(messages, 1):
-        if not isinstance(message, dict):
-            raise ValueError(f"message {number} must be an object with a role and a content")
-        role = message.get("role") or message.get("from")
-        text = message.get("content") if message.get("content") is not None else message.get("value")
-        role = ALIASES.get(str(role).lower(), role)
-        if role not in NAMES:
-            raise ValueError(f"message {number} has the role {role!r}; known are user, assistant and system")
-        if not isinstance(text, str):
-            raise ValueError(f"message {number} has no text")
-        turns.append((role, text))
+        turns += _turns(message, number)
+    if not turns:
+        raise ValueError("the conversation has no message with a text")
     return turns
+
+
+def _turns(message: Any, number: int) -> list[Turn]:
+    """The turns of one message: one, none of an empty system message, two of an exchange with its answer."""
+    if not isinstance(message, dict):
+        raise ValueError(f"message {number} must be an object with a role and a content")
+    given = message.get("role") or message.get("from")
+    if given is None and isinstance(message.get("input"), str):  # Capybara
+        answer = message.get("output")
+        return [("user", message["input"])] + ([("assistant", answer)] if isinstance(answer, str) and answer else [])
+    role = str(given).strip().lower()
+    role = ALIASES.get(role, role)
+    if role in TOOLS or message.get("tool_calls") or message.get("function_call"):
+        raise ValueError(f"message {number} (the role {given!r}) is part of a tool call; only text is read")
+    if role not in NAMES:
+        raise ValueError(f"message {number} has the role {given!r}; known are user, assistant and system")
+    value = next((message[name] for name in ("content", "value", "text") if message.get(name) is not None), None)
+    text = _content(value, number)
+    if role == "system" and not (text or "").strip():
+        return []
+    if text is None:
+        raise ValueError(f"message {number} has no text")
+    return [(role, text)]
+
+
+def _content(value: Any, number: int) -> str | None:
+    """A message's text; of parts, their texts joined. Raises ValueError naming what is no text."""
+    if value is None or isinstance(value, str):
+        return value
+    parts = value if isinstance(value, list) else [value]
+    text = ""
+    for part in parts:
+        kind = "text" if isinstance(part, str) else str(part.get("type", "text")) if isinstance(part, dict) else "?"
+        more = part if isinstance(part, str) else part.get("text") if isinstance(part, dict) else None
+        if "text" not in kind or not isinstance(more, str):
+            raise ValueError(f"message {number} holds {_thing(kind)}; only text is read")
+        text += ("\n" if text and more and not text[-1].isspace() and not more[0].isspace() else "") + more
+    return text
+
+
+def _thing(kind: str) -> str:
+    for name, thing in (("image", "an image"), ("video", "a video"), ("audio", "a sound"), ("file", "a file")):
+        if name in kind:
+            return thing
+    return f"a part of the type {kind!r}"
+
+
+def trained_on(messages: Any) -> bool:
+    """Whether the last message is one to imitate: not so with OpenAI's weight of 0, or train false."""
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    return not (isinstance(last, dict) and (last.get("weight") == 0 or last.get("train") is False))
 
 
 def to_text(turns: list[Turn]) -> str:
@@ -65,7 +117,9 @@ def to_messages(prompt: str) -> list[dict[str, str]]:
 def split_answer(turns: list[Turn]) -> tuple[str, str]:
     """(prompt text, answer) of a conversation that ends with the assistant's answer. Raises ValueError otherwise."""
     if turns[-1][0] != "assistant":
-        raise ValueError(f"the conversation ends with the {turns[-1][0]}'s turn, so there is no answer")
+        raise ValueError(
+            f"the conversation ends with the {turns[-1][0]}'s turn, so there is no answer (a prompt: --as prompts)"
+        )
     if all(role == "system" for role, _ in turns[:-1]):
         raise ValueError("the conversation has no user's turn before the answer")
     return to_text(turns[:-1]), turns[-1][1]

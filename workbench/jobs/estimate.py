@@ -10,6 +10,9 @@ from workbench import settings
 from workbench.learn.catalogue import METHODS, TrainArgs
 from workbench.memory import available_mb, recomputes
 
+# A small model is copied, since that is faster: its policy merged, and three sessions of onnxruntime, each with two
+# copies and a third to compare; a large one is in memory once (models/llama.py).
+COPIED_BELOW, COPIES = 32_000_000, 10
 PROCESS_MB = 650.0  # a Python process with torch, transformers, peft and trl, as measured
 
 
@@ -55,25 +58,23 @@ def _seconds(model: str, method: str, args: TrainArgs, past: Sequence[Any]) -> t
 def memory_mb(model: str, method: str, args: TrainArgs) -> float:
     """About what the job's process needs at its peak, in MB; only the process when the model is not here yet.
 
-    The base's weights; the adapter's with gradient and Adam's two moments, in float32; activations of one physical
-    batch kept for the backward pass (about 16 hidden-sized and 3 feed-forward-sized numbers per token and layer; where
-    they are computed again, see memory.recomputes, those of one layer and every layer's input), and the logits with
-    their gradient.
+    The base's weights, several times if it is small; the adapter's with gradient and Adam's two moments, in float32;
+    activations of one physical batch kept for the backward pass (about 16 hidden-sized and 3 feed-forward-sized numbers
+    per token and layer; where they are computed again, see memory.recomputes, those of one layer and every layer's
+    input), and the logits with their gradient.
     """
-    config = settings.model_config(model)
-    config = config.get("text_config") or config
-    count = settings.parameters(model)
-    if count is None or "hidden_size" not in config:
+    count, shape = settings.parameters(model), settings.model_shape(model)
+    if count is None or shape is None:
         return PROCESS_MB
     width = 2 if settings.graphics() else 4
-    hidden, layers = config["hidden_size"], config["num_hidden_layers"]
-    inner = config.get("intermediate_size") or 4 * hidden
+    hidden, layers, inner = shape.hidden, shape.layers, shape.inner
     adapter = layers * args.lora_rank * (4 * 2 * hidden + 3 * (hidden + inner))
     # sequences are padded to the longest of a batch, which is rarely the limit; half of it is a cautious middle
     tokens = (args.micro_batch or args.batch_size) * METHODS[method].cost.sequences * max(64, args.max_tokens // 2)
     in_a_layer = 16 * hidden + 3 * inner
     recomputed = METHODS[method].cost.recomputes and recomputes(count, bool(settings.graphics()))
     activations = tokens * (layers * hidden + in_a_layer if recomputed else layers * in_a_layer) * width
-    logits = min(tokens, 4096) * config["vocab_size"] * 4 * 2
+    logits = min(tokens, 4096) * shape.vocabulary * 4 * 2
     references = adapter * 4 if METHODS[method].cost.copies else 0
-    return PROCESS_MB + (count * width + adapter * 16 + references + activations + logits) / 2**20
+    copies = COPIES if count < COPIED_BELOW else 0
+    return PROCESS_MB + (count * (width + copies * 4) + adapter * 16 + references + activations + logits) / 2**20

@@ -18,6 +18,7 @@ from workbench.learn.catalogue.facts import Row
 from workbench.learn.examples import Example, Limits, examples, nothing_left
 from workbench.learn.run_files import DataCounts, RunConfig, SpoiledFile
 from workbench.processes import read_json, write_atomic
+from workbench.sandbox import spelling
 
 if TYPE_CHECKING:
     from workbench.store import Store
@@ -220,8 +221,9 @@ def first_batch(
     """The first batch as the model will see it, decoded again from its token ids.
 
     Each item has "prompt" and, by method, "completion" or "chosen" and "rejected" (these are learned from, the prompt
-    is only read), "tokens" (of its longest text) and "cut" (whether something of it had to be cut). Rows that are left
-    out are passed over; `context` is how many tokens the model reads. Raises NothingToLearn when no row is left.
+    is only read), "tokens" (of its longest text), "cut" (whether something of it had to be cut) and "respelled" (whether
+    the bundled model reads another spelling, see sandbox/spelling.py). Rows that are left out are passed over; `context`
+    is how many tokens the model reads. Raises NothingToLearn when no row is left.
     """
     limits = Limits.of(args, context or args.max_tokens)
     usable, left_out = examples(tokenizer, method, rows, limits)
@@ -238,6 +240,8 @@ def batch_of(tokenizer: Any, method: str, usable: Sequence[Example], args: Train
         decoded = {key: tokenizer.decode(ids) for key, ids in one.answers.items()}
         longest = max(map(len, one.answers.values()), default=0)
         item = {"prompt": tokenizer.decode(one.prompt), "tokens": len(one.prompt) + longest, "cut": bool(one.cut)}
+        texts = [one.row["prompt"], *METHODS[method].texts(one.row).values()]
+        item["respelled"] = any(spelling.respells(tokenizer, text) for text in texts)
         item |= METHODS[method].show(one.row, decoded)
         batch.append(item)
     return batch
@@ -247,7 +251,7 @@ def as_text(batch: Sequence[dict[str, Any]]) -> str:
     """The first batch for first_batch.txt."""
     parts = []
     for i, item in enumerate(batch, 1):
-        cut = ", cut" if item["cut"] else ""
+        cut = (", cut" if item["cut"] else "") + (", respelled for the bundled model" if item["respelled"] else "")
         lines = [f"--- example {i} of {len(batch)}, {item['tokens']} tokens{cut}", f"[prompt] {item['prompt']}"]
         lines += [f"[{k}] {item[k]}" for k in ("completion", "chosen", "rejected") if k in item]
         parts.append("\n".join(lines))

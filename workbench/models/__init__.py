@@ -14,7 +14,8 @@ from workbench.models.base import (
     shared,
     tokenizer,
 )
-from workbench.models.checkpoint import ModelError, available
+from workbench.models.checkpoint import available
+from workbench.models.errors import ModelError
 
 __all__ = [
     "Model",

@@ -16,16 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from workbench import settings
-from workbench.models import checkpoint, origin, tokens
-from workbench.models.checkpoint import ModelError
+from workbench.models import chat, checkpoint, origin, tokens
+from workbench.models.errors import ModelError
 from workbench.processes import read_json
-
-# What a model without a chat template of its own is spoken to with; trained on by SFT as well, so it must not change.
-PLAIN_TEMPLATE = (
-    "{% for m in messages %}{% if m['role'] == 'assistant' %}### Answer:\n{{ m['content'] }}{{ eos_token }}\n"
-    "{% else %}### Question:\n{{ m['content'] }}\n{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}### Answer:\n{% endif %}"
-)
+from workbench.sandbox import spelling
 
 
 class Turns:
@@ -115,8 +109,9 @@ class Model:
 
     @property
     def end_ids(self) -> list[int]:
-        """Token ids that end an answer."""
-        named = [self.hf.generation_config.eos_token_id, self.tokenizer.eos_token_id]
+        """Token ids that end an answer: what the chat template ends a turn with, and what the model's makers name."""
+        end = chat.framing(self.tokenizer).end
+        named = [self.hf.generation_config.eos_token_id, self.tokenizer.eos_token_id, end]
         ids = [i for item in named if item is not None for i in (item if isinstance(item, list) else [item])]
         return sorted(set(ids))
 
@@ -136,9 +131,7 @@ class Model:
     def too_long(self, prompts: Iterable[str], new_tokens: int) -> dict[str, int]:
         """Those prompts that leave no room for an answer of `new_tokens`, each with its number of tokens."""
         room = self.context - new_tokens
-        frame = (
-            len(self.prompt_ids("")) + 8
-        )  # no tokenizer makes more tokens of a text than it has bytes, or hardly more
+        frame = len(self.prompt_ids("")) + 8  # no tokenizer makes many more tokens of a text than it has bytes
         doubtful = (text for text in prompts if len(text.encode()) + frame > room)
         counted = {text: len(self.prompt_ids(text)) for text in doubtful}
         return {text: n for text, n in counted.items() if n > room}
@@ -255,7 +248,9 @@ def tokenizer(name: str, trust_remote_code: bool = False) -> Any:
         raise
     except Exception as error:  # see load
         raise checkpoint.explain_tokenizer(name, error) from error
-    return checkpoint.frame(found, name, PLAIN_TEMPLATE)
+    if settings.model_name(name) == "sandbox":
+        spelling.respell(found)
+    return checkpoint.frame(found, name, chat.plain_template(found))
 
 
 def context(name: str) -> int:
@@ -265,7 +260,9 @@ def context(name: str) -> int:
 
 
 def _context_of(config: Any) -> int:
-    return getattr(config.get_text_config(), "max_position_embeddings", None) or 2048
+    text = config.get_text_config()
+    named = (getattr(text, name, None) for name in settings.CONTEXT)
+    return next((n for n in named if n), 2048)
 
 
 _shared: dict[str, Model] = {}
@@ -352,6 +349,7 @@ def _check_shapes(folder: Path, hf: Any, words: str) -> None:
     with safe_open(str(folder / "adapter_model.safetensors"), "pt") as weights:
         for key in weights.keys():  # noqa: SIM118 (no dict)
             place, _, part = key.removeprefix("base_model.model.").rpartition(".lora_")
+            place = place.replace(".base_layer", "")  # adapters on several weights of one layer lie one in the other
             if place not in layers:
                 raise ModelError(f"{words}: it has weights for {place or key}, which is no layer there.")
             shape = weights.get_slice(key).get_shape()

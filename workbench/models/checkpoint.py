@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench import settings
+from workbench.models.errors import ModelError
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "*.tiktoken")
@@ -24,10 +25,6 @@ AS_PARTS = (
     "{%- else -%}{%- set parted.messages = parted.messages + [m] -%}{%- endif -%}{%- endfor -%}"
     "{%- set messages = parted.messages -%}"
 )
-
-
-class ModelError(ValueError):
-    """A model or an adapter that cannot or must not be loaded; the message says what to do."""
 
 
 def available() -> list[str]:

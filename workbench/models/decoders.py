@@ -23,15 +23,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from workbench.models import Model
+from workbench.models import Model, lora
+from workbench.models.llama import LINEARS, ROPES, joined, lay_side_by_side
 from workbench.models.onnx_decoder import OnnxDecoder, why_not_onnx
 
 # A row's model: an adapter's name (None = base) and its strength (0 = base, 1 = as trained). The base is (None, 0.0).
 Voice = tuple[str | None, float]
 BASE: Voice = (None, 0.0)
 MERGE_BELOW = 32_000_000  # weights; a merged copy of a small model costs little and saves two products a layer
-ROPES = ("default", "linear", "llama3", "yarn")  # positions that do not depend on the length seen so far
-LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 def choose(model: Model, voices: list[Voice], room: int) -> OnnxDecoder | LlamaDecoder | TransformersDecoder:
@@ -52,7 +51,7 @@ def choose(model: Model, voices: list[Voice], room: int) -> OnnxDecoder | LlamaD
 def together(model: Model) -> Callable[[list[Voice]], bool]:
     """Says of rows with these voices whether they should run as one batch."""
     if why_not_llama(model) is not None:
-        return TransformersDecoder.together
+        return TransformersDecoder.together if lora.mixes(model) else lambda voices: voices[0] == voices[-1]
     if why_not_onnx(model) is None or records(model):
         # one after the other by onnxruntime is quicker than all at once, and a recorded step has one voice
         return lambda voices: voices[0] == voices[-1]
@@ -77,8 +76,7 @@ def why_not_llama(model: Model) -> str | None:
     linears = [_base(getattr(part, n)) for part in (layer.self_attn, layer.mlp) for n in LINEARS if hasattr(part, n)]
     if any(type(linear) is not torch.nn.Linear or linear.bias is not None for linear in linears):
         return "its linear layers are quantised or have biases: run by transformers"
-    # a look at `_modules` instead of hasattr: nn.Module answers that with an exception, hundreds of them each time
-    inside = {n for n, m in hf.named_modules() if "lora_A" in m._modules and n.rsplit(".", 1)[-1] not in LINEARS}
+    inside = {name for name, _ in lora.layers(model) if name.rsplit(".", 1)[-1] not in LINEARS}
     if inside:
         return f"an adapter sits on {', '.join(sorted(inside))}: run by transformers"
     return None
@@ -130,30 +128,37 @@ class TransformersDecoder:
 
 
 def forward(model: Model, voices: list[Voice], **call: Any) -> Any:
-    """transformers' forward of a batch whose rows speak with `voices`. The caller holds the model's turn."""
-    if model.peft is None:
-        return model.hf(**call)
-    used = {name: strength for name, strength in voices if name is not None}
-    layers = [m for m in model.hf.modules() if hasattr(m, "lora_A") and hasattr(m, "scaling")]
-    before = [{name: layer.scaling[name] for name in used if name in layer.scaling} for layer in layers]
-    for layer, scales in zip(layers, before, strict=True):
-        layer.scaling.update({name: scale * used[name] for name, scale in scales.items()})
-    try:
-        return model.peft(**call, adapter_names=[name or "__base__" for name, _ in voices])
-    finally:
-        for layer, scales in zip(layers, before, strict=True):
-            layer.scaling.update(scales)
+    """transformers' forward of a batch whose rows speak with `voices`. The caller holds the model's turn.
+
+    Rows of several voices ask PEFT for their adapters row by row, which not every model allows, see `lora.mixes`.
+    """
+    layers = lora.layers(model)
+    names = {name for name, _ in voices}
+    with lora.strengths(layers, {name: strength for name, strength in voices if name is not None}):
+        if len(names) == 1:
+            with lora.speaking(layers, names.pop()):
+                return model.hf(**call)
+        from peft import PeftModel
+
+        # the plain one: that of PeftModelForCausalLM leaves `adapter_names` out for MPT, and every row would be the base's
+        return PeftModel.forward(model.peft, **call, adapter_names=[name or "__base__" for name, _ in voices])
 
 
 @contextmanager
 def last_hidden(hf: Any) -> Iterator[list[Tensor]]:
     """Within it, every forward of `hf` adds to the list what its output layer reads: [rows, tokens, hidden]."""
     caught: list[Tensor] = []
-    hook = hf.base_model.register_forward_hook(lambda *of: caught.append(of[2].last_hidden_state))
+    # the decoder and not `hf.base_model`, which OPT steps over
+    hook = hf.get_decoder().register_forward_hook(lambda *of: caught.append(of[2].last_hidden_state))
     try:
         yield caught
     finally:
         hook.remove()
+
+
+def hidden_width(hf: Any) -> int:
+    """Numbers that the output layer, or a head in its place, reads of a token; not always the layers' own width."""
+    return hf.get_output_embeddings().weight.shape[1]
 
 
 @dataclass
@@ -183,6 +188,7 @@ class LlamaDecoder:
 
     def __init__(self, model: Model, voices: list[Voice], room: int) -> None:
         hf, config = model.hf, model.hf.config
+        lay_side_by_side(hf)  # a large model's weights, so that none is copied to be joined
         self.voices = list(voices)
         runs = [(voice, len(list(rows))) for voice, rows in groupby(self.voices)]
         self.groups = _slices([n for _, n in runs])
@@ -397,7 +403,7 @@ def _slices(counts: list[int]) -> list[slice]:
 def _projection(linears: list[Any], speakers: list[Voice], merge: bool) -> Projection:
     weights = [_merged(linear, speakers[0]) if merge else _base(linear).weight for linear in linears]
     low = [None if merge else _low_rank(linears, voice) for voice in speakers]
-    return Projection(torch.cat(weights) if len(weights) > 1 else weights[0], low)
+    return Projection(joined(weights, weights[0].dtype), low)
 
 
 def _merged(linear: Any, voice: Voice) -> Tensor:

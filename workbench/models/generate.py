@@ -21,6 +21,7 @@ from workbench.records import Sampling
 
 STREAM_EVERY = 0.05  # seconds between two texts of a row: the eye needs no more, and decoding them costs
 MOST_ROWS = 256
+WITHOUT_FLOAT64 = ("mps",)
 LOGITS = 100_000_000  # numbers held at once when scoring
 
 
@@ -118,6 +119,8 @@ def uniforms(seed: int, prompt: str, n: int) -> np.ndarray:
 def pick(logits: Tensor, noise: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
     """A token for every row, and its log-probability: logits [rows, V], noise [rows] in [0, 1) -> [rows], [rows].
 
+    The noise is float64 and lies where that can be summed, see `exact`.
+
     Sampling is by the inverse of the cumulative distribution in the order of token ids: one number per row decides,
     which `multinomial` would not promise. Temperature 0 takes the most likely token.
     """
@@ -126,12 +129,17 @@ def pick(logits: Tensor, noise: Tensor, temperature: float, top_p: float) -> tup
         token = argmax(logits)
         return token, logits.log_softmax(-1).gather(1, token[:, None])[:, 0]
     probs = (logits / temperature).softmax(-1)
-    kept = nucleus(probs, top_p) if top_p < 1 else probs
+    kept = (nucleus(probs, top_p) if top_p < 1 else probs).to(noise.device)
     cumulative = kept.cumsum(-1, dtype=torch.float64)
     # right=True steps over tokens of probability 0; scaling by the last sum makes `kept` a distribution again
     token = torch.searchsorted(cumulative, noise[:, None] * cumulative[:, -1:], right=True)
-    token = token.clamp(max=logits.shape[-1] - 1)
+    token = token.clamp(max=logits.shape[-1] - 1).to(logits.device)
     return token[:, 0], probs.gather(1, token)[:, 0].log()
+
+
+def exact(device: torch.device) -> torch.device:
+    """Where to sum probabilities in float64: there, or on the CPU beside an Apple GPU, which has no float64."""
+    return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
 
 
 def argmax(logits: Tensor) -> Tensor:
@@ -283,7 +291,8 @@ def free_memory(device: torch.device) -> int:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    words = ("can't allocate memory", "MPS backend out of memory")  # of a CPU and of an Apple GPU: plain RuntimeErrors
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in words)
 
 
 class _Batch:
@@ -322,7 +331,7 @@ class _Batch:
     def _steps(self, noise: np.ndarray, background: bool) -> Iterator[tuple[list[int], bool]]:
         """Yield after each token the rows that got one, and whether it is the last of some of them."""
         device, sampling, lock = self.model.device, self.sampling, self.model.lock
-        drawn = torch.from_numpy(noise).to(device)
+        drawn = torch.from_numpy(noise).to(exact(device))
         ends = set(self.model.end_ids)
         live = list(range(len(self.tokens)))
         with lock.turn(background):
@@ -343,7 +352,7 @@ class _Batch:
             if any(over):
                 stay = survivors(over, in_order=len(set(self.voices)) > 1)
                 live, index = [live[k] for k in stay], torch.tensor(stay, device=device)
-                token, drawn = token[index], drawn[index]
+                token, drawn = token[index], drawn[index.to(drawn.device)]
             with lock.turn(background):
                 if any(over):
                     decoder.keep(index)

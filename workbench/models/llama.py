@@ -26,6 +26,8 @@ MERGE_BELOW = 32_000_000  # weights; above, a merged copy costs more memory than
 EXACT_HEAD_BELOW = 8_000_000  # weights; a small output layer stays float32, since bfloat16 logits are off by 0.02
 LOGIT_CHUNK, LOGIT_CHUNK_GPU = 1_000_000, 32_000_000  # logits that exist at once; a GPU wants few large products
 LOGIT_TOKENS = 64  # in a product at least: below, reading the output layer costs more than multiplying it (docs/log.md)
+ROPES = ("default", "linear", "llama3", "yarn")  # positions that do not depend on the length seen so far
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 PACK = 128  # tokens; a CPU has to prepare every new shape of a product
 PLAIN_ATTENTION_BELOW = 160  # positions; below, two matrix products and a softmax beat the fused kernel on a CPU
 
@@ -258,8 +260,6 @@ def number_format(device: str) -> Choice:
 
 def why_not(hf: Any) -> str | None:
     """Why this model is run by transformers instead, None when it need not be."""
-    from workbench.models.decoders import LINEARS, ROPES
-
     config = hf.config
     if type(hf).__name__ != "LlamaForCausalLM":
         return f"{type(hf).__name__} is run by transformers: the hand-written forward is Llama's"
@@ -282,20 +282,31 @@ def merges(hf: Any) -> bool:
 def settle(hf: Any, dtype: torch.dtype) -> None:
     """Put a large base into `dtype` and lay weights that read the same input side by side, all without a second copy.
 
-    The model stays what it is to everybody else: its weights become views. A small model is left alone.
+    The model stays what it is to everybody else. A small model is left alone.
     """
     if merges(hf):
         return
     for name, weight in hf.named_parameters():
         if "lora_" not in name:
             weight.data = weight.data.to(dtype)
+    lay_side_by_side(hf)
+
+
+def lay_side_by_side(hf: Any) -> None:
+    """Make a large base's weights that read the same input views of one matrix, which `joined` then need not copy."""
+    if merges(hf) or _side_by_side(_weights(_groups(hf.model.layers[-1])[0])):
+        return
     for layer in hf.model.layers:
         for group in _groups(layer):
-            weights = [getattr(linear, "base_layer", linear).weight for linear in group]
+            weights = _weights(group)
             if len(weights) > 1 and not _side_by_side(weights):
-                joined = torch.cat([w.data for w in weights])
-                for weight, part in zip(weights, joined.split([len(w) for w in weights]), strict=True):
+                whole = torch.cat([w.data for w in weights])
+                for weight, part in zip(weights, whole.split([len(w) for w in weights]), strict=True):
                     weight.data = part
+
+
+def _weights(linears: Sequence[Any]) -> list[Tensor]:
+    return [getattr(linear, "base_layer", linear).weight for linear in linears]
 
 
 def _groups(layer: Any) -> tuple[list[Any], ...]:
@@ -379,10 +390,10 @@ class Llama:
 
 
 def _projection(linears: Sequence[Any], adapter: str | None, merge: bool, dtype: torch.dtype) -> Projection:
-    weights = [getattr(linear, "base_layer", linear).weight for linear in linears]
+    weights = _weights(linears)
     adapted = [x for x in linears if adapter is not None and adapter in getattr(x, "lora_A", {})]
     if not adapted:
-        weight = _joined(weights, dtype)
+        weight = joined(weights, dtype)
         return Projection(weight, False, 1.0, (), (), weight[:0], weight[:0])
     if len(adapted) != len(linears):
         raise ValueError("an adapter must sit on all linear layers that read the same input, or on none of them")
@@ -390,14 +401,15 @@ def _projection(linears: Sequence[Any], adapter: str | None, merge: bool, dtype:
     ups = tuple(x.lora_B[adapter].weight for x in adapted)
     scale = adapted[0].scaling[adapter]
     down, up = torch.cat(downs), torch.block_diag(*ups) * scale
-    base = _joined(weights, up.dtype if merge else dtype)
+    base = joined(weights, up.dtype if merge else dtype)
     weight = torch.addmm(base, up, down).to(dtype) if merge else base
     if merge and not downs[0].requires_grad:
         downs = ups = ()
     return Projection(weight, merge, scale, downs, ups, down.to(dtype), up.to(dtype))
 
 
-def _joined(weights: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+def joined(weights: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """Weights [out_i, in] one below the other; no copy where `settle` has laid them so."""
     if len(weights) > 1 and weights[0].dtype == dtype and _side_by_side(weights):
         first = weights[0].data
         return first.as_strided((sum(map(len, weights)), first.shape[1]), first.stride(), 0)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from workbench.models import chat
+
 NOW = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")
 
 
@@ -30,13 +32,13 @@ def freeze_date(tokenizer: Any, when: datetime) -> None:
 
 def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
     """Token ids of a prompt as the chat template frames it, up to where the answer begins."""
-    messages = [{"role": "user", "content": prompt}]
-    return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+    talk = chat.messages(tokenizer, prompt)
+    return list(tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_dict=False))
 
 
 def answer_ids(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of an answer, the end token included: the model shall learn to stop."""
-    return [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    """Token ids of an answer, the token that ends the turn included: the model shall learn to stop."""
+    return [*tokenizer(text, add_special_tokens=False)["input_ids"], chat.end_id(tokenizer)]
 
 
 def step_ids(tokenizer: Any, steps: Sequence[str]) -> tuple[list[int], list[int]]:
@@ -50,5 +52,5 @@ def step_ids(tokenizer: Any, steps: Sequence[str]) -> tuple[list[int], list[int]
     for step in steps[:-1]:
         end += len(step)
         places.append(max(sum(begin < end for begin in begins) - 1, 0))
-    ids = [*encoding["input_ids"], tokenizer.eos_token_id]
+    ids = [*encoding["input_ids"], chat.end_id(tokenizer)]
     return ids, [*places, len(ids) - 1]

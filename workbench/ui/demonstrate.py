@@ -19,7 +19,7 @@ from workbench.ui.shell import panel
 LISTED = 400  # prompts in the list at once; the rest is reached as these are answered
 SHORT = 200  # characters of a prompt in the list
 FILE_MB = 20  # larger files are for the command line, which reads them in pieces
-SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".zst", ".xz", ".bz2")
 
 
 def demonstrations(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
@@ -217,8 +217,8 @@ def import_file(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     from workbench.collect import formats
 
     name = Path(sent.words(payload, "name", longest=255).replace("\\", "/")).name
-    suffix = Path(name).suffix.lower()
-    if suffix not in SUFFIXES:
+    suffixes = [each.lower() for each in Path(name).suffixes[-2:]]  # .jsonl.gz
+    if not suffixes or suffixes[-1] not in SUFFIXES:
         raise Refused(f"{name}: only {', '.join(SUFFIXES)} files can be imported.")
     data = payload.get("data")
     if not isinstance(data, str) or len(data) > FILE_MB * 1.4e6:
@@ -228,7 +228,7 @@ def import_file(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     except binascii.Error as error:
         raise Refused(f"{name} did not arrive whole. Choose it again.") from error
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"import{suffix}"
+        file = Path(folder) / f"import{''.join(each for each in suffixes if each in SUFFIXES)}"
         file.write_bytes(content)
         report = formats.import_file(context.store, file, name=name, limit_mb=FILE_MB)
     return {
@@ -238,6 +238,7 @@ def import_file(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         "known": report.known,
         "bad": [{"line": bad.line, "reason": bad.reason} for bad in report.bad[:20]],
         "bad_total": len(report.bad),
+        "remarks": report.remarks,
         **progress(context),
     }
 

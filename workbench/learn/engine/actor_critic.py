@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from workbench import settings
 from workbench.learn.engine.through_transformers import ThroughTransformers, output_layer
-from workbench.models import Model, llama
+from workbench.models import Model, decoders, llama
 
 POLICY = "default"  # name of the trained adapter
 CHUNKS_PER_WORKER = 2  # a worker that has finished takes over from one that has not
@@ -91,7 +91,7 @@ class ActorCritic:
         # products of a few hundred rows are too small to be shared by threads; whole chunks are not
         self.workers = threads if self.reason is None and model.device.type == "cpu" else 1
         self.pool = ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,))
-        self.head = nn.Linear(model.hf.config.hidden_size, 1, device=model.device)
+        self.head = nn.Linear(decoders.hidden_width(model.hf), 1, device=model.device)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         model.peft.eval()  # no dropout: the ratio of the first pass must be 1

@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from workbench import models
 from workbench.learn.catalogue import TrainArgs
+from workbench.models import lora
 
 POLICY, START = "default", "ref"  # adapters: the one trained, and where it began (TRL's names)
 
@@ -19,12 +21,13 @@ POLICY, START = "default", "ref"  # adapters: the one trained, and where it bega
 def with_adapter(model: models.Model, args: TrainArgs, start: Path | None = None) -> PeftModel:
     """The model with the adapter to train: a fresh one, or a copy of the one in the folder `start`, which is then there
     a second time as START, frozen."""
+    settle_base(model.hf)
     if start is None:
         config = LoraConfig(
             r=args.lora_rank,
             lora_alpha=args.lora_alpha,
             lora_dropout=args.lora_dropout,
-            target_modules="all-linear",  # all but the output layer
+            target_modules=lora.targets(model.hf)[0],
             task_type="CAUSAL_LM",
         )
         return get_peft_model(model.hf, config, adapter_name=POLICY)
@@ -32,6 +35,22 @@ def with_adapter(model: models.Model, args: TrainArgs, start: Path | None = None
     peft.load_adapter(str(start), adapter_name=START, is_trainable=False)
     peft.set_adapter(POLICY)
     return peft
+
+
+def settle_base(hf: Any) -> None:
+    """Leave nothing in a frozen base that only its own training wanted: its dropout, and the loss that balances experts.
+
+    TRL turns off dropout modules at most; OPT and others call the function with a number of their own.
+    """
+    for module in hf.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name, value in list(vars(module).items()):
+            if "drop" in name and type(value) is float:
+                setattr(module, name, 0.0)
+    config = hf.config.get_text_config()
+    if hasattr(config, "router_aux_loss_coef"):
+        config.router_aux_loss_coef = 0.0  # the routers are frozen: it would bend the attention instead
 
 
 def save_adapter(peft: PeftModel, folder: Path, base: str, beside: Callable[[Path], None] | None = None) -> None:

@@ -23,7 +23,7 @@ from workbench.learn.engine.adapter import POLICY, START, frozen_hash, with_adap
 from workbench.learn.engine.reporter import Reporter
 from workbench.learn.examples import Example, Limits
 from workbench.learn.run_files import RunConfig
-from workbench.models import origin
+from workbench.models import lora, origin
 from workbench.models.tokens import freeze_date
 from workbench.records import Sampling
 
@@ -64,6 +64,9 @@ class Work:
         freeze_date(model.tokenizer, datetime.fromisoformat(run.config.created))
         report.alive()
         torch.manual_seed(args.seed)
+        restriction = lora.targets(model.hf)[1]
+        if restriction and not start:
+            report.notice(restriction)
         peft = with_adapter(model, args, start)
         model.adopt(peft, *([POLICY, START] if start else [POLICY]))
         work = cls(run.folder, run.config, args, report, model, peft, train, heldout, prompts)

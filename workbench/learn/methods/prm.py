@@ -32,6 +32,7 @@ from workbench.learn.methods.reward import last_states, pad_id, padded
 from workbench.learn.rewards.files import SCALE, STEP_HEAD
 from workbench.learn.rewards.gate import Finding
 from workbench.learn.rewards.process_reward_model import ProcessRewardModel
+from workbench.models.decoders import hidden_width
 from workbench.processes import write_atomic
 from workbench.records import LABELS
 
@@ -157,7 +158,7 @@ class Trainer(trl_trainer.Tracked, RewardTrainer):
 
 def add_head(hf: Any) -> nn.Linear:
     """Give a causal model a trainable head of its own, [3, hidden] with biases; return it."""
-    hf.score = nn.Linear(hf.config.get_text_config().hidden_size, len(LABELS), device=hf.device)
+    hf.score = nn.Linear(hidden_width(hf), len(LABELS), device=hf.device)
     nn.init.normal_(hf.score.weight, std=0.02)
     nn.init.zeros_(hf.score.bias)
     hf.config.num_labels = 1  # TRL asks for it

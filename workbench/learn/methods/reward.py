@@ -33,7 +33,7 @@ from workbench.learn.examples import Example, fit
 from workbench.learn.rewards import gate
 from workbench.learn.rewards.files import HEAD, SCALE
 from workbench.models import llama
-from workbench.models.decoders import last_hidden
+from workbench.models.decoders import hidden_width, last_hidden
 from workbench.processes import write_atomic
 
 SCALE_ANSWERS = 512  # training answers over which scores are brought to mean 0 and standard deviation 1
@@ -189,8 +189,7 @@ class Trainer(trl_trainer.Tracked, RewardTrainer):
 
 def add_head(hf: Any) -> nn.Linear:
     """Give a causal model a score head [1, hidden] of its own, trainable and part of it; return the head."""
-    hidden = hf.config.get_text_config().hidden_size
-    hf.score = nn.Linear(hidden, 1, bias=False, device=hf.device)
+    hf.score = nn.Linear(hidden_width(hf), 1, bias=False, device=hf.device)
     nn.init.normal_(hf.score.weight, std=0.02)
     hf.config.num_labels = 1  # TRL asks for it
     return hf.score

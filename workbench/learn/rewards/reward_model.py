@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,7 @@ class RewardModel:
 
         The texts joined are the answer; the last score is the whole answer's.
         """
+
         start, tokenizer = self.model.prompt_ids(prompt), self.model.tokenizer
         *ids, end = self.model.answer_ids(answer)
         self._check([[*start, *ids, end]])
@@ -69,9 +71,11 @@ class RewardModel:
             scores = self._ends(start, ids, end) if ids else []
         else:
             scores = self.score_ids([[*start, *ids[: i + 1], end] for i in range(len(ids))])
-        texts = ["", *(tokenizer.decode(ids[: i + 1]).rstrip("\ufffd") for i in range(len(ids)))]
-        texts[-1] = answer if ids else ""
-        return [(now[len(before) :], s) for before, now, s in zip(texts, texts[1:], scores, strict=False)]
+        # by their places in the answer, since a tokenizer may respell it
+        places = tokenizer(answer, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        ends = [0, *accumulate((place[1] for place in places), max)]
+        ends[-1] = len(answer) if ids else 0
+        return [(answer[a:b], s) for a, b, s in zip(ends, ends[1:], scores, strict=False)]
 
     def _check(self, rows: Sequence[Sequence[int]]) -> None:
         for i, row in enumerate(rows):
@@ -126,8 +130,9 @@ class RewardModel:
 
 def one_pass(hf: Any) -> bool:
     """Whether `hf` attends by any mask and reads positions as given, so that many ends fit one pass: models with
-    rotary positions whose every layer attends to everything before."""
+    rotary positions whose every layer attends to everything before. (Falcon's configuration names rotary positions
+    even where it uses ALiBi.)"""
     config = hf.config.get_text_config()
     full = set(getattr(config, "layer_types", None) or ["full_attention"]) == {"full_attention"}
-    rotary = bool(getattr(config, "rope_parameters", None))
+    rotary = bool(getattr(config, "rope_parameters", None)) and not getattr(config, "alibi", False)
     return full and rotary and not getattr(config, "sliding_window", None) and config._attn_implementation in MASKED

@@ -462,7 +462,7 @@ function markdown(text) {
 /* ---- adding prompts ---- */
 
 const pasted = el("textarea", { class: "wb-field wd-pasted", rows: 4, "aria-label": "Your prompts, one per line", placeholder: "One prompt per line" });
-const chosen = el("input", { type: "file", class: "wb-hidden", id: "wd-file", accept: ".jsonl,.json,.csv,.parquet", onchange: importFile });
+const chosen = el("input", { type: "file", class: "wb-hidden", id: "wd-file", accept: ".jsonl,.json,.csv,.tsv,.parquet,.gz,.zst,.xz,.bz2", onchange: importFile });
 const report = el("div", { class: "wd-report", role: "status" });
 fill(adder, pasted, el("div", { class: "wb-row" },
   el("button", { class: "wb-button", onclick: addPrompts }, "Add these"),
@@ -509,7 +509,7 @@ async function importFile() {
     const bad = answer.bad_total ? [el("p", { class: "wb-warn" }, `${count(answer.bad_total, "row")} could not be used:`),
       el("ul", {}, answer.bad.map((each) => el("li", { class: "wb-small" }, `Line ${each.line}: ${each.reason}`)))] : null;
     await reload();
-    fill(report, el("p", { class: "wb-small" }, what), bad);
+    fill(report, el("p", { class: "wb-small" }, what), ...answer.remarks.map((each) => el("p", { class: "wb-small" }, `${each[0].toUpperCase()}${each.slice(1)}.`)), bad);
     announce(what);
     workbench.refresh();
   } catch (error) {

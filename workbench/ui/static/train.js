@@ -231,6 +231,7 @@ async function showBatch() {
     if (mine !== planning) return;
     const part = (item, key) => (item[key] === undefined ? null : [el("span", { class: "wb-batch-part" }, key), el("span", { class: "wb-batch-text" }, item[key])]);
     fill(batchBox, answer.batch.map((item) => el("div", { class: "wb-batch-item" }, ["prompt", "completion", "chosen", "rejected"].map((key) => part(item, key)),
+      item.respelled ? el("span", { class: "wb-warn" }, "! respelled: the bundled model writes no apostrophes, quotation marks, brackets or accents") : null,
       item.cut ? el("span", { class: "wb-warn" }, "! cut at the longest length") : null)));
   } catch (error) {
     if (mine === planning) sorry(batchBox, error);
