@@ -25,6 +25,7 @@ class Held(torch.Tensor):
     def __new__(cls, inner: torch.Tensor) -> Held:
         if inner.dtype == torch.float64:
             raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
+        assert inner.device == CPU, f"made on {inner.device}"
         held = torch.Tensor._make_wrapper_subclass(
             cls, inner.size(), strides=inner.stride(), dtype=inner.dtype, device=GPU, requires_grad=False
         )
@@ -34,6 +35,9 @@ class Held(torch.Tensor):
     @classmethod
     def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return run(function, args, kwargs or {})
+
+    def tolist(self) -> Any:
+        return self.inner.tolist()
 
     def numpy(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError("can't convert mps:0 device type tensor to numpy")
@@ -52,24 +56,24 @@ class Moved(TorchDispatchMode):
 
 
 def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    seen: list[str] = []
+    """The operation on the CPU, and its result where it belongs: where it was asked for, else where the input lies."""
+    lie: set[str] = set()
+    asked: list[str] = []
 
     def inside(x: Any) -> Any:
-        if isinstance(x, torch.Tensor) and x.ndim:  # a number may go along with any tensor
-            seen.append("meta" if isinstance(x, Held) else "cpu")
+        if isinstance(x, torch.device):
+            asked.append(x.type)
+            return CPU
+        if isinstance(x, torch.Tensor) and x.ndim:  # a single number may go along with any tensor
+            lie.add(x.device.type)
         return x.inner if isinstance(x, Held) else x
 
     args, kwargs = tree_map(inside, args), tree_map(inside, kwargs)
-    asked = kwargs.get("device")
-    if asked is not None and torch.device(asked).type == "meta":
-        kwargs["device"] = CPU
-    where = torch.device(asked).type if asked is not None else ("meta" if "meta" in seen else "cpu")
-    moves = asked is not None or "copy" in function.__name__
-    if where == "meta" and "cpu" in seen and not moves and "index" not in function.__name__:
+    if len(lie) > 1 and not asked and not any(word in function.__name__ for word in ("copy", "index")):
         raise RuntimeError(f"{function}: tensors on the CPU and on the GPU at once")
-    return tree_map(
-        lambda x: Held(x) if isinstance(x, torch.Tensor) and where == "meta" else x, function(*args, **kwargs)
-    )
+    where = asked[-1] if asked else GPU.type if GPU.type in lie else CPU.type
+    result = function(*args, **kwargs)
+    return tree_map(lambda x: Held(x) if isinstance(x, torch.Tensor) and where == GPU.type else x, result)
 
 
 def move(model: Any) -> None:

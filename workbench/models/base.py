@@ -100,6 +100,7 @@ class Model:
         self.device = next(hf.parameters()).device
         self.lock = Turns()
         self.peft: Any = None  # wraps `hf` from the first adapter on
+        self.known: dict[str, Any] = {}  # what lora.py has learned of the adapters' layers
         self._attached: dict[tuple[str, int], str] = {}  # (adapter folder, time of its weights) -> name
         self._attaching = threading.Lock()
 
@@ -184,6 +185,7 @@ class Model:
         with self.lock:
             self.hf = self.peft = None
             self._attached.clear()
+            self.known.clear()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workbench import settings
+from workbench.memory import give_memory_back
 from workbench.settings import Choice
 
 MERGE_BELOW = 32_000_000  # weights; above, a merged copy costs more memory than the thin products cost time
@@ -303,6 +304,7 @@ def lay_side_by_side(hf: Any) -> None:
                 whole = torch.cat([w.data for w in weights])
                 for weight, part in zip(weights, whole.split([len(w) for w in weights]), strict=True):
                     weight.data = part
+    give_memory_back()  # of the weights as they lay before
 
 
 def _weights(linears: Sequence[Any]) -> list[Tensor]:

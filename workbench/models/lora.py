@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 
 from workbench.models import Model
 
 Layers = list[tuple[str, Any]]  # (dotted name in the base, PEFT's layer)
-_layers: WeakKeyDictionary[Model, tuple[list[Any], Layers]] = WeakKeyDictionary()
-_mixing: WeakKeyDictionary[Model, tuple[Layers, bool]] = WeakKeyDictionary()
 
 
 def layers(model: Model) -> Layers:
@@ -21,15 +18,15 @@ def layers(model: Model) -> Layers:
     if model.peft is None:
         return []
     configs = list(model.peft.peft_config.values())
-    known, found = _layers.get(model, ([], []))
-    if len(known) == len(configs) and all(a is b for a, b in zip(known, configs, strict=True)):
-        return found
-    found = find(model.hf)
-    _layers[model] = configs, found
-    return found
+    known, adapted = model.known.get("layers", ([], []))
+    if len(known) != len(configs) or any(a is not b for a, b in zip(known, configs, strict=True)):
+        adapted = find(model.hf)
+        model.known["layers"] = configs, adapted
+    return adapted
 
 
 def find(hf: Any) -> Layers:
+    """The layers that hold a LoRA now."""
     # a look at `_modules` instead of hasattr: nn.Module answers that with an exception, hundreds of them each time
     return [(name, module) for name, module in hf.named_modules() if "lora_A" in module._modules]
 
@@ -41,8 +38,8 @@ def mixes(model: Model) -> bool:
     deals tokens out to experts, or has LoRA on a parameter that is no linear layer. Two short rows show which it is.
     """
     own = layers(model)
-    known, answer = _mixing.get(model, ([], True))
-    if known is own:
+    known, answer = model.known.get("mixes", (None, True))
+    if not own or known is own:
         return answer
     rows = torch.zeros(2, 3, dtype=torch.long, device=model.device)
     whole: set[str] = set()
@@ -60,7 +57,7 @@ def mixes(model: Model) -> bool:
         for hook in hooks:
             hook.remove()
     answer = len(whole) == len(own)
-    _mixing[model] = own, answer
+    model.known["mixes"] = own, answer
     return answer
 
 
