@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -242,12 +243,33 @@ def test_a_reward_that_makes_no_sense_is_told_beside_its_field(filled, text, err
     assert plan["errors"]["reward"].startswith(error) and not plan["ready"]
 
 
-def test_a_sum_is_spelt_out_and_a_file_is_not_run_while_it_is_typed(filled, tmp_path):
+def test_a_sum_is_spelt_out(filled):
     reward_runs.folder(filled.settings.workspace, 1)
     assert plan_of(filled, "run:1 + -0.5*gold")["reward"]["says"] == "The sum of run 1 and −0.5 × gold."
-    mine = tmp_path / "mine.py"
-    mine.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    assert plan_of(filled, f"file:{mine}")["ready"] and not (tmp_path / "ran").exists()
+
+
+def test_the_page_takes_reward_files_from_the_owners_folder_and_never_runs_them(filled, tmp_path, not_started):
+    folder, ran = tmp_path / "rewards", tmp_path / "ran"
+    folder.mkdir()
+    mine = folder / "mine.py"
+    mine.write_text(f"open({str(ran)!r}, 'w')\ndef reward(prompts, responses): ...")
+    refused = plan_of(filled, f"file:{mine}")
+    assert not refused["ready"] and refused["errors"]["reward"].startswith(
+        "A reward file is code, so the page takes none."
+    )
+    with pytest.raises(Refused, match="--rewards DIR"):
+        train.start(filled, asked(method="ppo", token="12345678", settings={"reward": f"file:{mine}"}))
+    filled.settings = replace(filled.settings, rewards=folder)
+    plan = plan_of(filled, "file:mine.py")
+    assert (
+        plan["ready"] and plan["reward"]["value"] == f"file:{mine}" and f"--set=reward=file:{mine}" in plan["command"]
+    )
+    assert {"value": f"file:{mine}", "label": "file mine.py"} in plan["reward"]["options"]
+    assert plan["reward"]["says"] == "A file is code: it runs in the job."
+    run = train.start(filled, asked(method="ppo", token="12345678", settings={"reward": "file:mine.py"}))["run"]
+    config = jobs.run(filled.settings.workspace, run).config
+    assert config["args"]["reward"] == f"file:{mine}" and f"--set=reward=file:{mine}" in config["command"]
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize("level", ["red", None])

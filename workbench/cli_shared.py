@@ -11,7 +11,10 @@ Args = argparse.Namespace
 
 
 def settings_of(args: Args) -> settings.Settings:
-    return settings.load(args.workspace, getattr(args, "model", None))
+    consent = getattr(args, "trust_remote_code", False)
+    return settings.load(
+        args.workspace, getattr(args, "model", None), command_line=True, trust_remote_code=consent or None
+    )
 
 
 def store_of(args: Args) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import jobs, models
@@ -16,8 +17,10 @@ from workbench.processes import read_json
 from workbench.ui.context import Context, Refused
 
 if TYPE_CHECKING:
+    from workbench.learn.args import TrainArgs
     from workbench.learn.process_reward import ProcessRewardModel
     from workbench.learn.score import RewardModel
+    from workbench.settings import Settings
 
 SIGNS = {"green": "✓ green", "amber": "! amber", "red": "✕ red", "untested": "? not tested", "unknown": "– unknown"}
 CHECKS = {
@@ -33,6 +36,7 @@ CHECKS = {
     "empty": "Prefers an answer to none",
     "bullets": "Sees through added bullets",
 }
+LISTED = 50  # reward files offered; any other of their folder can be named
 GOLD = "gold: the sandbox's own true score"
 
 
@@ -120,13 +124,12 @@ def choice(context: Context, asked: str, despite: bool) -> dict[str, Any]:
     options = [{"value": f"run:{r.number}", "label": label(r)} for r in usable(context)]
     if context.settings.model == "sandbox":
         options.append({"value": "gold", "label": GOLD})
+    options += [{"value": f"file:{file}", "label": f"file {file.name}"} for file in _files(context)]
     made = {"options": options, "value": "", "says": "", "error": "", "missing": "", "red": "", "despite": despite}
     try:
-        # what is being typed is not run yet: a file is looked into when Start is pressed
-        if asked == reward_sources.NEWEST or not any(t.kind == "file" for t in reward_sources.parse(asked)):
-            chosen, reason = reward_sources.settle(asked, context.settings)
-        else:
-            chosen, reason = asked, "The file is code of yours; it is read when the run starts."
+        chosen, reason = reward_sources.settle(asked, context.settings)
+        if not reason and any(term.kind == "file" for term in reward_sources.parse(chosen)):
+            reason = f"{in_words(chosen)} A file is code: it runs in the job.".strip()
         bad = [v for v in trust.verdicts(chosen, context.settings.workspace) if not v.trusted]
     except MissingData as error:
         return made | {"missing": str(error)}
@@ -142,6 +145,28 @@ def choice(context: Context, asked: str, despite: bool) -> dict[str, Any]:
         told = " And ".join(replace(v, reason=_one_sentence(v)).words for v in bad)
         made["red"] = f"{told[0].upper()}{told[1:]} What would help: {helps}"
     return made
+
+
+def _files(context: Context) -> list[Path]:
+    """The Python files that the owner lets the page use as rewards."""
+    folder = context.settings.rewards
+    found = [] if folder is None else sorted(file.resolve() for file in folder.glob("*.py"))
+    return [file for file in found if folder is not None and file.is_relative_to(folder)][:LISTED]
+
+
+def with_whole_paths(args: TrainArgs, settings: Settings) -> TrainArgs:
+    """`args` whose reward names its files by their whole paths, so that the run's command works from any folder.
+
+    A reward that cannot be used stays as it is: `choice` and the start say what is wrong with it.
+    """
+    reward = getattr(args, "reward", None)
+    if reward is None or reward == reward_sources.NEWEST:
+        return args
+    try:
+        change: dict[str, Any] = {"reward": reward_sources.located(reward, settings)}
+    except reward_sources.RewardError:
+        return args
+    return replace(args, **change)
 
 
 def _caution(context: Context, reward: str) -> str:
@@ -163,7 +188,7 @@ def in_words(reward: str) -> str:
         return "No real task has such a score; it cannot be fooled." if terms[0].kind == "gold" else ""
 
     def said(term: Term) -> str:
-        source = {"run": f"run {term.what}", "gold": "gold", "file": term.what}[term.kind]
+        source = {"run": f"run {term.what}", "gold": "gold", "file": Path(term.what).name}[term.kind]
         return source if term.weight == 1 else f"{term.weight:g} × {source}".replace("-", "−")
 
     return f"The sum of {' and '.join(said(t) for t in terms)}."

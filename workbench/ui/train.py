@@ -61,6 +61,7 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             raise Refused(text) from error
         errors[field] = text
         args = parse(method, {}, preset)
+    args = rewards.with_whole_paths(args, here)
     every = jobs.runs(here.workspace)
     counts = {name: jobs.counts(context.store, name, here.model) for name in METHODS}
     starts: list[dict[str, Any]] = [{"run": None, "label": "the base model"}]
@@ -115,7 +116,7 @@ def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         if click in _started:
             return {"run": _started[click]}
         try:
-            args = parse(method, values, preset)
+            args = rewards.with_whole_paths(parse(method, values, preset), context.settings)
             parent, despite = _number(payload.get("start_from")), payload.get("despite_red") is True
             found = jobs.launch(context.settings, context.store, method, args, parent, despite_red=despite)
         except MissingData as error:
