@@ -16,6 +16,7 @@ from typing import Any
 from workbench import settings
 from workbench.cli_choosing import best_of_n, best_options, rejection, rejection_options
 from workbench.cli_shared import Args, prompts_of, settings_of, store_of
+from workbench.ui import serving
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,19 +48,9 @@ def parser() -> argparse.ArgumentParser:
 # serve
 
 
-def _serve_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--host", help="address to listen on (127.0.0.1)")
-    p.add_argument("--port", help="port to listen on (7860)")
-    p.add_argument("--share", action="store_true", help="reach it from elsewhere through a Gradio link")
-    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
-
-
 def serve(args: Args) -> int:
     """Start the page."""
-    from workbench.ui import serve as run
-
-    run(settings.load(args.workspace, args.model, host=args.host, port=args.port, share=args.share or None))
-    return 0
+    return serving.begin(args)
 
 
 # demo
@@ -353,7 +344,7 @@ def sandbox(args: Args) -> int:
 
 Options = Callable[[argparse.ArgumentParser], None]
 COMMANDS: dict[str, tuple[Callable[[Args], int], Options, str]] = {
-    "serve": (serve, _serve_options, "Start the page."),
+    "serve": (serve, serving.add_options, "Start the page."),
     "demo": (demo, _demo_options, "Walk the whole loop with simulated raters, and print what each stage gained."),
     "import": (import_, _import_options, "Read prompts, demonstrations, comparisons or step labels from a file."),
     "export": (export, _export_options, "Write what was collected to a file."),
