@@ -21,7 +21,7 @@ FIRST, LONGEST = 5.0, 300.0  # seconds to wait: doubled by every further wrong p
 FORGOTTEN = 3600.0  # seconds after which a wrong password counts no more
 KEPT = 50_000  # names and addresses remembered; to push one out takes as many requests
 NAME = 100  # characters of a name that are remembered
-NOTE = f"After {FREE} wrong passwords in a row a name has to wait: some seconds at first, then up to 5 minutes."
+NOTE = f"After {FREE} wrong passwords, wait before you try again: 5 seconds at first, later up to 5 minutes."
 
 _address: ContextVar[str] = ContextVar("address", default="")
 

@@ -8,12 +8,14 @@ from typing import Any
 from workbench import jobs
 from workbench.learn.args import METHODS
 from workbench.ui.context import Context
+from workbench.ui.payload import takes
 
 WRITE_GOAL = 30  # answers after which the page suggests a first SFT run
 RANK_GOAL = 100  # pairs after which the page suggests DPO
 VOTE_GOAL = 10  # blind votes from which on Compare shows a win rate
 
 
+@takes()
 def overview(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Everything above the tabs in one small answer, for the page's light poll."""
     counts = context.store.counts()

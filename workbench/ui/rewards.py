@@ -15,6 +15,7 @@ from workbench.learn.reward_sources import Term
 from workbench.learn.trust import Verdict
 from workbench.processes import read_json
 from workbench.ui.context import Context, Refused
+from workbench.ui.payload import takes
 
 if TYPE_CHECKING:
     from workbench.learn.args import TrainArgs
@@ -70,9 +71,10 @@ def _one_sentence(found: Verdict) -> str:
     return f"{gate_says[0]}; {more} more {'check is' if more == 1 else 'checks are'} {found.level}."
 
 
+@takes(run=int)
 def gate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Every check of a reward run's gate: sign and level, name, what was found, what would help."""
-    number = payload.get("run")
+    number = payload["run"]
     run = next((r for r in jobs.runs(context.settings.workspace) if r.number == number), None)
     if run is None or METHODS[run.method].answers:
         raise Refused(f"There is no reward model of run {number}.")
@@ -194,7 +196,7 @@ def in_words(reward: str) -> str:
     return f"The sum of {' and '.join(said(t) for t in terms)}."
 
 
-def model(context: Context, number: Any) -> RewardModel | ProcessRewardModel:
+def model(context: Context, number: int) -> RewardModel | ProcessRewardModel:
     """The reward model or process reward of that run on this page's base. Raises Refused, naming what is wrong."""
     from workbench.learn.score import load
 
