@@ -6,16 +6,18 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from tests.small_runs import SMALL, alive, done, figures, launch, pid_of, until, workspace
 from workbench import jobs, processes
-from workbench.learn import checkpoints
+from workbench.learn import checkpoints, common
 from workbench.learn.args import parse, resolve
 from workbench.learn.data import MissingData
+from workbench.learn.reporter import Silent
+from workbench.models import ModelError
 from workbench.settings import load
 from workbench.store import Store
 
@@ -112,6 +114,22 @@ def test_40_a_model_that_is_not_here_starts_no_job(place, monkeypatch):
     with pytest.raises(FileNotFoundError, match="no-such/model is not on this machine"):
         launch(load(made.workspace, model="no-such/model"), store)
     assert jobs.runs(made.workspace) == []
+
+
+def test_consent_to_a_models_code_is_kept_with_the_run_and_reaches_its_process(tmp_path, own_code, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    made, store = workspace(tmp_path / "space")
+    folder, ran = own_code(tmp_path / "space-model", tmp_path / "mine")
+    asked = replace(made, model=str(folder))
+    with store:
+        with pytest.raises(ModelError, match="--trust-remote-code"):
+            jobs.prepare(asked, store, "sft", parse("sft", SMALL))
+        assert jobs.runs(made.workspace) == [] and not ran.exists()
+        run = jobs.prepare(replace(asked, trust_remote_code=True), store, "sft", parse("sft", SMALL))
+    assert run.config["trust_remote_code"] is True and " --trust-remote-code" in run.config["command"]
+    assert not ran.exists()  # preparing runs nothing
+    (run.folder / "metrics.jsonl").touch()
+    assert type(common.Work.open(run, Silent(run.folder)).model.hf).__name__ == "Mine" and ran.exists()
 
 
 def test_the_estimate_follows_the_last_run_like_it():

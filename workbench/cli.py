@@ -15,7 +15,7 @@ from typing import Any
 
 from workbench import settings
 from workbench.cli_choosing import best_of_n, best_options, rejection, rejection_options
-from workbench.cli_shared import Args, prompts_of, settings_of, store_of
+from workbench.cli_shared import Args, model_options, prompts_of, settings_of, store_of
 from workbench.ui import serving
 
 
@@ -118,7 +118,7 @@ def _train_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("method", metavar="METHOD", help="sft, dpo, kto, orpo, reward, process, ppo, rloo or grpo")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting; repeat for more")
     p.add_argument("--preset", default="normal", help="quick, normal or thorough (normal)")
-    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
+    model_options(p)
     p.add_argument("--from", dest="start_from", type=int, metavar="RUN", help="start from this run's model")
     p.add_argument("--despite-red", action="store_true", help="take a reward model whose test says red, or is missing")
     p.add_argument("--detach", action="store_true", help="return at once; the job goes on by itself")
@@ -262,7 +262,7 @@ def _compare_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--n", type=int, default=5, help="how many held-out prompts (5)")
     p.add_argument("--strength", type=float, default=1.0, help="0 is the base, 1 as trained (1)")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
+    model_options(p)
 
 
 def compare(args: Args) -> int:
@@ -277,7 +277,7 @@ def compare(args: Args) -> int:
         if r.adapter is None:
             raise ValueError(f"run {r.number} has no trained model; it is {r.state}")
     prompts = args.prompt or prompts_of(made, "heldout", args.n, args.seed)
-    model = models.load(made.model)
+    model = models.load(made.model, trust_remote_code=made.trust_remote_code)
     voices = [(None, 0.0), *((model.attach(r.folder), args.strength) for r in found)]
     names = ["base", *(r.title for r in found)]
     result = side_by_side(model, prompts, voices, Sampling(seed=args.seed))
@@ -295,7 +295,7 @@ def _score_options(p: argparse.ArgumentParser) -> None:
         "--reward-model", required=True, metavar="RUN", help="number of a reward or process run, or its folder"
     )
     p.add_argument("--out", type=Path, metavar="FILE", help="write JSONL there (else to the terminal)")
-    p.add_argument("--model", metavar="NAME", help="the base, if RUN is a folder without its config.json")
+    model_options(p, "the base, if RUN is a folder without its config.json")
 
 
 def score(args: Args) -> int:
@@ -309,7 +309,8 @@ def score(args: Args) -> int:
     folder = jobs.run(made.workspace, int(named)).folder if named.isdigit() else Path(named)
     adapter_folder(folder)  # before the model is loaded: a wrong folder is told at once
     base = args.model or read_json(folder / "config.json").get("model") or made.model
-    rows, bad = score_file(load(models.load(base), folder), args.file)
+    model = models.load(base, trust_remote_code=made.trust_remote_code)
+    rows, bad = score_file(load(model, folder), args.file)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if args.out:
         args.out.write_text(text, "utf-8")

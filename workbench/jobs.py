@@ -25,6 +25,7 @@ from workbench import settings as _settings
 from workbench.learn import card, checkpoints, data, trust
 from workbench.learn import estimate as estimates
 from workbench.learn.args import METHODS, PRESETS, TrainArgs, parse, resolve
+from workbench.models import check_consent
 from workbench.processes import end_process, identity, locked, popen, read_json, standby, write_atomic, write_status
 from workbench.settings import Settings
 
@@ -234,7 +235,8 @@ def first_batch(settings: Settings, store: Store, method: str, args: TrainArgs) 
     """The first batch as the model would see it, see learn.data.first_batch. Loads the tokenizer, not the model."""
     from workbench.models import tokenizer
 
-    return data.first_batch(tokenizer(settings.model), method, data.rows(store, method, settings.model)[0], args)
+    words = tokenizer(settings.model, settings.trust_remote_code)
+    return data.first_batch(words, method, data.rows(store, method, settings.model)[0], args)
 
 
 def preset_of(method: str, args: TrainArgs) -> str:
@@ -252,6 +254,8 @@ def command(settings: Settings, method: str, args: TrainArgs, start_from: int | 
     if settings.model != "sandbox":
         words += ["--model", settings.model]
     if start_from is not None:
+    if settings.trust_remote_code:
+        words += ["--trust-remote-code"]
         words += ["--from", str(start_from)]
     preset = preset_of(method, args)
     if preset != "normal" and preset in PRESETS:
@@ -280,8 +284,8 @@ def prepare(
     """Freeze data and settings into a new run folder, complete before it is seen under its name.
 
     Raises MissingData when there is nothing to learn from, ValueError for a start that is no finished run of this
-    model, MemoryError with the estimate when the run would not fit, FileNotFoundError for a model that is not here, and
-    trust.Distrusted for a reward model whose verdict is red or missing, unless `despite_red`.
+    model, MemoryError with the estimate when the run would not fit, FileNotFoundError for a model that is not here,
+    ModelError for one that brings code nobody consented to, and trust.Distrusted for a reward model whose verdict is red or missing, unless `despite_red`.
     """
     preset = preset_of(method, args)
     train, heldout = data.rows(store, method, settings.model)
@@ -290,6 +294,7 @@ def prepare(
     reasons |= why
     _check_parent(settings, start_from)
     needs = estimates.estimate(settings.model, method, args, ())
+    check_consent(settings.model, settings.trust_remote_code)
     if not needs.fits:
         raise MemoryError(
             f"This run needs about {needs.memory_mb / 1024:.1f} GB of memory and {needs.available_mb / 1024:.1f} GB are "
@@ -325,6 +330,7 @@ def prepare(
         (fresh / "status.json").write_text(json.dumps(status | {"prepared": time.time()}), "utf-8")
         (fresh / "README.md").write_text(card.write(config), "utf-8")
         fresh.rename(folder / f"{number:04d}-{method}")
+            "trust_remote_code": settings.trust_remote_code,
         return run(settings.workspace, number)
 
 

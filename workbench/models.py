@@ -217,12 +217,12 @@ def load(name: str, device: str | None = None, dtype: Any = None, trust_remote_c
     return Model(hf, tokenizer, name)
 
 
-def tokenizer(name: str) -> Any:
+def tokenizer(name: str, trust_remote_code: bool = False) -> Any:
     """The model's tokenizer alone, framed as `load` frames it. Raises ModelError."""
     from transformers import AutoTokenizer
 
     try:
-        return _frame(_cached_or_fetched(AutoTokenizer, str(_path(name))))
+        return _frame(_cached_or_fetched(AutoTokenizer, str(_path(name)), trust_remote_code=trust_remote_code))
     except (OSError, ValueError) as error:
         raise _explain(name, error) from error
 
@@ -258,7 +258,7 @@ def shared(chosen: settings.Settings) -> Model:
             for old in list(_shared):
                 _shared.pop(old).release()
             _said("Starting torch", 0.1)
-            _shared[chosen.model] = load(chosen.model)
+            _shared[chosen.model] = load(chosen.model, trust_remote_code=chosen.trust_remote_code)
         return _shared[chosen.model]
 
 
@@ -311,15 +311,33 @@ def _cached_or_fetched(kind: Any, path: str, **options: Any) -> Any:
 def _explain(name: str, error: Exception) -> ModelError:
     text = str(error)
     if "trust_remote_code" in text:
-        return ModelError(
-            f"{name}: this model brings code of its own, which would run on this machine, so it is refused. "
-            "If you trust its author, load it with trust_remote_code=True."
-        )
+        return _untrusted(name)
     if ".safetensors" in text:
         return ModelError(f"{name}: there are no safetensors weights, and pickled weights are refused. {_offer()}")
     if isinstance(error, OSError) and not Path(name).is_dir():
         return ModelError(f"{name} is not on this machine and could not be downloaded. {_offer()}")
     return ModelError(f"{name} could not be loaded: {text}")
+
+
+def check_consent(name: str, trust_remote_code: bool) -> None:
+    """Raise ModelError for a model that only code of its own can make, unless that may run. Loads nothing.
+
+    A model without its config.json here is let through: `load` checks it when it has been fetched.
+    """
+    config = settings.model_config(name)
+    if trust_remote_code or "AutoModelForCausalLM" not in (config.get("auto_map") or {}):
+        return
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    if config.get("model_type") not in CONFIG_MAPPING_NAMES:  # transformers has no code of its own for it
+        raise _untrusted(name)
+
+
+def _untrusted(name: str) -> ModelError:
+    return ModelError(
+        f"{name}: this model brings code of its own, which would run on this machine, so it is refused. If you trust its "
+        "author, start again with --trust-remote-code, on the page's command line or the run's."
+    )
 
 
 def _offer() -> str:

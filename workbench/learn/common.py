@@ -65,7 +65,7 @@ class Work:
         """Load what the run folder names. Raises ModelError for a model that cannot be loaded."""
         args: TrainArgs = parse(run.method, run.config["args"])
         train, heldout, prompts = data.load(run.folder / "data")
-        model = models.load(run.config["model"])
+        model = models.load(run.config["model"], trust_remote_code=run.config.get("trust_remote_code", False))
         report.alive()
         torch.manual_seed(args.seed)
         parent = run.config["parent"]

@@ -38,7 +38,11 @@ def add_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
     p.add_argument("--auth-file", metavar="FILE", help="name:password lines (or set WORKBENCH_AUTH=name:password)")
     p.add_argument("--rewards", metavar="DIR", help="let the page use the Python files in DIR as rewards")
-    p.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    p.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the code that comes with the model; it can do whatever you can",
+    )
 
 
 def begin(asked: argparse.Namespace) -> int:
