@@ -151,6 +151,37 @@ def test_two_clicks_are_one_run(filled, not_started):
     assert len(jobs.runs(filled.settings.workspace)) == 1
 
 
+def aged(context, run, seconds, **changes):
+    """As if the run had been started so long ago."""
+    folder = jobs.run(context.settings.workspace, run).folder
+    prepared = json.loads((folder / "status.json").read_text())["prepared"]
+    write_status(folder, prepared=prepared - seconds, **changes)
+
+
+def test_the_same_settings_from_another_tab_are_asked_about_and_start_only_when_meant(filled, not_started):
+    first = train.start(filled, asked(token="a click of mine"))["run"]
+    aged(filled, first, 5)
+    answer = train.start(filled, asked(token="in another tab"))
+    assert answer["run"] == first and answer["ask"].startswith(f"Run {first} has the same settings and the same data")
+    assert len(jobs.runs(filled.settings.workspace)) == 1
+    assert "ask" not in train.start(filled, asked(token="other settings", settings={"seed": "7"}))
+    second = train.start(filled, asked(token="meant so", again=True))
+    assert second == {"run": 3} and len(jobs.runs(filled.settings.workspace)) == 3
+
+
+@pytest.mark.parametrize(("state", "seconds", "asks"), [("done", 30, True), ("done", 90, False), ("failed", 30, False)])
+def test_a_run_that_just_ended_well_is_asked_about_too(filled, not_started, state, seconds, asks):
+    run = train.start(filled, asked(token="a click of mine"))["run"]
+    aged(filled, run, seconds, state=state)
+    assert ("ask" in train.start(filled, asked(token="in another tab"))) is asks
+
+
+def test_the_command_line_never_asks(filled):
+    prepared(filled)
+    aged(filled, 1, 5)
+    assert prepared(filled).number == 2
+
+
 def test_a_start_without_data_or_token_changes_nothing(context, filled):
     with pytest.raises(Refused, match="token"):
         train.start(filled, asked(token=None))

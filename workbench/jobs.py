@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from workbench.store import Store
 
 ACTIVE = ("waiting", "starting", "running")
+TWIN_SECONDS = 60.0  # asked for longer after it was started, a second run of the same settings is meant
 HANG_SECONDS = 180.0  # no sign of life from a job for so long, with its process still there: it hangs
 
 
@@ -253,9 +254,9 @@ def command(settings: Settings, method: str, args: TrainArgs, start_from: int | 
     words = ["python", "-m", "workbench", "train", method, "--workspace", str(settings.workspace)]
     if settings.model != "sandbox":
         words += ["--model", settings.model]
-    if start_from is not None:
     if settings.trust_remote_code:
         words += ["--trust-remote-code"]
+    if start_from is not None:
         words += ["--from", str(start_from)]
     preset = preset_of(method, args)
     if preset != "normal" and preset in PRESETS:
@@ -280,8 +281,11 @@ def prepare(
     args: TrainArgs,
     start_from: int | None = None,
     despite_red: bool = False,
+    again: bool = True,
 ) -> Run:
     """Freeze data and settings into a new run folder, complete before it is seen under its name.
+
+    Unless `again`, a run of the same settings and data that is not over, or just was, is no start but raises SameRun.
 
     Raises MissingData when there is nothing to learn from, ValueError for a start that is no finished run of this
     model, MemoryError with the estimate when the run would not fit, FileNotFoundError for a model that is not here,
@@ -290,11 +294,11 @@ def prepare(
     preset = preset_of(method, args)
     train, heldout = data.rows(store, method, settings.model)
     given, (args, reasons) = args, resolve(method, args, _model_size(settings.model))
+    check_consent(settings.model, settings.trust_remote_code)
     args, why, despite = trust.settled(args, settings, despite_red)
     reasons |= why
     _check_parent(settings, start_from)
     needs = estimates.estimate(settings.model, method, args, ())
-    check_consent(settings.model, settings.trust_remote_code)
     if not needs.fits:
         raise MemoryError(
             f"This run needs about {needs.memory_mb / 1024:.1f} GB of memory and {needs.available_mb / 1024:.1f} GB are "
@@ -311,6 +315,10 @@ def prepare(
         if before and before[0].active and _just_asked(before[0], wanted, digest):
             shutil.rmtree(fresh)
             return before[0]
+        twin = None if again else next((r for r in before if _same(r, wanted, digest) and _is_news(r)), None)
+        if twin is not None:
+            shutil.rmtree(fresh)
+            raise SameRun(twin)
         number = max([int(f.name[:4]) for f in folder.glob("[0-9][0-9][0-9][0-9]*-*")], default=0) + 1
         split = {"n": len(train) + len(heldout), "train": len(train), "heldout": len(heldout)}
         simulated = sum(bool(r.get("simulated")) for r in train + heldout)
@@ -322,6 +330,7 @@ def prepare(
             "seed": args.seed,
             "command": command(settings, method, given, start_from, *(["--despite-red"] if despite else [])),
             "despite": despite,
+            "trust_remote_code": settings.trust_remote_code,
             "versions": {name: _version(name) for name in ("torch", "transformers", "peft", "trl")},
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -330,7 +339,6 @@ def prepare(
         (fresh / "status.json").write_text(json.dumps(status | {"prepared": time.time()}), "utf-8")
         (fresh / "README.md").write_text(card.write(config), "utf-8")
         fresh.rename(folder / f"{number:04d}-{method}")
-            "trust_remote_code": settings.trust_remote_code,
         return run(settings.workspace, number)
 
 
@@ -355,9 +363,32 @@ def _check_parent(settings: Settings, start_from: int | None) -> None:
         raise ValueError(f"Run {start_from} has no trained model to start from; it is {parent.state}.")
 
 
+class SameRun(ValueError):
+    """Nothing was started: `run` is of the same settings and the same data; the text asks whether that is meant."""
+
+    def __init__(self, twin: Run) -> None:
+        state = "is under way" if twin.active else "has just ended"
+        super().__init__(
+            f"Run {twin.number} has the same settings and the same data, and {state}. A second one gives the same again."
+        )
+        self.run = twin
+
+
 def _just_asked(newest: Run, wanted: dict[str, Any], digest: str) -> bool:
-    same = all(newest.config.get(k) == v for k, v in wanted.items()) and newest.config["data"]["hash"] == digest
-    return same and abs(time.time() - newest.status.get("prepared", 0)) < 2.0
+    return _same(newest, wanted, digest) and abs(_age(newest)) < 2.0
+
+
+def _same(found: Run, wanted: dict[str, Any], digest: str) -> bool:
+    return all(found.config.get(k) == v for k, v in wanted.items()) and found.config["data"]["hash"] == digest
+
+
+def _is_news(found: Run) -> bool:
+    return found.active or (found.state == "done" and _age(found) < TWIN_SECONDS)
+
+
+def _age(found: Run) -> float:
+    """Seconds since it was prepared, by the clock."""
+    return time.time() - found.status.get("prepared", 0)
 
 
 def _version(package: str) -> str:

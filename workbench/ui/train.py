@@ -121,7 +121,10 @@ def batch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     token=str,
 )
 def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    """Start a run, or let it wait its turn. The same token gives the same run, however often it is sent."""
+    """Start a run, or let it wait its turn. The same token gives the same run, however often it is sent.
+
+    What was started a moment ago, in another tab say, is not started once more unless "again": then there is "ask".
+    """
     method, preset, values = _chosen(payload)
     with _starting:
         click = (str(context.settings.workspace), token(payload))
@@ -130,7 +133,10 @@ def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         try:
             args = rewards.with_whole_paths(parse(method, values, preset), context.settings)
             parent, despite = _number(payload.get("start_from")), payload.get("despite_red") is True
-            found = jobs.launch(context.settings, context.store, method, args, parent, despite_red=despite)
+            again = payload.get("again") is True
+            found = jobs.launch(context.settings, context.store, method, args, parent, despite_red=despite, again=again)
+        except jobs.SameRun as same:
+            return {"ask": str(same), "run": same.run.number}
         except MissingData as error:
             raise Refused(str(error)) from error
         except (ValueError, MemoryError, FileNotFoundError) as error:
