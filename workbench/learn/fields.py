@@ -159,7 +159,7 @@ class RewardedArgs(AnswerArgs):
     reward: str = setting(
         "newest",
         "What is to be raised: run:NUMBER (a reward model or process reward), gold (sandbox only), file:PATH.py, or a sum such as "
-        "run:7 + 0.3*gold. newest: the newest reward model.",
+        "run:7 + 0.3*gold. newest: the newest reward model. A file is code: on the page only from the folder of --rewards.",
     )
     kl_coefficient: float = setting(0.05, "What a nat of distance from the start costs: less moves further.", "", 0, 10)
     end_penalty: float = setting(
