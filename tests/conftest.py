@@ -2,7 +2,9 @@
 
 import inspect
 import ipaddress
+import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,3 +73,29 @@ def settings(home: Path):
     from workbench.settings import load
 
     return load()
+
+
+OWN_CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM
+open({ran!r}, "w").close()
+class MineConfig(LlamaConfig):
+    model_type = "mine"
+class Mine(LlamaForCausalLM):
+    config_class = MineConfig
+"""
+
+
+@pytest.fixture
+def own_code():
+    """own_code(base, folder): a copy of a model that only its own code can load; (its folder, the file that code makes)."""
+
+    def write(base: Path, folder: Path) -> tuple[Path, Path]:
+        shutil.copytree(base, folder)
+        ran = folder.parent / f"{folder.name}-ran"
+        config = json.loads((folder / "config.json").read_text())
+        own = {"AutoConfig": "mine.MineConfig", "AutoModelForCausalLM": "mine.Mine"}
+        (folder / "config.json").write_text(json.dumps(config | {"model_type": "mine", "auto_map": own}))
+        (folder / "mine.py").write_text(OWN_CODE.format(ran=str(ran)))
+        return folder, ran
+
+    return write

@@ -39,7 +39,7 @@ def workspace(folder: Path, n: int = 30) -> tuple[settings.Settings, Store]:
     base = folder.parent / f"{folder.name}-model"
     if not base.exists():
         tiny_model.base(base)
-    made = settings.load(folder, model=str(base))
+    made = settings.load(folder, model=str(base), command_line=True)
     folder.mkdir(parents=True, exist_ok=True)
     store = Store(made.database)
     for prompt in store.add_prompts([f"What is {i} plus {i}?" for i in range(n)], "person"):

@@ -41,6 +41,14 @@ def test_help_imports_nothing_heavy():
     assert out.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("command", ["serve", "train", "compare", "score", "best-of-n", "rejection"])
+def test_consent_to_a_models_code_can_be_given_wherever_a_model_is_named(command, capsys):
+    with pytest.raises(SystemExit):
+        main.main([command, "--help"])
+    text = capsys.readouterr().out
+    assert "--model NAME" in text and "--trust-remote-code" in text
+
+
 def test_no_command_is_wrong_usage():
     with pytest.raises(SystemExit) as ended:
         main.main([])

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,10 @@ from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn.catalogue import parse, resolve
 from workbench.learn.data import MissingData
 from workbench.learn.engine import checkpoints
+from workbench.learn.engine.reporter import Silent
+from workbench.learn.engine.work import Work
 from workbench.learn.run_files import RunConfig, RunResult, RunStatus
+from workbench.models import ModelError
 from workbench.settings import load
 from workbench.store import Store
 
@@ -138,6 +141,22 @@ def test_40_a_model_that_is_not_here_starts_no_job(place, monkeypatch):
     with pytest.raises(FileNotFoundError, match="no-such/model is not on this machine"):
         launch(load(made.workspace, model="no-such/model"), store)
     assert list_runs(made.workspace) == []
+
+
+def test_consent_to_a_models_code_is_kept_with_the_run_and_reaches_its_process(tmp_path, own_code, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    made, store = workspace(tmp_path / "space")
+    folder, ran = own_code(tmp_path / "space-model", tmp_path / "mine")
+    asked = replace(made, model=str(folder))
+    with store:
+        with pytest.raises(ModelError, match="--trust-remote-code"):
+            prepare.prepare_run(asked, store, "sft", parse("sft", SMALL))
+        assert list_runs(made.workspace) == [] and not ran.exists()
+        run = prepare.prepare_run(replace(asked, trust_remote_code=True), store, "sft", parse("sft", SMALL))
+    assert run.config["trust_remote_code"] is True and " --trust-remote-code" in run.config["command"]
+    assert not ran.exists()  # preparing runs nothing
+    (run.folder / "metrics.jsonl").touch()
+    assert type(Work.open(run, Silent(run.folder)).model.hf).__name__ == "Mine" and ran.exists()
 
 
 def test_the_estimate_follows_the_last_run_like_it():

@@ -84,16 +84,26 @@ def test_pickled_weights_are_refused_unopened(tmp_path, base, capsys):
     assert "opened" not in capsys.readouterr().out
 
 
-def test_remote_code_is_refused_without_consent(tmp_path, base):
+def test_remote_code_runs_by_consent_alone(tmp_path, base, own_code, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    folder, ran = own_code(base, tmp_path / "m")
+    with pytest.raises(ModelError, match=r"brings code of its own.*--trust-remote-code"):
+        models.load(str(folder), device="cpu")
+    with pytest.raises(ModelError, match=r"brings code of its own.*--trust-remote-code"):
+        models.check_consent(str(folder), False)
+    assert not ran.exists()
+    models.check_consent(str(folder), True)
+    model = models.load(str(folder), device="cpu", trust_remote_code=True)
+    assert ran.exists() and type(model.hf).__name__ == "Mine"
+
+
+def test_a_model_that_transformers_knows_needs_no_consent(tmp_path, base):
     folder = tmp_path / "m"
     shutil.copytree(base, folder)
-    config = json.loads((folder / "config.json").read_text())
-    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}}
+    config = json.loads((folder / "config.json").read_text()) | {"auto_map": {"AutoModelForCausalLM": "mine.Model"}}
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
-    with pytest.raises(ModelError, match=r"brings code of its own.*so it is refused"):
-        models.load(str(folder), device="cpu")
-    assert not (tmp_path / "ran").exists()
+    for name in (str(folder), str(base), "sandbox", "someone/model-that-is-not-here"):
+        models.check_consent(name, False)
 
 
 def test_a_model_that_is_not_here_says_what_is(offline, base):

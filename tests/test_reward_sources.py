@@ -1,4 +1,4 @@
-"""Where rewards come from: names, sums, files of one's own, and who may use them."""
+"""Where rewards come from: names, sums, and what is checked before a run starts."""
 
 import json
 
@@ -32,30 +32,6 @@ def file(tmp_path):
     return write
 
 
-def test_a_file_of_ones_own(file):
-    reward = sources.from_file(file("def reward(prompts, responses):\n    return [len(r) for r in responses]\n"))
-    assert reward(["a", "b"], ["xx", "xxxx"]) == [2.0, 4.0]
-
-
-@pytest.mark.parametrize(
-    ("code", "told"),
-    [
-        ("def score(p, r): return [0.0]", r"mine\.py has no function reward"),
-        ("1 / 0", r"mine\.py cannot be imported: ZeroDivisionError"),
-        (
-            "def reward(p, r):\n    x = 1\n    return [1 / 0]",
-            r"mine\.py, reward\(\) failed in line 3: ZeroDivisionError",
-        ),
-        ("def reward(p, r): return [1.0]", r"mine\.py, reward\(\) returned 1 numbers for 2 answers"),
-        ("def reward(p, r): return ['good', 'bad']", r"mine\.py, reward\(\) must return a list of numbers"),
-        ("def reward(p, r): return 3", r"mine\.py, reward\(\) must return a list of numbers"),
-    ],
-)
-def test_errors_name_file_and_function(file, code, told):
-    with pytest.raises(RewardError, match=told):
-        sources.from_file(file(code))(["a", "b"], ["x", "y"])
-
-
 def test_a_sum_of_sources(file, tmp_path):
     made = file("def reward(prompts, responses):\n    return [float(len(r)) for r in responses]\n")
     total = sources.build(f"2*file:{made} + -0.5*file:{made}", tmp_path, None)
@@ -72,16 +48,8 @@ def test_gold_is_the_sandboxs_own():
         sources.gold(["Write a poem about the number 12345."], ["No."])
 
 
-def test_code_runs_only_for_the_owner_of_a_server_that_nobody_else_can_reach(file, tmp_path):
-    made = file("def reward(prompts, responses):\n    return [0.0] * len(responses)\n")
-    sources.check(f"file:{made}", settings.load(tmp_path))
-    for open_to_others in ({"host": "0.0.0.0"}, {"share": True}):
-        with pytest.raises(RewardError, match="can be reached from other machines"):
-            sources.check(f"file:{made}", settings.load(tmp_path, **open_to_others))
-
-
 def test_what_is_missing_is_told_before_anything_starts(tmp_path):
-    made = settings.load(tmp_path)
+    made = settings.load(tmp_path, command_line=True)
     with pytest.raises(RewardError, match="no such file"):
         sources.check("file:/nowhere/mine.py", made)
     with pytest.raises(RewardError, match="there is no run 7"):
@@ -108,3 +76,14 @@ def test_newest_is_the_newest_finished_reward_model_of_this_base(tmp_path):
     assert chosen == "run:2" and "newest" in reason
     with pytest.raises(RewardError, match="no finished reward model"):
         sources.check("run:4", settings.load(tmp_path))
+
+
+def test_a_sum_names_its_files_by_their_whole_paths(file, tmp_path, monkeypatch):
+    made = file("def reward(prompts, responses):\n    return [0.0] * len(responses)\n")
+    monkeypatch.chdir(tmp_path)
+    chosen, _ = sources.settle("gold + 0.00001*file:mine.py", settings.load(tmp_path, command_line=True))
+    assert chosen == f"gold + 0.00001*file:{made}"
+    (tmp_path / "a + b").mkdir()
+    made.rename(tmp_path / "a + b" / "mine.py")
+    with pytest.raises(RewardError, match="rename it"):
+        sources.settle("file:mine.py", settings.load(tmp_path, rewards=tmp_path / "a + b"))

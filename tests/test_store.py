@@ -117,6 +117,32 @@ def test_a_vote_sent_twice_is_stored_once(store: Store):
     )
 
 
+@pytest.mark.parametrize("act", ["vote", "own", "demonstration", "verdict", "steps"])
+def test_a_token_that_stands_for_something_else_is_refused_and_not_taken_for_it(store: Store, act: str):
+    first, second = pair(store, "Question?"), pair(store, "Another question?")
+
+    def send(answers: list[Response], rater: str, token: str = "one token"):
+        prompt, ids = answers[0].prompt_id, [answer.id for answer in answers]
+        if act == "vote":
+            return store.add_comparison(prompt, ids, [[id] for id in ids], ids, rater, token=token)
+        if act == "own":
+            return store.add_demonstration_and_comparison(prompt, "Mine.", ids, ids, rater, token=token)[1]
+        if act == "demonstration":
+            return store.add_demonstration(prompt, "Mine.", rater, token=token)
+        if act == "verdict":
+            return store.add_verdict(prompt, ids, ids[0], rater, token=token)
+        return store.add_step_labels(prompt, ["A step."], [1], rater, token=token)
+
+    stored = send(first, "ann")
+    assert send(first, "ann").id == stored.id  # the same again, after a lost connection
+    before = store.counts()
+    for answers, rater in ((first, "bob"), (second, "ann")):
+        with pytest.raises(Conflict, match="not saved"):
+            send(answers, rater)
+    assert store.counts() == before
+    assert send(first, "bob", "another token").id != stored.id
+
+
 def test_one_vote_sent_from_thirty_threads_is_stored_once(store: Store):
     answers, seen = pair(store), []
     threads = [threading.Thread(target=lambda: seen.append(vote(store, answers, token="same").id)) for _ in range(30)]
@@ -484,6 +510,31 @@ def test_any_path_will_do(tmp_path: Path):
         with Store(place) as store:
             store.add_prompts(["q"], "person")
     assert path.exists() and store.where == str(path)
+
+
+def test_a_database_that_was_emptied_is_no_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(database, "MAKING_SECONDS", 0.05)
+    file = tmp_path / "workbench.db"
+    with Store(file) as store:
+        store.add_prompts(["Question?"], "person")
+    file.write_bytes(b"")
+    for place in (file, f"sqlite:///{file}"):
+        with pytest.raises(StoreError, match="is empty"):
+            Store(place)
+    assert file.read_bytes() == b"" and [f.name for f in tmp_path.iterdir() if f.suffix != ".db"] == []
+    file.unlink()
+    with Store(file) as store:
+        assert store.prompts() == []
+
+
+def test_a_database_that_another_process_is_making_is_waited_for(tmp_path: Path):
+    file = tmp_path / "workbench.db"
+    file.touch()  # as SQLite leaves it before it writes the first page
+    made = threading.Timer(0.2, lambda: sqlite3.connect(file).execute("PRAGMA journal_mode=WAL"))
+    made.start()
+    with Store(file) as store:
+        assert store.prompts() == []
+    made.join()
 
 
 def test_a_password_is_not_shown():

@@ -188,9 +188,8 @@ def test_asking_again_gives_up_the_question_before(context):
 
 
 def test_a_comparison_that_is_over_is_refused(context):
-    for name in ("nothing", None, ["a", "list"]):
-        with pytest.raises(Refused, match="Ask again"):
-            compare.stream(context, {"id": name, "version": 0})
+    with pytest.raises(Refused, match="Ask again"):
+        compare.stream(context, {"id": "nothing", "version": 0})
 
 
 # Voting

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -153,6 +154,37 @@ def test_two_clicks_are_one_run(filled, not_started):
     assert len(list_runs(filled.settings.workspace)) == 1
 
 
+def aged(context, run, seconds, **changes):
+    """As if the run had been started so long ago."""
+    folder = find_run(context.settings.workspace, run).folder
+    prepared = json.loads((folder / "status.json").read_text())["prepared"]
+    write_status(folder, prepared=prepared - seconds, **changes)
+
+
+def test_the_same_settings_from_another_tab_are_asked_about_and_start_only_when_meant(filled, not_started):
+    first = train.start(filled, asked(token="a click of mine"))["run"]
+    aged(filled, first, 5)
+    answer = train.start(filled, asked(token="in another tab"))
+    assert answer["run"] == first and answer["ask"].startswith(f"Run {first} has the same settings and the same data")
+    assert len(list_runs(filled.settings.workspace)) == 1
+    assert "ask" not in train.start(filled, asked(token="other settings", settings={"seed": "7"}))
+    second = train.start(filled, asked(token="meant so", again=True))
+    assert second == {"run": 3} and len(list_runs(filled.settings.workspace)) == 3
+
+
+@pytest.mark.parametrize(("state", "seconds", "asks"), [("done", 30, True), ("done", 90, False), ("failed", 30, False)])
+def test_a_run_that_just_ended_well_is_asked_about_too(filled, not_started, state, seconds, asks):
+    run = train.start(filled, asked(token="a click of mine"))["run"]
+    aged(filled, run, seconds, state=state)
+    assert ("ask" in train.start(filled, asked(token="in another tab"))) is asks
+
+
+def test_the_command_line_never_asks(filled):
+    prepared(filled)
+    aged(filled, 1, 5)
+    assert prepared(filled).number == 2
+
+
 def test_a_start_without_data_or_token_changes_nothing(context, filled):
     with pytest.raises(Refused, match="token"):
         train.start(filled, asked(token=None))
@@ -245,12 +277,33 @@ def test_a_reward_that_makes_no_sense_is_told_beside_its_field(filled, text, err
     assert plan["errors"]["reward"].startswith(error) and not plan["ready"]
 
 
-def test_a_sum_is_spelt_out_and_a_file_is_not_run_while_it_is_typed(filled, tmp_path):
+def test_a_sum_is_spelt_out(filled):
     reward_runs.folder(filled.settings.workspace, 1)
     assert plan_of(filled, "run:1 + -0.5*gold")["reward"]["says"] == "The sum of run 1 and −0.5 × gold."
-    mine = tmp_path / "mine.py"
-    mine.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    assert plan_of(filled, f"file:{mine}")["ready"] and not (tmp_path / "ran").exists()
+
+
+def test_the_page_takes_reward_files_from_the_owners_folder_and_never_runs_them(filled, tmp_path, not_started):
+    folder, ran = tmp_path / "rewards", tmp_path / "ran"
+    folder.mkdir()
+    mine = folder / "mine.py"
+    mine.write_text(f"open({str(ran)!r}, 'w')\ndef reward(prompts, responses): ...")
+    refused = plan_of(filled, f"file:{mine}")
+    assert not refused["ready"] and refused["errors"]["reward"].startswith(
+        "A reward file is code, so the page takes none."
+    )
+    with pytest.raises(Refused, match="--rewards DIR"):
+        train.start(filled, asked(method="ppo", token="12345678", settings={"reward": f"file:{mine}"}))
+    filled.settings = replace(filled.settings, rewards=folder)
+    plan = plan_of(filled, "file:mine.py")
+    assert (
+        plan["ready"] and plan["reward"]["value"] == f"file:{mine}" and f"--set=reward=file:{mine}" in plan["command"]
+    )
+    assert {"value": f"file:{mine}", "label": "file mine.py"} in plan["reward"]["options"]
+    assert plan["reward"]["says"] == "A file is code: it runs in the job."
+    run = train.start(filled, asked(method="ppo", token="12345678", settings={"reward": "file:mine.py"}))["run"]
+    config = find_run(filled.settings.workspace, run).config
+    assert config["args"]["reward"] == f"file:{mine}" and f"--set=reward=file:{mine}" in config["command"]
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize("level", ["red", None])

@@ -24,6 +24,12 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
+    rewards: Path | None = None
+    """The folder that the page may take `file:` rewards from. A file is code, so without one it takes none."""
+    command_line: bool = False
+    """Whether a command asks, whose user may run any code anyway: `file:` rewards from everywhere."""
+    trust_remote_code: bool = False
+    """Consent to run the code that comes with the model."""
 
     @property
     def database(self) -> Path:
@@ -49,7 +55,7 @@ def load(workspace: str | Path | None = None, model: str | None = None, **over: 
     if "\0" in str(folder):
         raise ValueError("--workspace: a folder's name cannot hold a NUL character")
     given = {name: value for name, value in over.items() if value is not None}
-    unknown = set(given) - {"host", "port", "share"}
+    unknown = set(given) - {"host", "port", "share", "rewards", "command_line", "trust_remote_code"}
     if unknown:
         raise ValueError(f"unknown setting: {', '.join(sorted(unknown))}")
     given.setdefault("host", os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1")
@@ -60,6 +66,10 @@ def load(workspace: str | Path | None = None, model: str | None = None, **over: 
         raise ValueError(f"--port (or GRADIO_SERVER_PORT): {port!r} is not a number") from None
     if not 1 <= number <= 65535:
         raise ValueError(f"--port (or GRADIO_SERVER_PORT): {number} is not between 1 and 65535")
+    if "rewards" in given:
+        given["rewards"] = Path(given["rewards"]).expanduser().resolve()
+        if not given["rewards"].is_dir():
+            raise ValueError(f"--rewards: there is no folder {given['rewards']}")
     hang_seconds()
     return Settings(Path(folder).expanduser().absolute(), model_name(model or "sandbox"), port=number, **given)
 

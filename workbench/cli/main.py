@@ -15,7 +15,8 @@ from typing import Any
 
 from workbench import settings
 from workbench.cli.sampling import best_of_n, best_options, rejection, rejection_options
-from workbench.cli.shared import Args, prompts_of, readable, settings_of, store_of
+from workbench.cli.shared import Args, model_options, prompts_of, readable, settings_of, store_of
+from workbench.ui import serving
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,19 +64,9 @@ def parser() -> argparse.ArgumentParser:
 # serve
 
 
-def _serve_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--host", help="address to listen on (127.0.0.1)")
-    p.add_argument("--port", help="port to listen on (7860)")
-    p.add_argument("--share", action="store_true", help="reach it from elsewhere through a Gradio link")
-    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
-
-
 def serve(args: Args) -> int:
     """Start the page."""
-    from workbench.ui import serve as run
-
-    run(settings.load(args.workspace, args.model, host=args.host, port=args.port, share=args.share or None))
-    return 0
+    return serving.begin(args)
 
 
 # demo
@@ -163,7 +154,7 @@ def _train_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("method", metavar="METHOD", help="sft, dpo, kto, orpo, reward, prm, ppo, rloo or grpo")
     p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting; repeat for more")
     p.add_argument("--preset", default="normal", help="quick, normal or thorough (normal)")
-    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
+    model_options(p)
     p.add_argument("--from", dest="start_from", type=int, metavar="RUN", help="start from this run's model")
     p.add_argument(
         "--allow-failed-gate",
@@ -318,7 +309,7 @@ def _compare_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--n", type=int, default=5, help="how many held-out prompts (5)")
     p.add_argument("--strength", type=float, default=1.0, help="0 is the base, 1 as trained (1)")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
+    model_options(p)
 
 
 def compare(args: Args) -> int:
@@ -334,7 +325,7 @@ def compare(args: Args) -> int:
         if r.adapter is None:
             raise ValueError(f"run {r.number} has no trained model; it is {r.state}")
     prompts = args.prompt or prompts_of(made, "heldout", args.n, args.seed)
-    model = models.load(made.model)
+    model = models.load(made.model, trust_remote_code=made.trust_remote_code)
     prompts = readable(model, prompts, Sampling().max_new_tokens)
     voices = [(None, 0.0), *((model.attach(r.folder), args.strength) for r in found)]
     names = ["base", *(r.title for r in found)]
@@ -353,7 +344,7 @@ def _score_options(p: argparse.ArgumentParser) -> None:
         "--reward-model", required=True, metavar="RUN", help="number of a reward or process run, or its folder"
     )
     p.add_argument("--out", type=Path, metavar="FILE", help="write JSONL there (else to the terminal)")
-    p.add_argument("--model", metavar="NAME", help="the base, if RUN is a folder without its config.json")
+    model_options(p, "the base, if RUN is a folder without its config.json")
 
 
 def score(args: Args) -> int:
@@ -370,7 +361,8 @@ def score(args: Args) -> int:
     adapter_folder(folder)  # before the model is loaded: a wrong folder is told at once
     trained = config_of(folder)
     base = args.model or (trained and trained.model) or made.model
-    rows, bad = score_file(load(models.load(base), folder), args.file)
+    model = models.load(base, trust_remote_code=made.trust_remote_code)
+    rows, bad = score_file(load(model, folder), args.file)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if args.out:
         args.out.write_text(text, "utf-8")
@@ -405,7 +397,7 @@ def sandbox(args: Args) -> int:
 
 Options = Callable[[argparse.ArgumentParser], None]
 COMMANDS: dict[str, tuple[Callable[[Args], int], Options, str]] = {
-    "serve": (serve, _serve_options, "Start the page."),
+    "serve": (serve, serving.add_options, "Start the page."),
     "demo": (demo, _demo_options, "Walk the whole loop with simulated raters, and print what each stage gained."),
     "import": (import_, _import_options, "Read prompts, demonstrations, comparisons or step labels from a file."),
     "export": (export, _export_options, "Write what was collected to a file."),

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from workbench import settings
-from workbench.cli.shared import Args, prompts_of, readable, settings_of, store_of
+from workbench.cli.shared import Args, model_options, prompts_of, readable, settings_of, store_of
 
 
 def best_options(p: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def best_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--temperature", type=float, default=0.8, help="of the samples (0.8)")
     p.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (64)")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
+    model_options(p)
 
 
 def _sampler(args: Args, made: settings.Settings) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def _sampler(args: Args, made: settings.Settings) -> dict[str, Any]:
     from workbench.records import Sampling
 
     reward, _ = sources.settle(args.reward, made)
-    model = models.load(made.model)
+    model = models.load(made.model, trust_remote_code=made.trust_remote_code)
     start = args.start_from
     return {
         "model": model,

@@ -10,10 +10,20 @@ from typing import Any, Literal
 from workbench import settings
 
 Args = argparse.Namespace
+TRUST = "run the code that comes with the model; it can do whatever you can"
+
+
+def model_options(p: argparse.ArgumentParser, model: str = "sandbox, a folder, or a Hugging Face name") -> None:
+    """--model, and the consent that a model with code of its own needs."""
+    p.add_argument("--model", metavar="NAME", help=model)
+    p.add_argument("--trust-remote-code", action="store_true", help=TRUST)
 
 
 def settings_of(args: Args) -> settings.Settings:
-    return settings.load(args.workspace, getattr(args, "model", None))
+    consent = getattr(args, "trust_remote_code", False)
+    return settings.load(
+        args.workspace, getattr(args, "model", None), command_line=True, trust_remote_code=consent or None
+    )
 
 
 def store_of(args: Args) -> Any:

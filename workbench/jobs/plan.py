@@ -66,16 +66,15 @@ def plan_run(
     args: TrainArgs,
     start_from: int | None = None,
     allow_failed_gate: bool = False,
-    being_typed: bool = False,
 ) -> Plan:
-    """The plan of a run with `args` as from `parse`. With `being_typed` a reward's file is not looked into yet."""
+    """The plan of a run with `args` as from `parse`."""
     counts, missing = available(store, method, settings.model)
     problems: list[Exception | None] = [missing, _model_missing(settings.model)]
     resolved, reasons = resolve(method, args, _settings.parameters(settings.model))
     reward: RewardPlan | None = None
     despite: tuple[str, ...] = ()
     if (asked := getattr(args, "reward", None)) is not None:
-        reward = plan_reward(asked, settings, being_typed)
+        reward = plan_reward(asked, settings)
         change: dict[str, Any] = {"reward": reward.text or asked}
         resolved = replace(resolved, **change)
         reasons |= {"reward": reward.reason} if reward.reason else {}
@@ -93,13 +92,10 @@ def plan_run(
     return Plan(method, resolved, reasons, counts, start_from, reward, despite, needed, there, notices)
 
 
-def plan_reward(text: str, settings: Settings, being_typed: bool) -> RewardPlan:
+def plan_reward(text: str, settings: Settings) -> RewardPlan:
     """What the setting `reward` comes to."""
     try:
-        if being_typed and text != sources.NEWEST and any(t.kind == "file" for t in sources.parse(text)):
-            chosen, reason = text, "the file is code of yours; it is read when the run starts"
-        else:
-            chosen, reason = sources.settle(text, settings)
+        chosen, reason = sources.settle(text, settings)
         results = verdict.verdicts(chosen, settings.workspace)
     except (MissingData, sources.RewardError) as problem:
         return RewardPlan(problem=problem)

@@ -32,7 +32,12 @@ def first_batch(settings: Settings, store: Store, method: str, args: TrainArgs) 
     from workbench.models import context, tokenizer
 
     train, _ = data.rows(store, method, settings.model)
-    return data.first_batch(tokenizer(settings.model), method, train, args, context(settings.model))
+    trust = settings.trust_remote_code
+    limit = context(settings.model, trust)
+    return data.first_batch(tokenizer(settings.model, trust), method, train, args, limit)
+
+
+TWIN_SECONDS = 60.0  # asked for longer after it was started, a second run of the same settings is meant
 
 
 def preset_of(method: str, args: TrainArgs) -> str:
@@ -49,6 +54,8 @@ def command(settings: Settings, method: str, args: TrainArgs, start_from: int | 
     words = ["python", "-m", "workbench", "train", method, "--workspace", str(settings.workspace)]
     if settings.model != "sandbox":
         words += ["--model", settings.model]
+    if settings.trust_remote_code:
+        words += ["--trust-remote-code"]
     if start_from is not None:
         words += ["--from", str(start_from)]
     preset = preset_of(method, args)
@@ -67,8 +74,11 @@ def prepare_run(
     args: TrainArgs,
     start_from: int | None = None,
     allow_failed_gate: bool = False,
+    again: bool = True,
 ) -> Run:
     """Freeze data and settings into a new run folder, complete before it is seen under its name.
+
+    Unless `again`, a run of the same settings and data that is not over, or just was, is no start but raises SameRun.
 
     Raises MissingData when there is nothing to learn from, NothingToLearn when all of it would be left out, ModelError
     for a model that cannot be trained (see learn.dry_run), ValueError for a start that is no finished run of this
@@ -81,7 +91,7 @@ def prepare_run(
         raise plan.problems[0]
     given, args, despite = args, plan.args, list(plan.despite)
     train, heldout = data.rows(store, method, settings.model)
-    _dry_run(settings.model, method, train, heldout, args)
+    _dry_run(settings, method, train, heldout, args)
     prompts = data.prompts(settings.model, store, args, train, heldout)
     parent = None if start_from is None else find_run(settings.workspace, start_from).adapter
     with locked(settings.workspace):
@@ -100,6 +110,10 @@ def prepare_run(
         if before and before[0].active and _just_asked(before[0], wanted, digest):
             shutil.rmtree(fresh)
             return before[0]
+        twin = None if again else next((r for r in before if _same(r, wanted, digest) and _is_news(r)), None)
+        if twin is not None:
+            shutil.rmtree(fresh)
+            raise SameRun(twin)
         number = max([int(f.name[:4]) for f in folder.glob("[0-9][0-9][0-9][0-9]*-*")], default=0) + 1
         config = RunConfig(
             **wanted,
@@ -111,6 +125,7 @@ def prepare_run(
             seed=args.seed,
             command=command(settings, method, given, start_from, *(["--allow-failed-gate"] if despite else [])),
             despite=despite,
+            trust_remote_code=settings.trust_remote_code,
             versions={name: _version(name) for name in ("torch", "transformers", "peft", "trl")},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -124,25 +139,50 @@ def prepare_run(
         return find_run(settings.workspace, number)
 
 
-def _dry_run(model: str, method: str, train: list[data.Row], heldout: list[data.Row], args: TrainArgs) -> None:
+def _dry_run(settings: Settings, method: str, train: list[data.Row], heldout: list[data.Row], args: TrainArgs) -> None:
     """Raise ModelError, SettingError or NothingToLearn before a run is made that could only fail. A model that has still
     to be downloaded is left to the job."""
+    model, trust = settings.model, settings.trust_remote_code
     if model_folder(model) is None:
         return
     from workbench.learn import dry_run
     from workbench.learn.examples import Limits, check_some_left, surely_some_left
-    from workbench.models import context, tokenizer
+    from workbench.models import check_consent, context, tokenizer
 
-    dry_run.check(model, train + heldout, args)
+    check_consent(model, trust)
+    dry_run.check(model, train + heldout, args, trust)
     written = model_config(model).get("max_position_embeddings")
     if written and surely_some_left(method, train, Limits.of(args, written)):
         return
-    check_some_left(tokenizer(model), method, train, Limits.of(args, context(model)))
+    check_some_left(tokenizer(model, trust), method, train, Limits.of(args, context(model, trust)))
+
+
+class SameRun(ValueError):
+    """Nothing was started: `run` is of the same settings and the same data; the text asks whether that is meant."""
+
+    def __init__(self, twin: Run) -> None:
+        state = "is under way" if twin.active else "has just ended"
+        super().__init__(
+            f"Run {twin.number} has the same settings and the same data, and {state}. A second one gives the same again."
+        )
+        self.run = twin
 
 
 def _just_asked(newest: Run, wanted: dict[str, Any], digest: str) -> bool:
-    same = all(newest.config.get(k) == v for k, v in wanted.items()) and newest.config.data.hash == digest
-    return same and abs(time.time() - newest.status.prepared) < 2.0
+    return _same(newest, wanted, digest) and abs(_age(newest)) < 2.0
+
+
+def _same(run: Run, wanted: dict[str, Any], digest: str) -> bool:
+    return all(run.config.get(k) == v for k, v in wanted.items()) and run.config.data.hash == digest
+
+
+def _is_news(run: Run) -> bool:
+    return run.active or (run.state == "done" and _age(run) < TWIN_SECONDS)
+
+
+def _age(run: Run) -> float:
+    """Seconds since it was prepared, by the clock."""
+    return time.time() - run.status.prepared
 
 
 def _version(package: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 UNSEEN = {"prompt", "id", "split", "rater", "source"}  # of a row: what is no answer
 
 
-def check(model: str, rows: Sequence[dict[str, Any]], args: TrainArgs) -> None:
+def check(model: str, rows: Sequence[dict[str, Any]], args: TrainArgs, trust_remote_code: bool = False) -> None:
     """Raise ModelError, or ValueError naming the setting, for a run of `model` on these rows that could only fail.
 
     Not for the bundled model, whose files are known; they would take seconds to read in a fresh process.
@@ -33,9 +33,9 @@ def check(model: str, rows: Sequence[dict[str, Any]], args: TrainArgs) -> None:
     folder = settings.model_folder(model)
     if folder is not None:
         checkpoint.check_folder(folder, model)
-    config = models.config(model)
+    config = models.config(model, trust_remote_code)
     checkpoint.check_architecture(config, model)
-    check_tokens(models.tokenizer(model), config, model, rows)
+    check_tokens(models.tokenizer(model, trust_remote_code), config, model, rows)
     new_tokens, positions = getattr(args, "max_new_tokens", 0), positions_of(config)
     if positions and new_tokens >= positions:
         why = f"{model} reads {positions} tokens, prompt and answer together; set fewer"

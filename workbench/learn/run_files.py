@@ -76,6 +76,8 @@ class RunConfig(Stored):
     data: DataCounts = DataCounts()
     seed: int = 0
     command: str = ""
+    trust_remote_code: bool = False
+    """Whether the model's own code may run."""
     despite: list[str] = []
     """What the person went past, in words."""
     versions: dict[str, str] = {}

@@ -14,7 +14,7 @@ from workbench.models.base import (
     shared,
     tokenizer,
 )
-from workbench.models.checkpoint import available
+from workbench.models.checkpoint import available, check_consent
 from workbench.models.errors import ModelError
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "ModelError",
     "Turns",
     "available",
+    "check_consent",
     "config",
     "context",
     "load",

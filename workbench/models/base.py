@@ -255,10 +255,10 @@ def tokenizer(name: str, trust_remote_code: bool = False) -> Any:
     return checkpoint.frame(found, name, chat.plain_template(found))
 
 
-def context(name: str) -> int:
+def context(name: str, trust_remote_code: bool = False) -> int:
     """The most tokens, prompt and answer together, that the model was built for: `Model.context`, from its config alone.
     Raises ModelError."""
-    return _context_of(config(name))
+    return _context_of(config(name, trust_remote_code))
 
 
 def _context_of(config: Any) -> int:
@@ -279,7 +279,7 @@ def shared(chosen: settings.Settings) -> Model:
             for old in list(_shared):
                 _shared.pop(old).release()
             _said("Starting torch", 0.1)
-            _shared[chosen.model] = load(chosen.model)
+            _shared[chosen.model] = load(chosen.model, trust_remote_code=chosen.trust_remote_code)
         return _shared[chosen.model]
 
 

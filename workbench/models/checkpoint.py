@@ -215,6 +215,30 @@ def _render(tokenizer: Any, name: str) -> str:
         ) from error
 
 
+# Code that comes with a model
+
+
+def check_consent(name: str, trust_remote_code: bool) -> None:
+    """Raise ModelError for a model that only code of its own can make, unless that may run. Loads nothing.
+
+    A model without its config.json here is let through: `load` checks it when it has been fetched.
+    """
+    config = settings.model_config(name)
+    if trust_remote_code or "AutoModelForCausalLM" not in (config.get("auto_map") or {}):
+        return
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    if config.get("model_type") not in CONFIG_MAPPING_NAMES:  # transformers has no code of its own for it
+        raise untrusted(name)
+
+
+def untrusted(name: str) -> ModelError:
+    return ModelError(
+        f"{name}: this model brings code of its own, which would run on this machine, so it is refused. If you trust its "
+        "author, start again with --trust-remote-code, on the page's command line or the run's."
+    )
+
+
 # Words for what the libraries raise
 
 
@@ -244,9 +268,7 @@ def explain(name: str, error: Exception, what: str = "could not be loaded") -> M
     if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
         return MemoryError(f"{name} does not fit into memory. Take a smaller model.")
     if "trust_remote_code" in text:
-        return ModelError(
-            f"{name}: this model brings code of its own, which would run on this machine, so it is refused. {offer()}"
-        )
+        return untrusted(name)
     if isinstance(error, ImportError):
         return ModelError(f"{name} needs a package that is not installed here: {one_line(error)}")
     if type(error).__name__ == "SafetensorError":

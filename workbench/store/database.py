@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 BUSY_SECONDS = 10.0
+MAKING_SECONDS = 1.0  # a new database has its first page long before
 GROUP = 256
 T = TypeVar("T")
 
@@ -52,6 +53,23 @@ def url_of(path_or_url: str | Path) -> URL:
         reason = f"The folder {path.parent} cannot be made: {error.strerror}. Choose another workspace."
         raise StoreError(reason) from error
     return URL.create("sqlite", database=str(path))
+
+
+def refuse_emptied(url: URL) -> None:
+    """Raise StoreError for a SQLite file of zero bytes: what it held is lost, and a new workspace must not hide that.
+
+    Another process that makes the file just now gives it its first page within moments; that is waited for.
+    """
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        return
+    file, deadline = Path(url.database), time.monotonic() + MAKING_SECONDS
+    while file.is_file() and file.stat().st_size == 0:
+        if time.monotonic() > deadline:
+            raise StoreError(
+                f"{file} is empty (0 bytes), so whatever it held is lost; a full disk can do that. Put a backup in its "
+                "place, or delete it to begin a new workspace."
+            )
+        time.sleep(0.02)
 
 
 def place(url: URL) -> str:

@@ -29,6 +29,7 @@ class Store:
     def __init__(self, path_or_url: str | Path):
         url = database.url_of(path_or_url)
         self.where = database.place(url)
+        database.refuse_emptied(url)
         self._readers, writer = database.engines(url)
         try:
             self.backup = database.migrate(self._readers, writer, self.where)
@@ -167,7 +168,8 @@ class Store:
 
         `token` is any text the sender makes up once per vote: sending the same vote again, after a lost
         connection say, returns the one that is stored. Raises ValueError when groups or shown do not hold
-        each response once, KeyError for a response that is not stored under this prompt.
+        each response once, KeyError for a response that is not stored under this prompt, Conflict for a token
+        that came with somebody else's vote or one on another prompt.
         """
         values = {
             "prompt_id": prompt_id,
@@ -211,7 +213,7 @@ class Store:
         def work(connection: Connection) -> tuple[Demonstration, Comparison]:
             own = writing.clean(text, "The answer")
             writing.prompt_text(connection, prompt_id)
-            known = writing.by_token(connection, tables.comparisons, token)
+            known = writing.by_token(connection, tables.comparisons, token, rater, prompt_id)
             demonstration = writing.add_act(connection, tables.demonstrations, shared | {"text": own, "draft_of": None})
             writing.save_draft(connection, rater, prompt_id, "")
             if known is not None:

@@ -161,16 +161,23 @@ def check_steps(steps: Sequence[str], labels: Sequence[int]) -> None:
             )
 
 
-def by_token(connection: Connection, table: Table, token: str | None) -> int | None:
+def by_token(connection: Connection, table: Table, token: str | None, rater: str, prompt_id: int) -> int | None:
+    """The act that is stored under this token. Raises Conflict when it is another rater's or about another prompt."""
     if token is None:
         return None
-    return connection.execute(select(table.c.id).where(table.c.token == token)).scalar()
+    query = select(table.c.id, table.c.rater, table.c.prompt_id).where(table.c.token == token)
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    if (row.rater, row.prompt_id) != (rater, prompt_id):
+        raise Conflict("This was not saved: its token belongs to something else. Reload the page, then do it again.")
+    return row.id
 
 
 def add_act(connection: Connection, table: Table, values: dict[str, Any]) -> int:
     """Insert one act of a rater; the id of the one that is there when its token was sent before."""
     clean(values["rater"], "The rater's name")
-    known = by_token(connection, table, values.get("token"))
+    known = by_token(connection, table, values.get("token"), values["rater"], values["prompt_id"])
     if known is not None:
         return known
     (id,) = take_ids(connection, 1)

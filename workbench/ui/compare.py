@@ -23,7 +23,7 @@ from workbench.ui import measured as held_out
 from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
-from workbench.ui.payload import seconds, words
+from workbench.ui.payload import seconds, takes, words
 from workbench.ui.runs import data_text, named
 
 LETTERS = "ABCDEF"
@@ -65,6 +65,7 @@ def tab(context: Context) -> None:
     panel(context, "compare", functions, before=("charts",))
 
 
+@takes()
 def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The models that can be compared, held-out prompts to ask, and what can be measured."""
     models: list[dict[str, Any]] = [{"run": None, "label": "Base", "colour": "base", "note": ""}]
@@ -86,6 +87,9 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@takes(
+    prompt=str, runs=list[int | None], strength=float | None, blind=bool | None, like=str | None, replaces=str | None
+)
 def ask(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Ask the models the prompt, in one batch and with the same random numbers; `replaces` is given up for it.
 
@@ -117,12 +121,12 @@ def ask(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"id": name, "heldout": split_of(prompt) == "heldout"}
 
 
+@takes(id=str, version=int | None)
 def stream(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The texts that have grown since `version`, by slot; once done, who wrote which, unless that is for after a vote."""
     one = _ask(context, payload)
-    version = payload.get("version")
     try:
-        news = side_by_side.poll(one.job, version if isinstance(version, int) and version > 0 else 0)
+        news = side_by_side.poll(one.job, max(0, payload.get("version") or 0))
     except KeyError as error:
         raise Refused("This comparison is over. Ask again.") from error
     slots = {place: slot for slot, place in enumerate(one.order)}
@@ -140,6 +144,7 @@ def stream(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return answer | {"state": "done", "reveal": None if one.blind else reveal(context, one)}
 
 
+@takes(id=str | None)
 def cancel(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Stop writing the answers of a question, if it is still known."""
     one = _known(context, payload.get("id"))
@@ -148,12 +153,11 @@ def cancel(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+@takes(id=str, choice=int | str, seconds=Any)
 def vote(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Store a blind vote (a slot's number, "tie" or "bad") and show who wrote what. Sent twice it is stored once."""
-    one, choice = _ask(context, payload), payload.get("choice")
-    if choice not in ("tie", "bad") and not (
-        isinstance(choice, int) and not isinstance(choice, bool) and 0 <= choice < len(one.models)
-    ):
+    one, choice = _ask(context, payload), payload["choice"]
+    if choice not in ("tie", "bad") and not (isinstance(choice, int) and 0 <= choice < len(one.models)):
         raise Refused(f"{choice!r} is no answer to vote for.")
     if one.rater != payload.get("rater"):
         raise Refused("Somebody else asked this question. Ask it yourself to vote.")
@@ -171,6 +175,7 @@ def vote(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"verdict": one.verdict, "said": said, "reveal": who, "tally": _tally(context, one.models)}
 
 
+@takes(id=str)
 def undo(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Take the vote on a question back; it can then be voted on again."""
     one = _ask(context, payload)
@@ -183,9 +188,10 @@ def undo(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"tally": _tally(context, one.models)}
 
 
+@takes(id=str, run=int)
 def reward(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What a reward model thinks of each answer, by slot. Of a blind comparison only after the vote it would bias."""
-    one, run = _ask(context, payload), payload.get("run")
+    one, run = _ask(context, payload), payload["run"]
     with one.lock:
         if not one.answers or (one.blind and one.verdict is None):
             raise Refused("Rewards are shown once the answers are complete and, where you vote blind, after the vote.")
@@ -193,11 +199,13 @@ def reward(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"figures": [f"reward {found[place]:.2f}, run {run}".replace("-", "−") for place in one.order]}
 
 
+@takes(runs=list[int | None], strength=float | None)
 def tally(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What the blind votes say about each pair of the models."""
     return _tally(context, _models(context, payload))
 
 
+@takes(runs=list[int | None], strength=float | None)
 def measure(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Let the models answer a batch of held-out prompts in the background; what is known already is not asked again."""
     models = _models(context, payload)
@@ -205,11 +213,13 @@ def measure(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return measured(context, payload)
 
 
+@takes(runs=list[int | None], strength=float | None)
 def measured(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """How far that is, and what has come out so far."""
     return held_out.look(context, _voices(context, _models(context, payload)))
 
 
+@takes(runs=list[int | None], strength=float | None)
 def stop_measuring(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Stop it; answers written so far are kept."""
     held_out.stop(context, _voices(context, _models(context, payload)))
@@ -227,10 +237,10 @@ def _trained(context: Context) -> list[Run]:
 
 
 def _models(context: Context, payload: dict[str, Any]) -> Line:
-    runs, strength = payload.get("runs"), payload.get("strength", 1.0)
-    if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 1.5:
+    runs, strength = payload["runs"], payload.get("strength", 1.0)
+    if strength is None or not 0 <= strength <= 1.5:
         raise Refused("The strength must lie between 0 and 1.5.")
-    if not isinstance(runs, list) or not 2 <= len(runs) <= len(LETTERS) or len(set(map(str, runs))) != len(runs):
+    if not 2 <= len(runs) <= len(LETTERS) or len(set(runs)) != len(runs):
         raise Refused("Choose two to six different models.")
     there = {None, *(r.number for r in _trained(context))}
     gone = [run for run in runs if run not in there]

@@ -14,6 +14,7 @@ from workbench.store import Conflict
 from workbench.ui import payload as sent
 from workbench.ui.context import Context, Refused
 from workbench.ui.overview import WRITE_GOAL, plural
+from workbench.ui.payload import takes
 from workbench.ui.shell import panel
 
 LISTED = 400  # prompts in the list at once; the rest is reached as these are answered
@@ -22,6 +23,7 @@ FILE_MB = 20  # larger files are for the command line, which reads them in piece
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".zst", ".xz", ".bz2")
 
 
+@takes()
 def demonstrations(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The list of prompts with what is written for each, and how far this rater is."""
     rater = payload["rater"]
@@ -71,6 +73,7 @@ def buys(written: int) -> str:
     return "Plenty for SFT. From here on, ranking teaches more per minute than writing."
 
 
+@takes(id=int)
 def open_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """One prompt in full: the answers written for it, this rater's draft, and the model's last answer if any."""
     prompt = context.store.prompt(sent.number(payload, "id"))
@@ -91,6 +94,7 @@ def row(each: Demonstration, rater: str) -> dict[str, Any]:
     return {"id": each.id, "text": each.text, "version": each.version, "who": who, "source": each.source}
 
 
+@takes(id=int, again=bool | None)
 def model_says(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What the base answers now: its stored answer, or a new one when there is none or `again` is asked for."""
     prompt = context.store.prompt(sent.number(payload, "id"))
@@ -110,6 +114,7 @@ def model_says(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"id": stored.id, "text": stored.text}
 
 
+@takes(prompt_id=int, text=str, draft_of=int | None, token=str)
 def save_demonstration(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Store a new answer (sending it twice stores it once) and clear its draft."""
     draft_of = payload.get("draft_of")
@@ -123,6 +128,7 @@ def save_demonstration(context: Context, payload: dict[str, Any]) -> dict[str, A
     return {"saved": row(saved, payload["rater"]), **progress(context)}
 
 
+@takes(id=int, text=str, version=int)
 def edit_demonstration(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Change an answer that was read at `version`. When somebody changed it since, say so and show theirs."""
     id = sent.number(payload, "id")
@@ -137,18 +143,21 @@ def edit_demonstration(context: Context, payload: dict[str, Any]) -> dict[str, A
     return {"saved": row(saved, payload["rater"]), **progress(context)}
 
 
+@takes(id=int)
 def delete_demonstration(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Take an answer out; it can be brought back."""
     context.store.delete_demonstration(sent.number(payload, "id"))
     return progress(context)
 
 
+@takes(id=int)
 def restore_demonstration(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Bring a deleted answer back."""
     context.store.restore_demonstration(sent.number(payload, "id"))
     return progress(context)
 
 
+@takes(prompt_id=int, text=str)
 def save_draft(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Keep what this rater is writing; an empty text removes the draft."""
     text = sent.words(payload, "text", empty_ok=True)
@@ -156,6 +165,7 @@ def save_draft(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"kept": bool(text)}
 
 
+@takes(prompt_id=int)
 def skip_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Pass over this prompt: it comes last from now on."""
     context.store.skip(payload["rater"], sent.number(payload, "prompt_id"), "demonstration")
@@ -164,12 +174,14 @@ def skip_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"next": following.id if following else None}
 
 
+@takes()
 def use_starter(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Put the prompts that come with the workbench into the list."""
     added = context.store.add_prompts(choice.starter(30), "sandbox")
     return {"added": len(added)}
 
 
+@takes(text=str)
 def add_prompts(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """One prompt per pasted line; empty lines are passed over, known prompts stay as they are.
 
@@ -212,6 +224,7 @@ def restore_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return progress(context)
 
 
+@takes(name=str, data=str)
 def import_file(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Read a file of prompts, demonstrations, comparisons or labelled steps (base64); its kind and format are recognised."""
     from workbench.collect import formats
@@ -220,8 +233,8 @@ def import_file(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     suffixes = [each.lower() for each in Path(name).suffixes[-2:]]  # .jsonl.gz
     if not suffixes or suffixes[-1] not in SUFFIXES:
         raise Refused(f"{name}: only {', '.join(SUFFIXES)} files can be imported.")
-    data = payload.get("data")
-    if not isinstance(data, str) or len(data) > FILE_MB * 1.4e6:
+    data = payload["data"]
+    if len(data) > FILE_MB * 1.4e6:
         raise Refused(f"{name} is larger than {FILE_MB} MB. Import it by: python -m workbench import FILE")
     try:
         content = base64.b64decode(data, validate=True)

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from workbench.ui.context import Context, Refused
+from workbench.ui.payload import takes
 
 KINDS = ("prompts", "demonstrations", "comparisons", "steps")
 LIMIT_MB = 200
 
 
+@takes()
 def export_all(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What people wrote and judged as JSONL, and every finished run without its checkpoints, as one zip (base64).
 

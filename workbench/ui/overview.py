@@ -10,6 +10,7 @@ from workbench.jobs.runs import read_runs
 from workbench.learn.catalogue import METHODS
 from workbench.learn.catalogue.facts import DEMONSTRATIONS
 from workbench.ui.context import Context
+from workbench.ui.payload import takes
 
 WRITE_GOAL = 30  # answers after which the page suggests a first SFT run
 RANK_GOAL = 100  # pairs after which the page suggests DPO
@@ -17,6 +18,7 @@ VOTE_GOAL = 10  # blind votes from which on Compare shows a win rate
 FIRST, THEN = "sft", "dpo"  # the methods that the page suggests: on written answers, then on choices
 
 
+@takes()
 def overview(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Everything above the tabs in one small answer, for the page's light poll."""
     counts = context.store.counts()

@@ -1,10 +1,85 @@
-"""Reading what the page sent: every field is checked before anything is done with it."""
+"""Reading what the page sent: every field is checked before anything is done with it.
+
+Each function that the page may call says by `takes` which fields it reads and of what types; what a field of the right
+type may hold is checked by the functions below, or by the caller.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
 
-from workbench.ui.context import Refused
+from pydantic import ConfigDict, ValidationError, create_model
+
+from workbench.ui.context import Context, Refused
+
+# Answers one call of the page: the context, and the payload with the rater's name put in by the server.
+Endpoint = Callable[[Context, dict[str, Any]], dict[str, Any]]
+STRICT = ConfigDict(strict=True)  # "7" is no number and true is none either
+NAMES = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "names with values",
+    NoneType: "nothing",
+}
+
+
+def takes(**fields: Any) -> Callable[[Endpoint], Endpoint]:
+    """`@takes(id=int, text=str | None)`: the payload's fields and their types; what may be None may also be missing.
+
+    The function is given these fields alone, and "rater", which the server adds. Raises Refused naming the first field
+    that is missing or of another type.
+    """
+    definitions: dict[str, Any] = {
+        name: (kind, None if NoneType in get_args(kind) or kind is Any else ...) for name, kind in fields.items()
+    }
+    shape = create_model("Payload", __config__=STRICT, **definitions)
+
+    def wrap(function: Endpoint) -> Endpoint:
+        @functools.wraps(function)
+        def checked(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+            try:
+                found = shape.model_validate(payload).model_dump(exclude_unset=True)
+            except ValidationError as error:
+                raise Refused(_wrong(error, fields)) from None
+            server = {"rater": payload["rater"]} if "rater" in payload else {}
+            return function(context, found | server)
+
+        checked.takes = fields  # type: ignore[attr-defined]
+        return checked
+
+    return wrap
+
+
+def _wrong(error: ValidationError, fields: dict[str, Any]) -> str:
+    """The first fault in words: the field, what was sent as it, and what belongs there."""
+    first = error.errors(include_url=False)[0]
+    name, *inside = first["loc"]
+    place = str(name)
+    kinds = get_args(fields[place]) if isinstance(fields[place], UnionType) else (fields[place],)
+    if inside and any(get_origin(kind) in (list, dict) for kind in kinds):
+        place += f"[{inside[0]!r}]"
+    if first["type"] == "string_unicode":
+        return (
+            f"The text sent as {place} holds half of a character (an unpaired surrogate). Remove it; nothing is lost."
+        )
+    sent = "nothing" if first["type"] == "missing" else NAMES.get(type(first["input"]), "something else")
+    wanted = _named(fields[str(name)], inside != [])
+    return f"The page sent {sent} as {place}, where {wanted} belongs. Reload the page; nothing saved is lost."
+
+
+def _named(kind: Any, inside: bool) -> str:
+    """A type in words; `inside` means what its list or its dict holds."""
+    if isinstance(kind, UnionType):
+        return " or ".join(_named(each, inside) for each in get_args(kind) if each is not NoneType)
+    if inside and get_origin(kind) in (list, dict):
+        return _named(get_args(kind)[-1], False)
+    return NAMES[get_origin(kind) or kind]
 
 
 def number(payload: dict[str, Any], name: str) -> int:

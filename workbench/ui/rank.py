@@ -14,6 +14,7 @@ from workbench.ui import payload as sent
 from workbench.ui import stepwise
 from workbench.ui.context import Context, Refused
 from workbench.ui.overview import RANK_GOAL
+from workbench.ui.payload import takes
 from workbench.ui.shell import panel
 
 AT_ONCE = 6  # pairs a page may hold: enough that a vote never waits, few enough that others get some
@@ -60,11 +61,10 @@ def desk(context: Context) -> Desk:
     return context.part("desk", Desk)
 
 
+@takes(page=str, n=int, have=list[str], retry=bool | None)
 def rank_pairs(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The next pairs for this page, at once with what is ready; and why there are none, if there are none."""
-    page, have = sent.words(payload, "page", longest=64), payload.get("have")
-    if not isinstance(have, list) or not all(isinstance(each, str) for each in have):
-        raise Refused("The page did not say which pairs it holds. Reload it; nothing saved is lost.")
+    page, have = sent.words(payload, "page", longest=64), payload["have"]
     n = max(0, min(sent.number(payload, "n"), AT_ONCE - len(have)))
     answer: dict[str, Any] = {"pairs": [], "loading": context.loading(), "error": None, "empty": False}
     answer["passed"] = ""
@@ -106,14 +106,14 @@ def show(pair: Pair) -> dict[str, Any]:
 
 def sides(payload: dict[str, Any]) -> tuple[int, int]:
     """The two response ids in the order shown. Raises Refused for anything else."""
-    shown = payload.get("shown")
-    if not isinstance(shown, list) or len(shown) != 2:
+    shown = payload["shown"]
+    if len(shown) != 2:
         raise Refused("A choice needs the two answers it is about. Reload the page; nothing saved is lost.")
     left, right = (sent.number({"shown": each}, "shown") for each in shown)
     return left, right
 
 
-def ranking(shown: tuple[int, ...], said: Any) -> tuple[list[list[int]], int | None]:
+def ranking(shown: tuple[int, ...], said: str) -> tuple[list[list[int]], int | None]:
     """Groups and how many of them are acceptable, for "a", "b", "tie" or "bad". Raises Refused for anything else."""
     left, right = shown
     choices: dict[str, tuple[list[list[int]], int | None]] = {
@@ -122,15 +122,16 @@ def ranking(shown: tuple[int, ...], said: Any) -> tuple[list[list[int]], int | N
         "tie": ([[left, right]], None),
         "bad": ([[left, right]], 0),
     }
-    if not isinstance(said, str) or said not in choices:
+    if said not in choices:
         raise Refused("A choice is a, b, tie or bad. Reload the page; nothing saved is lost.")
     return choices[said]
 
 
+@takes(prompt_id=int, shown=list[int], choice=str, seconds=Any, token=str, page=str)
 def vote(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Store one choice. Sent twice with the same token, it is stored once."""
     shown = sides(payload)
-    groups, acceptable = ranking(shown, payload.get("choice"))
+    groups, acceptable = ranking(shown, payload["choice"])
     saved = context.store.add_comparison(
         sent.number(payload, "prompt_id"),
         shown,
@@ -146,6 +147,7 @@ def vote(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"id": saved.id, "version": saved.version}
 
 
+@takes(prompt_id=int, shown=list[int], text=str, seconds=Any, token=str, page=str)
 def own(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """ "My own answer beats both": a demonstration and a comparison in one act."""
     shown = sides(payload)
@@ -163,6 +165,7 @@ def own(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"id": saved.id, "version": saved.version}
 
 
+@takes(prompt_id=int, shown=list[int], page=str)
 def skip_pair(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Pass over a pair: its prompt comes later."""
     shown = sides(payload)
@@ -176,6 +179,7 @@ def mine(context: Context, rater: str) -> list[Comparison]:
     return [each for each in context.store.comparisons(rater) if each.source == "person" and not each.simulated]
 
 
+@takes(op=str | None, id=int | None)
 def undo_choice(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Take back a choice of this rater by its id, or their newest skip."""
     if payload.get("op") == "skip":
@@ -187,17 +191,19 @@ def undo_choice(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"undone": True}
 
 
+@takes(id=int, version=int, choice=str)
 def change_choice(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Judge a pair of one's own again. Raises Conflict when it was changed elsewhere since it was read."""
     id = sent.number(payload, "id")
     before = next((each for each in mine(context, payload["rater"]) if each.id == id), None)
     if before is None or len(before.shown) != 2:
         raise Refused("This choice is not there any more, so it was not changed.")
-    groups, acceptable = ranking(before.shown, payload.get("choice"))
+    groups, acceptable = ranking(before.shown, payload["choice"])
     saved = context.store.change_comparison(id, groups, acceptable, version=sent.number(payload, "version"))
     return {"id": saved.id, "version": saved.version}
 
 
+@takes()
 def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """How many choices this rater made, the last of them, and their habits."""
     made = mine(context, payload["rater"])
@@ -255,6 +261,7 @@ def habits(made: list[Comparison]) -> list[dict[str, Any]]:
     return rows
 
 
+@takes()
 def make_pairs(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Put the next prompts that come with the workbench into the list, for the model to answer."""
     known = {prompt.text for prompt in context.store.prompts()}

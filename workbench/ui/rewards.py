@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench import models
@@ -16,10 +17,13 @@ from workbench.learn.rewards.verdict import GateResult
 from workbench.learn.run_files import Gate, read
 from workbench.models import origin
 from workbench.ui.context import Context, Refused
+from workbench.ui.payload import takes
 
 if TYPE_CHECKING:
+    from workbench.learn.catalogue import TrainArgs
     from workbench.learn.rewards.process_reward_model import ProcessRewardModel
     from workbench.learn.rewards.reward_model import RewardModel
+    from workbench.settings import Settings
 
 SIGNS = {"green": "✓ green", "amber": "! amber", "red": "✕ red", "untested": "? not tested", "unknown": "– unknown"}
 CHECKS = {
@@ -35,6 +39,7 @@ CHECKS = {
     "empty": "Prefers an answer to none",
     "bullets": "Sees through added bullets",
 }
+LISTED = 50  # reward files offered; any other of their folder can be named
 GOLD = "gold: the sandbox's own true score"
 
 
@@ -68,9 +73,10 @@ def _one_sentence(found: GateResult) -> str:
     return f"{gate_says[0]}; {more} more {'check is' if more == 1 else 'checks are'} {found.level}."
 
 
+@takes(run=int)
 def gate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Every check of a reward run's gate: sign and level, name, what was found, what would help."""
-    number = payload.get("run")
+    number = payload["run"]
     run = next((r for r in list_runs(context.settings.workspace) if r.number == number), None)
     if run is None or METHODS[run.method].answers:
         raise Refused(f"There is no reward model of run {number}.")
@@ -124,19 +130,44 @@ def choice(context: Context, plan: RewardPlan, despite: bool) -> dict[str, Any]:
     options = [{"value": f"run:{r.number}", "label": label(r)} for r in usable(context)]
     if context.settings.model == "sandbox":
         options.append({"value": "gold", "label": GOLD})
+    options += [{"value": f"file:{file}", "label": f"file {file.name}"} for file in _files(context)]
     offered = {"options": options, "value": "", "says": "", "error": "", "missing": "", "red": "", "despite": despite}
     if isinstance(plan.problem, MissingData):
         return offered | {"missing": str(plan.problem)}
     if plan.problem is not None:
         why = plan.problem.why if isinstance(plan.problem, SettingError) else str(plan.problem)
         return offered | {"error": sentence(why)}
-    says = [sentence(plan.reason) or in_words(plan.text), _caution(context, plan.text)]
-    offered |= {"value": plan.text, "says": " ".join(filter(None, says))}
+    reason = sentence(plan.reason) or in_words(plan.text)
+    if any(term.kind == "file" for term in sources.parse(plan.text)):
+        reason = f"{reason} A file is code: it runs in the job.".strip()
+    offered |= {"value": plan.text, "says": " ".join(filter(None, [reason, _caution(context, plan.text)]))}
     if plan.untrusted:
         helps = " ".join(dict.fromkeys(v.helps for v in plan.untrusted if v.helps))
         results = " And ".join(replace(v, reason=_one_sentence(v)).words for v in plan.untrusted)
         offered["red"] = f"{results[0].upper()}{results[1:]} What would help: {helps}"
     return offered
+
+
+def _files(context: Context) -> list[Path]:
+    """The Python files that the owner lets the page use as rewards."""
+    folder = context.settings.rewards
+    found = [] if folder is None else sorted(file.resolve() for file in folder.glob("*.py"))
+    return [file for file in found if folder is not None and file.is_relative_to(folder)][:LISTED]
+
+
+def with_whole_paths(args: TrainArgs, settings: Settings) -> TrainArgs:
+    """`args` whose reward names its files by their whole paths, so that the run's command works from any folder.
+
+    A reward that cannot be used stays as it is: `choice` and the start say what is wrong with it.
+    """
+    reward = getattr(args, "reward", None)
+    if reward is None or reward == sources.NEWEST:
+        return args
+    try:
+        change: dict[str, Any] = {"reward": sources.located(reward, settings)}
+    except sources.RewardError:
+        return args
+    return replace(args, **change)
 
 
 def _caution(context: Context, reward: str) -> str:
@@ -158,13 +189,13 @@ def in_words(reward: str) -> str:
         return "No real task has such a score; it cannot be fooled." if terms[0].kind == "gold" else ""
 
     def said(term: Term) -> str:
-        source = {"run": f"run {term.what}", "gold": "gold", "file": term.what}[term.kind]
+        source = {"run": f"run {term.what}", "gold": "gold", "file": Path(term.what).name}[term.kind]
         return source if term.weight == 1 else f"{term.weight:g} × {source}".replace("-", "−")
 
     return f"The sum of {' and '.join(said(t) for t in terms)}."
 
 
-def model(context: Context, number: Any) -> RewardModel | ProcessRewardModel:
+def model(context: Context, number: int) -> RewardModel | ProcessRewardModel:
     """The reward model or process reward of that run on this page's base. Raises Refused, naming what is wrong."""
     from workbench.learn.rewards.scoring import load
 

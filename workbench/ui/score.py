@@ -17,7 +17,7 @@ from workbench.models import origin
 from workbench.ui import measured, rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
-from workbench.ui.payload import words
+from workbench.ui.payload import takes, words
 
 if TYPE_CHECKING:
     from workbench.learn.rewards.process_reward_model import ProcessRewardModel
@@ -35,6 +35,7 @@ def tab(context: Context) -> None:
     panel(context, "score", [choices, score, spoil], before=("charts",))
 
 
+@takes()
 def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The rewards of this page's base, each with a prompt to begin with, and what to say where there is none."""
     made = [
@@ -72,6 +73,7 @@ def _empty(context: Context) -> str:
     return "No reward model yet. It learns from your choices to score any answer."
 
 
+@takes(run=int, prompt=str, answer=str)
 def score(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The answer's score and, token by token, the score it would have if it ended there.
 
@@ -82,7 +84,7 @@ def score(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     prompt, answer = _texts(payload)
     if waiting := _loading(context):
         return {"loading": waiting}
-    model = rewards.model(context, payload.get("run"))
+    model = rewards.model(context, payload["run"])
     _check_length(model, prompt, answer)
     from workbench.learn.rewards.reward_model import RewardModel
 
@@ -108,10 +110,11 @@ def _values(model: RewardModel | ProcessRewardModel, prompt: str, answers: list[
     return [round(value if isinstance(model, RewardModel) else exp(value), 3) for value in found]
 
 
+@takes(run=int, prompt=str, answer=str, way=str)
 def spoil(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The answer spoiled in one of the gate's ways, and what that does to its score."""
     prompt, answer = _texts(payload)
-    way = payload.get("way")
+    way = payload["way"]
     if way not in WAYS:
         raise Refused(f"There is no way {way!r} to spoil an answer.")
     if not answer.strip():
@@ -119,7 +122,7 @@ def spoil(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     if waiting := _loading(context):
         raise Refused(f"{waiting}. Try again in a moment.")
     spoiled = gate.spoil(answer)[WAYS[way]]
-    model = rewards.model(context, payload.get("run"))
+    model = rewards.model(context, payload["run"])
     _check_length(model, prompt, spoiled)
     before, after = _values(model, prompt, [answer, spoiled])
     return {"answer": spoiled, "before": before, "after": after}

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench import settings as app_settings
 from workbench.processes import standby
 from workbench.settings import Settings
-from workbench.ui import access
+from workbench.ui import access, attempts, proxies, routes
 
 if TYPE_CHECKING:
     from workbench.ui.context import Context
@@ -23,27 +24,43 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`python app.py`: read the command line, serve until stopped. Returns the exit status."""
-    asked = parser().parse_args(argv)
+    p = argparse.ArgumentParser(prog="python app.py", description="Serve the alignment workbench.")
+    p.add_argument("--workspace", metavar="DIR", help="where everything is kept (~/.alignment-workbench)")
+    add_options(p)
+    return begin(p.parse_args(argv))
+
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """The options of `python app.py` and of `python -m workbench serve`, beside --workspace."""
+    p.add_argument("--host", help="address to listen on (127.0.0.1); any other needs a login")
+    p.add_argument("--port", help="port to listen on (7860)")
+    p.add_argument("--share", action="store_true", help="reach it from elsewhere through a Gradio link; needs a login")
+    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
+    p.add_argument("--auth-file", metavar="FILE", help="name:password lines (or set WORKBENCH_AUTH=name:password)")
+    p.add_argument("--rewards", metavar="DIR", help="let the page use the Python files in DIR as rewards")
+    p.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the code that comes with the model; it can do whatever you can",
+    )
+
+
+def begin(asked: argparse.Namespace) -> int:
+    """Serve what was asked for on a command line. Returns the exit status: 2 when it did not start."""
     try:
         chosen = app_settings.load(
-            asked.workspace, asked.model, host=asked.host, port=asked.port, share=asked.share or None
+            asked.workspace,
+            asked.model,
+            host=asked.host,
+            port=asked.port,
+            share=asked.share or None,
+            rewards=asked.rewards,
+            trust_remote_code=asked.trust_remote_code,
         )
         return serve(chosen, asked.auth_file)
     except (access.NoAccess, ValueError) as error:
         print(f"The workbench did not start. {error}", file=sys.stderr)
         return 2
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line of app.py."""
-    p = argparse.ArgumentParser(prog="python app.py", description="Serve the alignment workbench.")
-    p.add_argument("--host", help="address to listen on (127.0.0.1); any other needs a login")
-    p.add_argument("--port", help="port to listen on (7860)")
-    p.add_argument("--workspace", metavar="DIR", help="where everything is kept (~/.alignment-workbench)")
-    p.add_argument("--share", action="store_true", help="reach it from elsewhere through a Gradio link; needs a login")
-    p.add_argument("--model", metavar="NAME", help="sandbox, a folder, or a Hugging Face name")
-    p.add_argument("--auth-file", metavar="FILE", help="name:password lines (or set WORKBENCH_AUTH=name:password)")
-    return p
 
 
 def serve(chosen: Settings, auth_file: str | Path | None = None) -> int:
@@ -56,10 +73,24 @@ def serve(chosen: Settings, auth_file: str | Path | None = None) -> int:
     logins = access.login(auth_file)
     access.check(chosen, logins)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    with proxies.not_for_loopback(chosen.share):
+        started = _start(chosen, logins)
+    if started is None:
+        return 2
+    page, context, address = started
+    print(f"Alignment workbench: {address}   workspace: {chosen.workspace}   stop: Ctrl C", flush=True)
+    behind(context)
+    try:
+        page.block_thread()
+    finally:
+        page.close(verbose=False)
+        close(context)
+    return 0
 
+
+def _start(chosen: Settings, logins: access.Login) -> tuple[Any, Context, str] | None:
+    """The page, its context and its address, once it answers; None, and why on stderr, when it does not."""
     # Imported only now, so that a wrong command line is answered at once.
-    from starlette.middleware import Middleware
-
     from workbench.store import Store, StoreError
     from workbench.ui import shell
     from workbench.ui.context import Context
@@ -69,18 +100,15 @@ def serve(chosen: Settings, auth_file: str | Path | None = None) -> int:
         context = Context(chosen, Store(chosen.database))
     except (OSError, StoreError) as error:
         print(f"The workbench did not start: {error}", file=sys.stderr)
-        return 2
-    local = chosen.host in access.LOOPBACK and not chosen.share
-    guard = [] if access.on_space() else [Middleware(access.SameOrigin, local=local)]
+        return None
     page = shell.build(context)
     try:
         _, url, link = page.launch(
             server_name=chosen.host,
             server_port=chosen.port,
             share=chosen.share,
-            auth=access.checker(logins) if logins else None,
-            app_kwargs={"middleware": guard},
             prevent_thread_lock=True,
+            **_doors(chosen, logins),
             **shell.launch_options(),
         )
     except OSError as error:
@@ -91,15 +119,25 @@ def serve(chosen: Settings, auth_file: str | Path | None = None) -> int:
             file=sys.stderr,
         )
         logging.getLogger(__name__).debug("launch", exc_info=error)
-        return 2
-    print(f"Alignment workbench: {link or url}   workspace: {chosen.workspace}   stop: Ctrl C", flush=True)
-    behind(context)
-    try:
-        page.block_thread()
-    finally:
-        page.close(verbose=False)
-        close(context)
-    return 0
+        return None
+    return page, context, link or url
+
+
+def _doors(chosen: Settings, logins: access.Login) -> dict[str, Any]:
+    """What launch() needs so that only those who may reach the page do, and only what the page itself uses."""
+    from starlette.middleware import Middleware
+
+    local = chosen.host in access.LOOPBACK and not chosen.share
+    guard = [] if access.on_space() else [Middleware(access.SameOrigin, local=local)]
+    guard += [Middleware(routes.OpenRoutes), Middleware(attempts.KnowAddress)]
+    if not (chosen.share or access.on_space()):
+        # uvicorn believes this machine's own X-Forwarded-For; here nobody forwards, and it would get past `attempts`
+        os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
+    return {
+        "auth": attempts.guarded(access.checker(logins), attempts.Attempts()) if logins else None,
+        "auth_message": attempts.NOTE,
+        "app_kwargs": {"middleware": guard, "exception_handlers": {KeyError: routes.no_such_part}},
+    }
 
 
 def behind(context: Context) -> None:

@@ -16,15 +16,13 @@ from workbench.store import StoreError
 from workbench.ui.context import Context, Refused
 from workbench.ui.export import export_all
 from workbench.ui.overview import overview
+from workbench.ui.payload import Endpoint
 
 log = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 TABS = ("demonstrate", "rank", "train", "score", "compare")
 LABELS = {name: name.capitalize() for name in TABS}
-
-# Answers to one page call: the context, and the payload with the rater's name put in by the server.
-Endpoint = Callable[[Context, dict[str, Any]], dict[str, Any]]
 
 
 def endpoint(context: Context, function: Endpoint) -> Callable[..., dict[str, Any]]:
@@ -52,6 +50,7 @@ def endpoint(context: Context, function: Endpoint) -> Callable[..., dict[str, An
     served.__annotations__ = {"payload": Any, "request": gr.Request, "return": dict}
     served.__name__ = f"wb_{function.__name__}"  # the prefix keeps clear of gr.HTML's own attributes, such as `stop`
     served.__doc__ = inspect.getdoc(function)
+    served.takes = getattr(function, "takes", None)  # type: ignore[attr-defined]
     return served
 
 

@@ -11,12 +11,14 @@ from workbench.collect.steps import SPLITS, split_for
 from workbench.records import Prompt, StepLabels
 from workbench.ui import payload as sent
 from workbench.ui.context import Context, Refused
+from workbench.ui.payload import takes
 
 BATCH = 20  # prompts added by "Write answers"
 LAST = 20  # of one's own answers, which can be undone
 TRIES = 3  # how often an answer that was judged already, or is empty, is asked for again
 
 
+@takes()
 def steps_state(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """How many answers this rater judged, the last of them, and what else there is."""
     mine = [row for row in context.store.step_labels() if row.rater == payload["rater"] and not row.simulated]
@@ -35,11 +37,10 @@ def steps_state(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@takes(have=list[int])
 def steps_next(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """An answer to judge: of the prompt this rater judged or skipped least, none of those in `have`."""
-    have = payload.get("have")
-    if not isinstance(have, list) or not all(isinstance(each, int) for each in have):
-        raise Refused("The page did not say which answers it holds. Reload it; nothing saved is lost.")
+    have = payload["have"]
     answer: dict[str, Any] = {"item": None, "empty": False, "loading": context.loading()}
     prompts = _prompts(context)
     if not prompts:
@@ -82,6 +83,7 @@ def _prompts(context: Context) -> list[Prompt]:
     return [prompt for prompt, found in kinds if found is not None and found.kind in ("sum", "problem")]
 
 
+@takes()
 def steps_more(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Put some sums and word problems into the list, for the bundled model to answer."""
     if context.settings.model != "sandbox":
@@ -95,15 +97,13 @@ def steps_more(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"added": len(fitting[:BATCH])}
 
 
+@takes(prompt_id=int, steps=list[str], labels=list[int], seconds=Any, token=str)
 def steps_save(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Store one judged answer. Sent twice with the same token, it is stored once."""
-    steps, labels = payload.get("steps"), payload.get("labels")
-    if not isinstance(steps, list) or not isinstance(labels, list):
-        raise Refused("A judged answer needs its steps and their labels. Reload the page; nothing saved is lost.")
     saved = context.store.add_step_labels(
         sent.number(payload, "prompt_id"),
-        steps,
-        labels,
+        payload["steps"],
+        payload["labels"],
         payload["rater"],
         seconds=sent.seconds(payload),
         token=sent.token(payload),
@@ -111,11 +111,13 @@ def steps_save(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"id": saved.id}
 
 
+@takes(prompt_id=int)
 def steps_skip(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Pass over an answer: its prompt comes later."""
     return {"id": context.store.skip(payload["rater"], sent.number(payload, "prompt_id"), "steps")}
 
 
+@takes(id=int)
 def steps_undo(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Take back a judged answer of this rater by its id."""
     id = sent.number(payload, "id")
@@ -125,6 +127,7 @@ def steps_undo(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"undone": mine}
 
 
+@takes()
 def simulate_steps(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Let the bundled model answer sums and word problems, each step labelled by the worked solution: how many."""
     if context.settings.model != "sandbox":

@@ -26,6 +26,7 @@ from workbench.models import origin
 from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
+from workbench.ui.payload import takes, token
 from workbench.ui.runs import brief, named, page_row, short, time_text
 from workbench.ui.stepwise import simulate_steps
 
@@ -53,6 +54,7 @@ def tab(context: Context) -> None:
     panel(context, "train", functions, before=("charts",))
 
 
+@takes()
 def form(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What there is to choose from, which does not change while the page is open: methods, settings, curves."""
     count = settings.parameters(context.settings.model)
@@ -65,6 +67,13 @@ def form(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"methods": methods, "presets": list(PRESETS), "curves": curves, "plotly": plotly_url()}
 
 
+@takes(
+    method=str,
+    preset=str,
+    settings=dict[str, str | int | float] | None,
+    start_from=int | None,
+    allow_failed_gate=bool | None,
+)
 def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What Start would do with these choices: steps, time, data, memory, the command; and what stands in the way."""
     method, preset, values = _chosen(payload)
@@ -77,12 +86,13 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             raise _refusal(error) from error
         errors[error.field] = rewards.sentence(error.why)
         args = parse(method, {}, preset)
+    args = rewards.with_whole_paths(args, here)
     every = list_runs(here.workspace)
     starts: list[dict[str, Any]] = [{"run": None, "label": "the base model"}]
     starts += [{"run": r.number, "label": named(r)} for r in every if r.adapter and origin.same(r.config, here.model)]
     start_from = _start_from(payload, {s["run"] for s in starts})
     despite = payload.get("allow_failed_gate") is True
-    planned = plan_run(here, context.store, method, args, start_from, despite, being_typed=True)
+    planned = plan_run(here, context.store, method, args, start_from, despite)
     reward = rewards.choice(context, planned.reward, despite) if planned.reward is not None else None
     if reward and reward["error"]:
         errors["reward"] = reward["error"]
@@ -109,6 +119,7 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@takes(method=str, preset=str, settings=dict[str, str | int | float] | None)
 def batch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The first batch as the text that the model will see, read back from its token ids."""
     method, preset, values = _chosen(payload)
@@ -119,30 +130,46 @@ def batch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"batch": found}
 
 
+@takes(
+    method=str,
+    preset=str,
+    settings=dict[str, str | int | float] | None,
+    start_from=int | None,
+    allow_failed_gate=bool | None,
+    again=bool | None,
+    token=str,
+)
 def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    """Start a run, or let it wait its turn. The same token gives the same run, however often it is sent."""
+    """Start a run, or let it wait its turn. The same token gives the same run, however often it is sent.
+
+    What was started a moment ago, in another tab say, is not started once more unless "again": then there is "ask".
+    """
     method, preset, values = _chosen(payload)
-    token = payload.get("token")
-    if not isinstance(token, str) or not 8 <= len(token) <= 64:
-        raise Refused("This click came without its token. Reload the page.")
     starts = context.part("starts", Starts)
     with starts.lock:
-        if token in starts.by_token:
-            return {"run": starts.by_token[token]}
+        click = token(payload)
+        if click in starts.by_token:
+            return {"run": starts.by_token[click]}
         try:
-            args = parse(method, values, preset)
+            args = rewards.with_whole_paths(parse(method, values, preset), context.settings)
             parent, despite = _number(payload.get("start_from")), payload.get("allow_failed_gate") is True
-            found = control.launch(context.settings, context.store, method, args, parent, allow_failed_gate=despite)
+            again = payload.get("again") is True
+            found = control.launch(
+                context.settings, context.store, method, args, parent, allow_failed_gate=despite, again=again
+            )
+        except prepare.SameRun as same:
+            return {"ask": str(same), "run": same.run.number}
         except (ValueError, MemoryError, FileNotFoundError) as error:
             raise _refusal(error) from error
-        starts.keep(token, found.number)
+        starts.keep(click, found.number)
     return {"run": found.number}
 
 
+@takes(run=int, action=str)
 def act(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Stop a run ("stop"), stop it after its step and keep the model ("save"), or go on with it ("resume")."""
-    found, here = _run(context, payload.get("run")), context.settings
-    action = payload.get("action")
+    found, here = _run(context, payload["run"]), context.settings
+    action = payload["action"]
     try:
         if action == "resume":
             return {"run": control.resume(here, found).number}
@@ -153,6 +180,7 @@ def act(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     raise Refused(f"There is no action {action!r} for a run.")
 
 
+@takes(run=int | None, seen=int | None, after=int | None, samples=int | None, stamp=str | None)
 def watch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What is new since the page last asked: rows after line `after`, answers if there are more, runs if any changed.
 
@@ -186,15 +214,17 @@ def watch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return answer | {"samples_next": len(samples)}
 
 
+@takes(run=int)
 def log(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The last lines of a run's log."""
-    return {"log": _run(context, payload.get("run")).log_tail(60)}
+    return {"log": _run(context, payload["run"]).log_tail(60)}
 
 
+@takes(runs=list[int])
 def differences(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Two runs side by side: only what differs in settings, data and results; and the rows of both."""
-    numbers = payload.get("runs")
-    if not isinstance(numbers, list) or len(numbers) != 2 or numbers[0] == numbers[1]:
+    numbers = payload["runs"]
+    if len(numbers) != 2 or numbers[0] == numbers[1]:
         raise Refused("Choose two runs to hold side by side.")
     pair = sorted((_run(context, n) for n in numbers), key=lambda r: r.number)
     tables = [short(r) for r in pair]
@@ -216,30 +246,25 @@ def differences(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chosen(payload: dict[str, Any]) -> tuple[str, str, dict[str, str]]:
-    method, preset, values = payload.get("method"), payload.get("preset"), payload.get("settings", {})
+    method, preset, values = payload["method"], payload["preset"], payload.get("settings") or {}
     if method not in METHODS:
         raise Refused(f"There is no method {method!r}. There are: {', '.join(METHODS)}.")
     if preset not in PRESETS:
         raise Refused(f"There is no preset {preset!r}. There are: {', '.join(PRESETS)}.")
-    if not isinstance(values, dict) or not all(isinstance(v, str | int | float) for v in values.values()):
-        raise Refused("The settings must be names with one value each.")
-    return str(method), str(preset), values
+    return method, preset, values
 
 
-def _number(value: Any) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1_000_000):
+def _number(value: int | None) -> int | None:
+    if value is None or 0 < value < 1_000_000:
         return value
     raise Refused(f"{value!r} is no run's number.")
 
 
-def _cursor(value: Any) -> int:
-    return value if isinstance(value, int) and value >= 0 else 0
+def _cursor(value: int | None) -> int:
+    return max(0, value or 0)
 
 
-def _run(context: Context, value: Any) -> Run:
-    number = _number(value)
-    if number is None:
-        raise Refused("No run was named.")
+def _run(context: Context, number: int) -> Run:
     try:
         return find_run(context.settings.workspace, number)
     except ValueError as error:

@@ -60,7 +60,7 @@ class Work:
         start = data.frozen_start(run.folder, run.config)
         if different := origin.difference(run.config, run.config.model):
             raise models.ModelError(f"This run {different}.")
-        model = models.load(run.config.model)
+        model = models.load(run.config.model, trust_remote_code=run.config.trust_remote_code)
         freeze_date(model.tokenizer, datetime.fromisoformat(run.config.created))
         report.alive()
         torch.manual_seed(args.seed)

@@ -7,23 +7,25 @@ A source is `reward(prompts, responses) -> list[float]`, higher is better. It is
     file:my_reward.py         def reward(prompts, responses) -> list[float] in that file
     run:7 + 0.3*gold          a weighted sum
 
-A file is code, so it is taken from the command line, or from the page of a server that only this machine can reach.
+A file is code, so it is taken from the command line, or from the folder that the page was started with (--rewards DIR).
+It runs in the job's process alone: before, it is only read, see python_file.
 Importing this module is cheap.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from workbench.learn.catalogue import METHODS, SettingError
 from workbench.learn.data import MissingData
+from workbench.learn.rewards import python_file
 from workbench.learn.rewards.files import SCALE
+from workbench.learn.rewards.python_file import Reward, RewardError
 from workbench.learn.rewards.reward_model import RewardModel
 from workbench.learn.rewards.scoring import load
 from workbench.learn.run_files import config_of
@@ -31,15 +33,8 @@ from workbench.models import origin
 from workbench.processes import read_json
 from workbench.settings import Settings
 
-Reward = Callable[[list[str], list[str]], list[float]]
-HERE = ("127.0.0.1", "localhost", "::1")
 TERM = re.compile(r"\s*(?:(?P<weight>[-+]?\d*\.?\d+)\s*\*\s*)?(?P<kind>run|gold|file)(?::(?P<what>.+?))?\s*$")
-FUNCTION = "reward"
 NEWEST = "newest"
-
-
-class RewardError(ValueError):
-    """A reward that is not there, may not be used, or does not do what it should; the message names it."""
 
 
 class WrongReward(RewardError, SettingError):
@@ -81,6 +76,7 @@ def settle(text: str, settings: Settings) -> tuple[str, str]:
     Raises MissingData without any reward model, RewardError for a reward that cannot be used with these settings.
     """
     if text != NEWEST:
+        text = located(text, settings)
         check(text, settings)
         return text, ""
     runs = settings.workspace / "runs"
@@ -96,17 +92,41 @@ def settle(text: str, settings: Settings) -> tuple[str, str]:
     raise MissingData("A reward model has to say what a good answer is. There is none yet: train one first.", "Rank")
 
 
+def located(text: str, settings: Settings) -> str:
+    """`text` with the whole path of each file in it, so that the job reads the one that was checked.
+
+    Raises RewardError for a file that these settings do not allow; it does not tell whether there is such a file.
+    """
+    terms = parse(text)
+    if not any(term.kind == "file" for term in terms):
+        return text
+    whole = [
+        replace(term, what=str(python_file.allowed(term.what, settings))) if term.kind == "file" else term
+        for term in terms
+    ]
+    result = " + ".join(name_of(term) for term in whole)
+    try:
+        same = parse(result) == whole
+    except RewardError:
+        same = False
+    if not same:
+        raise WrongReward(text, "a path with ' + ' or '+file:' in it reads as a sum; rename it")
+    return result
+
+
+def name_of(term: Term) -> str:
+    """The text that `parse` reads as this term."""
+    source = term.kind + (f":{term.what}" if term.what else "")
+    return (
+        source if term.weight == 1 else f"{Decimal(repr(term.weight)):f}*{source}"
+    )  # no exponent, which `parse` lacks
+
+
 def check(text: str, settings: Settings) -> None:
-    """Raise RewardError for a reward that cannot be used with these settings."""
+    """Raise RewardError for a reward that cannot be used with these settings. Files are read, and not run."""
     for term in parse(text):
         if term.kind == "file":
-            if settings.share or settings.host not in HERE:
-                raise WrongReward(
-                    text,
-                    "a file is code, and this server can be reached from other machines. Start the run from the command "
-                    "line: python -m workbench train ppo --set reward=file:PATH.py",
-                )
-            _function(Path(term.what))
+            python_file.check(python_file.allowed(term.what, settings))
         elif term.kind == "run":
             _run_folder(settings.workspace / "runs", int(term.what))
         elif settings.model != "sandbox":
@@ -134,7 +154,7 @@ def _source(term: Term, runs: Path, model: Any, actor: Any) -> Reward:
     if term.kind == "gold":
         return gold
     if term.kind == "file":
-        return from_file(Path(term.what))
+        return python_file.from_file(Path(term.what))
     rewards = load(model, _run_folder(runs, int(term.what)))
     return _read_by(actor, rewards) if actor is not None and isinstance(rewards, RewardModel) else rewards.score
 
@@ -163,46 +183,6 @@ def gold(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
             raise RewardError(f"gold cannot score the prompt {prompt[:80]!r}: it is not of the sandbox's world")
         result.append(found.total)
     return result
-
-
-def from_file(file: Path) -> Reward:
-    """The function `reward` of a Python file, held to its signature. Every error names the file and the function."""
-    function = _function(file)
-    name = f"{file}, {FUNCTION}()"
-
-    def checked(prompts: list[str], responses: list[str]) -> list[float]:
-        try:
-            found = function(list(prompts), list(responses))
-        except Exception as error:  # code of the person's own: whatever it raises is told with its line
-            frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file.absolute()]
-            where = f" in line {frames[-1].lineno}" if frames else ""
-            raise RewardError(f"{name} failed{where}: {type(error).__name__}: {error}") from error
-        try:
-            values = [float(value) for value in found]
-        except (TypeError, ValueError) as error:
-            raise RewardError(f"{name} must return a list of numbers, one per answer: {error}") from error
-        if len(values) != len(responses):
-            raise RewardError(f"{name} returned {len(values)} numbers for {len(responses)} answers")
-        return values
-
-    return checked
-
-
-def _function(file: Path) -> Callable[..., Any]:
-    if not file.is_file():
-        raise RewardError(f"{file}: there is no such file")
-    spec = importlib.util.spec_from_file_location(f"reward_file_{file.stem}", file.absolute())
-    if spec is None or spec.loader is None:
-        raise RewardError(f"{file}: a reward is a Python file (*.py) with a function {FUNCTION}(prompts, responses)")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # as above
-        raise RewardError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
-    function = getattr(module, FUNCTION, None)
-    if not callable(function):
-        raise RewardError(f"{file} has no function {FUNCTION}(prompts, responses) -> list[float]")
-    return function
 
 
 def _run_folder(runs: Path, number: int) -> Path:

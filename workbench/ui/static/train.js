@@ -254,20 +254,29 @@ async function replan() {
 }
 const replanSoon = workbench.debounce(replan, 250);
 
-async function startRun() {
+async function startRun(again = false) {
   if (start.disabled) return;
   start.disabled = true; // and the token: two clicks, or two requests of one click, are one run
-  let failed = null;
+  let failed = null, same = null;
   try {
-    const answer = await call(server, "start", { ...asked(), token: workbench.token() });
-    select(answer.run);
-    card.scrollIntoView({ block: "nearest" });
-    workbench.refresh();
+    const answer = await call(server, "start", { ...asked(), again, token: workbench.token() });
+    if (answer.ask) same = answer; // started in another tab, perhaps
+    else {
+      select(answer.run);
+      card.scrollIntoView({ block: "nearest" });
+      workbench.refresh();
+    }
   } catch (error) {
     failed = error;
   }
   await replan();
   if (failed) sorry(problem, failed); // the plan says what keeps Start from working, this what just did
+  if (same) askAgain(same);
+}
+
+function askAgain({ ask, run }) {
+  const link = (text, onclick) => el("button", { class: "wb-link", type: "button", onclick }, text);
+  fill(problem, el("p", { role: "alert" }, ask, " ", link(`Show run ${run}`, () => select(run)), " ", link("Start a second one", () => startRun(true))));
 }
 
 // ---- the card of one run ----

@@ -1,0 +1,98 @@
+"""Wrong passwords: how long a name waits, and who does not."""
+
+import asyncio
+
+import pytest
+from starlette.exceptions import HTTPException
+
+from workbench.ui import attempts
+from workbench.ui.access import checker
+from workbench.ui.attempts import FREE, KEPT, LONGEST, Attempts
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def test_five_are_free_then_every_wrong_one_doubles_the_wait(clock):
+    made = Attempts(clock)
+    waits = []
+    for _ in range(FREE + 8):
+        clock.now += made.wait("ann", "a")
+        waits.append(made.wait("ann", "a"))
+        made.tried("ann", "a", right=False)
+        waits[-1] = made.wait("ann", "a")
+    assert waits == [0, 0, 0, 0, 5, 10, 20, 40, 80, 160, 300, 300, 300]
+    clock.now += LONGEST - 1
+    assert made.wait("ann", "a") == 1
+
+
+def test_the_right_password_and_an_hour_clear_the_wrong_ones(clock):
+    made = Attempts(clock)
+    for _ in range(FREE):
+        made.tried("ann", "a", right=False)
+    clock.now += 10
+    made.tried("ann", "a", right=True)
+    made.tried("ann", "a", right=False)
+    assert made.wait("ann", "a") == 0
+    for _ in range(FREE):
+        made.tried("bob", "a", right=False)
+    clock.now += 3601
+    made.tried("bob", "a", right=False)
+    assert made.wait("bob", "a") == 0
+
+
+def test_only_this_name_at_this_address_waits(clock):
+    made = Attempts(clock)
+    for _ in range(100):
+        made.tried("ann", "a", right=False)
+    assert made.wait("ann", "a") > 0
+    assert made.wait("ann", "b") == 0 and made.wait("bob", "a") == 0
+
+
+def test_names_made_up_by_the_million_take_no_more_memory(clock):
+    made = Attempts(clock)
+    for i in range(KEPT + 100):
+        made.tried(f"name {i}", "a", right=False)
+    assert len(made._wrong) == KEPT
+
+
+def test_an_unknown_name_waits_like_a_known_one(clock):
+    ask = attempts.guarded(checker({"ann": "correct horse"}), Attempts(clock))
+
+    def answers(name: str) -> list[str]:
+        told = []
+        for _ in range(FREE + 2):
+            try:
+                told.append(str(asyncio.run(ask(name, "wrong password"))))
+            except HTTPException as error:
+                assert error.status_code == 400 and error.headers == {"Retry-After": "5"}
+                told.append(error.detail)
+        return told
+
+    assert answers("ann") == answers("nobody") == ["False"] * FREE + ["Too many wrong passwords. Try again in 5 s."] * 2
+    clock.now += 6
+    assert asyncio.run(ask("ann", "correct horse")) and not asyncio.run(ask("x" * 10_000, "wrong"))
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_of_ipv6_a_whole_network_is_one_address(address, network):
+    assert attempts.network(address) == network

@@ -1,0 +1,102 @@
+"""Which of gradio's routes are open: those that the page itself uses, with no more data than it sends.
+
+Gradio brings many more (uploads, recordings, icons, monitoring, ...); some write files, some fail on odd input. A panel
+that needs another route adds it here. Imports no gradio.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from workbench.ui.access import Scope, Send
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+API = "/gradio_api"
+CALL = f"{API}/component_server"
+POSTS = {"/login", CALL, f"{API}/queue/join", f"{API}/cancel", f"{API}/reset"}
+PAGES = {"/", "/config", "/logout", "/theme.css", "/favicon.ico", "/robots.txt"}
+ASKED = ("info", "user", "login_check", "token", "app_id", "startup-events", "queue/data", "theme.css")
+PAGES |= {f"{API}/{name}" for name in ASKED}
+FOLDERS = ("/assets/", "/static/", "/svelte/", f"{API}/file=", f"{API}/heartbeat/")
+LARGEST = 30_000_000  # bytes of one call: an imported file of demonstrate.FILE_MB in base64, and some
+SMALL = 100_000  # bytes of any other request
+TOO_LARGE = "This is more than one request may hold. Import larger files by: python -m workbench import FILE"
+
+Receive = Callable[[], Awaitable[Any]]
+
+
+class OpenRoutes:
+    """ASGI middleware: any other route is answered 404, a body that is too large 413, an upload of files 415."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            return await self.app(scope, receive, send)
+        if scope["type"] == "websocket":
+            return await send({"type": "websocket.close", "code": 1008, "reason": "The page uses no websocket."})
+        headers = {name.lower(): value for name, value in scope.get("headers", [])}
+        refused = refusal(scope["method"], scope["path"], headers)
+        if refused is not None:
+            return await _answer(send, *refused)
+        return await self.app(scope, _limited(receive, scope["path"]), send)
+
+
+def refusal(method: str, path: str, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
+    """(status, why) of a request that the page does not make, None for one that it does."""
+    plain = path.rstrip("/") or "/"
+    if method in ("GET", "HEAD"):
+        is_open = plain in PAGES or path.startswith(FOLDERS)
+    else:
+        is_open = method == "POST" and plain in POSTS
+    if not is_open:
+        return 404, f"The workbench has no {method} {path[:200]}. Files are imported on Demonstrate."
+    if plain == CALL and headers.get(b"content-type", b"").lower().startswith(b"multipart/"):
+        return 415, "The workbench takes no uploads. Files are imported on Demonstrate."
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit() or len(length) > 12 or int(length) > _limit(path):
+        return 413, TOO_LARGE
+    return None
+
+
+def _limit(path: str) -> int:
+    return LARGEST if path.rstrip("/") == CALL else SMALL
+
+
+def _limited(receive: Receive, path: str) -> Receive:
+    """`receive` that fails with status 413 past the limit, whatever the header announced."""
+    size, limit = 0, _limit(path)
+
+    async def receiving() -> Any:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > limit:
+            from starlette.exceptions import HTTPException
+
+            raise HTTPException(413, TOO_LARGE)
+        return message
+
+    return receiving
+
+
+async def _answer(send: Send, status: int, why: str) -> None:
+    body = json.dumps({"detail": why}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def no_such_part(request: Request, error: Exception) -> Response:
+    """Handler of KeyError: gradio looks a call's component up by its number. Any other KeyError is a fault of ours."""
+    from starlette.responses import JSONResponse
+
+    if request.url.path.rstrip("/") != CALL:
+        raise error
+    return JSONResponse({"detail": "This page is of another workbench. Reload it."}, 404)
