@@ -1,10 +1,10 @@
 """Rewards that are a Python file: who may use one, what is read of it, and that it runs in the job alone."""
 
 import pytest
-from workbench.learn.reward_files import RewardError
 
 from workbench import settings
 from workbench.learn.rewards import python_file, sources
+from workbench.learn.rewards.python_file import RewardError
 
 GOOD = "def reward(prompts, responses):\n    return [0.0] * len(responses)\n"
 

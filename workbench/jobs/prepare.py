@@ -163,7 +163,7 @@ class SameRun(ValueError):
     def __init__(self, twin: Run) -> None:
         state = "is under way" if twin.active else "has just ended"
         super().__init__(
-            f"Run {twin.number} has the same settings and the same data, and {state}. A second one gives the same again."
+            f"Run {twin.number} has the same settings and the same data, and {state}. A second run would give the same result."
         )
         self.run = twin
 
