@@ -131,14 +131,12 @@ def test_27_markup_in_prompts_and_answers_stays_text(app, page):
 
 def test_a_file_is_imported_and_its_bad_line_named(app, page, tmp_path):
     file = tmp_path / "mine.jsonl"
-    row = '{"prompt": "Name a colour.", "completion": "Blue.", "topic": "paint"}'
-    file.write_text(f"{row}\nnot json\n", encoding="utf-8")
+    file.write_text('{"prompt": "Name a colour.", "completion": "Blue."}\nnot json\n', encoding="utf-8")
     before = len(written(app))
     page.get_by_role("button", name="Add", exact=True).click()
     page.set_input_files("#wd-file", file)
     page.wait_for_selector("text=1 demonstrations added from mine.jsonl (trl).")
-    report = page.locator(".wd-report").inner_text()
-    assert "Line 2" in report and "Not used: topic." in report
+    assert "Line 2" in page.locator(".wd-report").inner_text()
     assert len(written(app)) == before + 1
 
 
