@@ -222,7 +222,7 @@ def test_a_run_with_nothing_left_to_learn_from_is_refused_before_it_is_queued(tm
 
 def test_a_job_whose_rows_are_all_left_out_stops_before_it_trains(tmp_path, monkeypatch):
     made, store = space(tmp_path / "space", long_prompts(3, "train"), n=0)
-    monkeypatch.setattr(prepare, "_check_some_left", lambda *_: None)  # as of a model that has still to be downloaded
+    monkeypatch.setattr(prepare, "_dry_run", lambda *_: None)  # as of a model that has still to be downloaded
     with store:
         run = prepare.prepare_run(made, store, "sft", parse("sft", small_runs.small("sft")))
     assert worker.main(run.folder) == 1
