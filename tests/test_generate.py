@@ -9,7 +9,7 @@ from tests import apple, tiny_model
 from workbench import models
 from workbench.models import ModelError, decoders, llama, lora
 from workbench.models import generate as generate_module
-from workbench.models.generate import generate, logprobs, nucleus, pick, rows_that_fit, survivors, uniforms
+from workbench.models.generate import exact, generate, logprobs, nucleus, pick, rows_that_fit, survivors, uniforms
 from workbench.records import Sampling
 
 PROMPTS = ["hello", "who are you?", "x", "name a bird that swims", "2 + 2", "why?", "a longer question than the others"]
@@ -168,26 +168,30 @@ def test_scaled_positions_and_tied_embeddings_equal_transformers(tmp_path, rope)
     assert [a.tokens for a in generate(model, PROMPTS, GREEDY)] == [hf_greedy(model, p, 20) for p in PROMPTS]
 
 
-@pytest.mark.parametrize("sampling", [GREEDY, WARM, Sampling(temperature=1, top_p=0.7, max_new_tokens=20)])
-def test_an_apple_gpu_says_what_a_cpu_says_without_float64(model, folders, monkeypatch, sampling):
+@pytest.mark.parametrize(("temperature", "top_p"), [(0, 1), (0.8, 1), (1, 0.7)])
+def test_an_apple_gpu_picks_what_a_cpu_picks_without_float64(folders, monkeypatch, temperature, top_p):
     """Simulated: what matters is that no number of a format it does not have ever reaches it."""
     monkeypatch.setattr(decoders, "why_not_onnx", lambda model: "not on a GPU")
     monkeypatch.setattr(llama, "_side_by_side", lambda weights: False)  # its memory has no addresses
-    monkeypatch.setattr(generate_module, "WITHOUT_FLOAT64", ("meta",))
-    voices = [None, "one", "two"]
-    cpu = [texts(generate(model, PROMPTS, sampling, [name] * len(PROMPTS))) for name in voices]
-    with apple.simulated():
-        gpu = models.load(str(folders[0]), device="cpu")
-        for folder in folders[1:]:
-            gpu.attach(folder)
-        apple.move(gpu)
-        gpu.hf.generation_config.eos_token_id = model.hf.generation_config.eos_token_id
-        with pytest.raises(TypeError, match="float64"):
-            torch.zeros(2, dtype=torch.float64).to(gpu.device)
-        for name, said in zip(voices, cpu, strict=True):
-            assert texts(generate(gpu, PROMPTS, sampling, [name] * len(PROMPTS))) == said
-            scored = logprobs(gpu, PROMPTS[:2], ["yes", "no"], name)
-            assert scored == [pytest.approx(r, abs=1e-4) for r in logprobs(model, PROMPTS[:2], ["yes", "no"], name)]
+    ids, mask = torch.tensor([[5, 6, 7], [8, 9, 10]]), torch.ones(2, 3, dtype=torch.long)
+    drawn = torch.tensor([[0.3, 0.9], [0.99, 0.1]], dtype=torch.float64)  # on the CPU, where `exact` has it put
+
+    def two_tokens(model, move):
+        decoder = decoders.choose(model, [decoders.BASE] * 2, 8)
+        first, _ = pick(decoder.start(move(ids), move(mask)), drawn[:, 0], temperature, top_p)
+        second, logprob = pick(decoder.step(first), drawn[:, 1], temperature, top_p)
+        return first.tolist(), second.tolist(), logprob.tolist()
+
+    model = models.load(str(folders[0]), device="cpu")
+    with torch.inference_mode():
+        cpu = two_tokens(model, lambda x: x)
+        with apple.simulated():
+            apple.move(model)
+            with pytest.raises(TypeError, match="float64"):
+                drawn.to(model.device)
+            gpu = two_tokens(model, lambda x: x.to(model.device))
+    assert gpu == cpu
+    assert exact(torch.device("mps")).type == "cpu" and exact(torch.device("cuda")).type == "cuda"
 
 
 def test_half_precision_stays_close_to_transformers(folders):

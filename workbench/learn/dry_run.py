@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import settings
 from workbench.learn.catalogue import SettingError
-from workbench.models import checkpoint
+from workbench.models import chat, checkpoint
 
 if TYPE_CHECKING:
     from workbench.learn.catalogue import TrainArgs
@@ -49,7 +49,7 @@ def positions_of(config: Any) -> int | None:
 
 def check_tokens(tokenizer: Any, config: Any, model: str, rows: Sequence[dict[str, Any]]) -> None:
     """Raise ModelError for a tokenizer without an end token, or that makes ids that the model has no embedding for."""
-    if tokenizer.eos_token_id is None:
+    if chat.framing(tokenizer).end is None:
         raise checkpoint.ModelError(
             f"{model}: its tokenizer names no end token (eos_token), so no answer could ever end. Set eos_token in "
             "tokenizer_config.json."
@@ -61,7 +61,7 @@ def check_tokens(tokenizer: Any, config: Any, model: str, rows: Sequence[dict[st
     frame = tokenizer.apply_chat_template(
         [{"role": "user", "content": checkpoint.QUESTION}], add_generation_prompt=True, return_dict=False
     )
-    used = {tokenizer.eos_token_id, tokenizer.pad_token_id, *frame}
+    used = {chat.end_id(tokenizer), tokenizer.pad_token_id, *frame}
     for row in rows:
         used.update(*tokenizer(texts_of(row), add_special_tokens=False)["input_ids"])
     if wrong := sorted(i for i in used if i in beyond):
