@@ -69,7 +69,7 @@ class RunConfig(Stored):
     parent: int | None = None
     start: str | None = None
     """Hash of the copy of the parent's adapter, None in folders made before it was copied."""
-    args: dict[str, Any]
+    args: dict[str, Any] = {}
     """Every setting of the method, resolved."""
     preset: str = "own settings"
     reasons: dict[str, str] = {}
