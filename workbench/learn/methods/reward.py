@@ -5,7 +5,7 @@ gives all of its pairs, as in InstructGPT (Ouyang et al. 2022, sec. 3.5): every 
 weight of 1, so that a long ranking does not outvote a vote on two answers. A tie counts as half a vote each way, as in
 Chatbot Arena (Chiang et al. 2024), so that sigmoid(score - score) stays the share of votes to expect.
 
-On disk the model is a plain LoRA beside a score head, see `save_head`; learn/score.py reads it.
+On disk the model is a plain LoRA beside a score head, see `save_head`; learn/rewards/reward_model.py reads it.
 """
 
 from __future__ import annotations
