@@ -74,11 +74,15 @@ def save_adapter(peft: PeftModel, folder: Path, base: str, beside: Callable[[Pat
 
 
 def frozen_hash(peft: PeftModel) -> str:
-    """A hash of every weight that must not change, START's too; of large ones, of 65,536 values spread over them."""
-    digest = blake2b(digest_size=16)
+    """The number format and a hash of every weight that must not change, START's too: "float32:9f...".
+
+    Of large ones 65,536 values spread over them are hashed, so that it can be asked before every checkpoint.
+    """
+    formats, digest = set(), blake2b(digest_size=16)
     for name, weight in sorted(peft.named_parameters(), key=lambda named: named[0]):
         if not weight.requires_grad or f".{START}." in name:  # PEFT may hold a frozen adapter's weights trainable
+            formats.add(str(weight.dtype).removeprefix("torch."))
             flat = weight.detach().reshape(-1)
             flat = flat[:: max(1, flat.numel() // 65_536)] if flat.numel() > 1_000_000 else flat
             digest.update(name.encode() + flat.contiguous().view(torch.uint8).cpu().numpy().tobytes())
-    return digest.hexdigest()
+    return f"{'+'.join(sorted(formats))}:{digest.hexdigest()}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import PrinterCallback, TrainerCallback
 
 from workbench.learn.catalogue import TrainArgs
-from workbench.learn.engine import adapter, checkpoints, evaluation
+from workbench.learn.engine import evaluation, saving
 from workbench.learn.engine.adapter import POLICY
 from workbench.learn.engine.reporter import NOT_FINITE_IN_A_ROW, NotFinite
 from workbench.learn.engine.work import Work
@@ -77,33 +76,27 @@ class Tracked:
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         step = self.state.global_step  # type: ignore[attr-defined]
-        folder = self.work.folder / "checkpoints"
-        fresh = folder / f".step-{step}.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        adapter.save_adapter(self.work.peft, fresh / "adapter", self.work.config["model"], self.work.beside)
         optimizer = self.optimizer.state_dict()  # type: ignore[attr-defined]
         tensors = {
-            f"{i}.{key}": torch.as_tensor(value).detach().cpu().contiguous()
+            f"{i}.{key}": torch.as_tensor(value)
             for i, state in optimizer["state"].items()
             for key, value in state.items()
         }
         tensors["random.cpu"] = torch.get_rng_state()
         if torch.cuda.is_available():
             tensors["random.cuda"] = torch.cuda.get_rng_state()
-        save_file(tensors, fresh / "optimizer.safetensors")
         version, inner, gauss = random.getstate()
         name, keys, *rest = np.random.get_state()
         state = {
-            "step": step,
-            "trained_for": self.work.trained_for,
             "groups": optimizer["param_groups"],
             "schedule": self.lr_scheduler.state_dict(),  # type: ignore[attr-defined]
             "python": [version, list(inner), gauss],
             "numpy": [name, np.asarray(keys).tolist(), *rest],
         }
-        (fresh / "state.json").write_text(json.dumps(state, default=_plain), "utf-8")
-        self.state.save_to_json(str(fresh / "trainer_state.json"))  # type: ignore[attr-defined]
-        checkpoints.seal(fresh, folder / f"step-{step}")
+        trainer_state = self.state  # type: ignore[attr-defined]
+        saving.save_checkpoint(
+            self.work, step, tensors, state, lambda fresh: trainer_state.save_to_json(str(fresh / "trainer_state.json"))
+        )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         from peft import set_peft_model_state_dict
@@ -135,10 +128,6 @@ class Tracked:
         torch.set_rng_state(tensors["random.cpu"])
         if torch.cuda.is_available() and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"])
-
-
-def _plain(value: Any) -> Any:
-    return value.item()  # numpy and torch numbers
 
 
 class Teller(TrainerCallback):

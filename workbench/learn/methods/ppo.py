@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from workbench.learn import data
 from workbench.learn.catalogue.ppo import PPOArgs
-from workbench.learn.engine import adapter, checkpoints, evaluation, losses, roofline
+from workbench.learn.engine import adapter, evaluation, losses, roofline, saving
 from workbench.learn.engine.actor_critic import ActorCritic, Rows
 from workbench.learn.engine.adapter import POLICY
 from workbench.learn.engine.distributed import ProcessGroup
@@ -331,24 +330,16 @@ def limits(ppo: PPO, machine: roofline.Machine, figures: dict[str, float]) -> di
 
 def save_checkpoint(ppo: PPO, work: Work, step: int) -> None:
     """The format of checkpoints.py: no pickle. What is random is drawn from (seed, step) and needs no saving."""
-    folder = work.folder / "checkpoints"
-    fresh = folder / f".step-{step}.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    adapter.save_adapter(work.peft, fresh / "adapter", work.config["model"])
-    tensors = {f"head.{name}": weight.detach().contiguous() for name, weight in ppo.actor.head.state_dict().items()}
+    tensors = {f"head.{name}": weight for name, weight in ppo.actor.head.state_dict().items()}
     kept = ppo.optimizer.state_dict()
     for i, state in kept["state"].items():
-        tensors |= {f"optimizer.{i}.{key}": torch.as_tensor(value).contiguous() for key, value in state.items()}
-    save_file({name: tensor.cpu() for name, tensor in tensors.items()}, fresh / "optimizer.safetensors")
+        tensors |= {f"optimizer.{i}.{key}": torch.as_tensor(value) for key, value in state.items()}
     state = {
-        "step": step,
-        "trained_for": work.trained_for,
         "kl_coefficient": ppo.kl_coefficient,
         "rows_at_once": ppo.actor.rows_at_once,
         "rollout_tokens": ppo.rollout_tokens,
     }
-    (fresh / "state.json").write_text(json.dumps(state), "utf-8")
-    checkpoints.seal(fresh, folder / f"step-{step}")
+    saving.save_checkpoint(work, step, tensors, state)
 
 
 def load_checkpoint(ppo: PPO, folder: Path) -> None:
