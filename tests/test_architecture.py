@@ -13,7 +13,7 @@ PACKAGE = ROOT / "workbench"
 # The floors, lowest first: what stands on one may import what stands on it or below, never above. A room is a file or a
 # folder of the package; the rooms inside learn have floors of their own.
 FLOORS = [
-    {"records", "settings", "processes", "intervals", "memory"},
+    {"disk", "records", "settings", "processes", "intervals", "memory"},
     {"store", "sandbox"},
     {"migrations", "models"},
     {"measure"},

@@ -67,7 +67,7 @@ def test_a_prepared_folder_is_complete_and_its_data_does_not_change(place):
     run = prepare.prepare_run(made, store, "sft", parse("sft", SMALL))
     names = {str(f.relative_to(run.folder)) for f in run.folder.rglob("*") if f.is_file()}
     assert names == {
-        *("config.json", "status.json", "README.md"),
+        *("config.json", "status.json", "README.md", ".reserve"),
         *("data/train.jsonl", "data/heldout.jsonl", "data/prompts.json"),
     }
     before = (run.folder / "data" / "train.jsonl").read_text()

@@ -415,7 +415,7 @@ def kill(process: subprocess.Popen) -> str:
 
 
 @pytest.mark.parametrize("acknowledged", [1, 200, 700])
-def test_kill_while_writing_loses_nothing_acknowledged(tmp_path: Path, acknowledged: int):
+def test_02_kill_while_writing_loses_nothing_acknowledged(tmp_path: Path, acknowledged: int):
     """Faults 1 and 2: eight threads write, the process is killed, every number it had printed is there."""
     path = tmp_path / "workbench.db"
     process = python(WRITE_FOR_EVER, path)
@@ -469,8 +469,8 @@ def test_a_short_lock_is_waited_out(store: Store):
     release.join()
 
 
-def test_a_full_disk_is_said_and_what_was_saved_stays(store: Store):
-    """Fault 14: SQLite's own page limit gives the error of a full disk."""
+def test_14_a_full_disk_is_said_and_what_was_saved_stays(store: Store):
+    """SQLite's own page limit gives the error of a full disk."""
     answers = pair(store)
     first = vote(store, answers)
 

@@ -502,7 +502,7 @@ def test_side_by_side_shows_only_what_differs(filled):
         ]
         said = said if run is first else [*said[:2], said[2] | {"prompt": "another"}]  # two prompts in common
         (run.folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
-    told = "Gold of run 2 minus run 1 on the same held-out prompts: +0.250 (0.250 to 0.250, n 2), clear."
+    told = "Gold of run 2 minus run 1 on the same held-out prompts: +0.250 (−0.802 to 0.881, n 2), within chance."
     assert train.differences(filled, {"runs": [2, 1]})["gold"] == told
     for wrong in ([1], [1, 1], [1, 9], "12", None):
         with pytest.raises(Refused):

@@ -54,11 +54,15 @@ def read_json(file: Path) -> dict[str, Any]:
 def write_atomic(file: Path, text: str, durable: bool = True) -> None:
     """Replace a file in one step, so that a reader or a crash sees the old or the new one whole."""
     fresh = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}")
-    with fresh.open("w", encoding="utf-8") as f:
-        f.write(text)
-        if durable:
-            f.flush()
-            os.fsync(f.fileno())
+    try:
+        with fresh.open("w", encoding="utf-8") as f:
+            f.write(text)
+            if durable:
+                f.flush()
+                os.fsync(f.fileno())
+    except OSError:  # a full disk, say
+        fresh.unlink(missing_ok=True)
+        raise
     _replace(fresh, file)
 
 

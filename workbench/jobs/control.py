@@ -6,6 +6,7 @@ Imports no torch.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench import disk
 from workbench.jobs.prepare import prepare_run
 from workbench.jobs.runs import Run, find_run, list_runs, read_after_end, rescue
 from workbench.learn.catalogue import TrainArgs
@@ -28,7 +30,13 @@ def launch(
     settings: Settings, store: Store, method: str, args: TrainArgs, start_from: int | None = None, **say: bool
 ) -> Run:
     """Prepare a run and start it. The same asked for twice within two seconds (a double click) gives one run."""
-    return start(settings, prepare_run(settings, store, method, args, start_from, **say))
+    run = prepare_run(settings, store, method, args, start_from, **say)
+    try:
+        return start(settings, run)
+    except OSError as error:
+        if disk.is_full(error):  # it has not begun, and whoever asked is told
+            shutil.rmtree(run.folder, ignore_errors=True)
+        raise
 
 
 # Starting and stopping
@@ -68,14 +76,19 @@ def _spawn(settings: Settings, found: Run) -> Run:
             command = [sys.executable, "-m", "workbench", "run", str(found.folder)]
             process = popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     ahead = min(others, key=lambda r: r.status.queue, default=None)
-    write_status(
-        found.folder,
-        state="waiting" if others else "starting",
-        pid=process.pid,
-        pid_start=identity(process.pid),
-        queue=line,
-        message=waits_for(ahead) if ahead else "Starting. First point in about 3 s.",
-    )
+    try:
+        write_status(
+            found.folder,
+            state="waiting" if others else "starting",
+            pid=process.pid,
+            pid_start=identity(process.pid),
+            queue=line,
+            message=waits_for(ahead) if ahead else "Starting. First point in about 3 s.",
+        )
+    except OSError:  # a full disk, say: nobody would know of it
+        process.kill()
+        process.wait()
+        raise
     if handed:
         standby.give(process, found.folder)
     else:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workbench import disk
 from workbench.jobs import card
 from workbench.jobs.plan import plan_run
 from workbench.jobs.runs import Run, find_run, list_runs
@@ -94,10 +98,8 @@ def prepare_run(
     _dry_run(settings, method, train, heldout, args)
     prompts = data.prompts(settings.model, store, args, train, heldout)
     parent = None if start_from is None else find_run(settings.workspace, start_from).adapter
-    with locked(settings.workspace):
-        folder = settings.workspace / "runs"
-        fresh = folder / f".new.{os.getpid()}.{threading.get_ident()}"
-        shutil.rmtree(fresh, ignore_errors=True)
+    folder = settings.workspace / "runs"
+    with locked(settings.workspace), _fresh_folder(folder) as fresh:
         digest = data.freeze(fresh / "data", train, heldout, prompts)
         start = data.freeze_start(parent, fresh / data.START) if parent else None
         wanted: dict[str, Any] = {
@@ -108,11 +110,9 @@ def prepare_run(
         }
         before = list_runs(settings.workspace)
         if before and before[0].active and _just_asked(before[0], wanted, digest):
-            shutil.rmtree(fresh)
             return before[0]
         twin = None if again else next((r for r in before if _same(r, wanted, digest) and _is_news(r)), None)
         if twin is not None:
-            shutil.rmtree(fresh)
             raise SameRun(twin)
         number = max([int(f.name[:4]) for f in folder.glob("[0-9][0-9][0-9][0-9]*-*")], default=0) + 1
         config = RunConfig(
@@ -135,8 +135,21 @@ def prepare_run(
         (fresh / "config.json").write_text(json.dumps(config.as_json(), indent=1), "utf-8")
         (fresh / "status.json").write_text(json.dumps(status.as_json()), "utf-8")
         (fresh / "README.md").write_text(card.write(config), "utf-8")
+        disk.keep_reserve(fresh)
         fresh.rename(folder / f"{number:04d}-{method}")
         return find_run(settings.workspace, number)
+
+
+@contextlib.contextmanager
+def _fresh_folder(runs: Path) -> Iterator[Path]:
+    """Where to make a run before it is moved to its place; removed if it is not. Only for the holder of the lock."""
+    for left in runs.glob(".new.*"):  # nobody else prepares a run now, so whoever made these was ended meanwhile
+        shutil.rmtree(left, ignore_errors=True)
+    fresh = runs / f".new.{os.getpid()}.{threading.get_ident()}"
+    try:
+        yield fresh
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _dry_run(settings: Settings, method: str, train: list[data.Row], heldout: list[data.Row], args: TrainArgs) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench import disk
 from workbench.learn.catalogue import METHODS
 from workbench.learn.engine import checkpoints
 from workbench.learn.engine.reporter import PATIENCE
@@ -213,19 +214,28 @@ _beats: dict[Path, tuple[Any, float]] = {}  # run folder -> last heartbeat, and 
 
 
 def _gone(found: Run, state: str, message: str) -> Run:
-    kept = rescue(found.folder)
-    status = write_status(found.folder, state=state, message=message, saved_step=kept, last_lines=found.log_tail(8))
-    return Run(found.number, found.folder, found.config, RunStatus.model_validate(status), found.result)
+    disk.free_reserve(found.folder)
+    changes: dict[str, Any] = {"state": state, "message": message, "last_lines": found.log_tail(8)}
+    status = found.status.model_copy(update=changes)
+    with disk.fullness_tolerated():  # runs must be seen on a full disk, too; whoever reads this one again tries again
+        changes["saved_step"] = rescue(found.folder)
+        status = RunStatus.model_validate(write_status(found.folder, **changes))
+    return Run(found.number, found.folder, found.config, status, found.result)
 
 
 def rescue(folder: Path) -> int | None:
-    """Make the newest intact checkpoint's adapter the run's, and say its step; None when there is none."""
-    newest, _ = checkpoints.newest(folder / "checkpoints")
+    """Make the newest usable checkpoint's adapter the run's, and say its step; None when there is none."""
+    status = read(RunStatus, folder / "status.json") or RunStatus()
+    newest, _ = checkpoints.newest(folder / "checkpoints", status.frozen)
     if newest is None:
         return None
     target, fresh = folder / "adapter", folder / ".adapter.new"
     shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(newest / "adapter", fresh)
+    try:
+        shutil.copytree(newest / "adapter", fresh)
+    except OSError:  # a full disk, say
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
     shutil.rmtree(target, ignore_errors=True)
     fresh.rename(target)
     return checkpoints.step_of(newest)

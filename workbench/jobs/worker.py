@@ -10,10 +10,11 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from workbench import disk
 from workbench.jobs import card, control
 from workbench.jobs.runs import Run, find_run, list_runs, read_run
 from workbench.learn import data
-from workbench.learn.engine.reporter import NotFinite, Reporter, Silent
+from workbench.learn.engine.reporter import NotFinite, Reporter, Silent, disk_full
 from workbench.learn.examples import NothingToLearn
 from workbench.learn.run_files import RunResult
 from workbench.memory import peak_mb
@@ -36,12 +37,13 @@ def main(folder: Path) -> int:
     try:
         report.status(state="starting", message="Starting. First point in about 3 s.")
         result = RunResult.model_validate(_train(run, report))
+        write_atomic(folder / "result.json", json.dumps(result.as_json(), indent=1))
+        write_atomic(folder / "README.md", card.write(run.config, result))
     except Exception as error:
-        traceback.print_exc()
         report.close(state="failed", message=explain(run, report.get("step") or 0, error), peak_mb=peak_mb())
+        with disk.fullness_tolerated():  # the log is on the same disk
+            traceback.print_exc()
         return 1
-    write_atomic(folder / "result.json", json.dumps(result.as_json(), indent=1))
-    write_atomic(folder / "README.md", card.write(run.config, result))
     report.close(**_ending(report, result))
     return 0
 
@@ -71,7 +73,10 @@ def _wait_for_turn(workspace: Path, number: int) -> None:
         if time.monotonic() - said > 1.0:
             said = time.monotonic()
             ahead = min(before, key=lambda r: r.status.queue)
-            write_status(mine.folder, state="waiting", message=control.waits_for(ahead), heartbeat=time.monotonic_ns())
+            with disk.fullness_tolerated():  # it can wait without saying so
+                write_status(
+                    mine.folder, state="waiting", message=control.waits_for(ahead), heartbeat=time.monotonic_ns()
+                )
         time.sleep(0.2)
 
 
@@ -106,6 +111,8 @@ NOT_FINITE_ADVICE = {
 def explain(run: Run, step: int, error: Exception) -> str:
     """What happened, what is safe, what to do: for the page."""
     args, safe = run.config.args, "Nothing before it is lost."
+    if disk.is_full(error):
+        return disk_full(run.folder, step)
     if isinstance(error, NothingToLearn | data.ChangedStart | data.ChangedTokens):
         return f"Run {run.number} cannot train: {error}"
     if isinstance(error, NotFinite):

@@ -123,6 +123,8 @@ class RunStatus(Stored):
     seconds: FiniteFloat = 0.0
     seconds_before: FiniteFloat = 0.0
     saved_step: int | None = None
+    frozen: str = ""
+    """Hash of the frozen weights as loaded: only checkpoints made on these are used."""
     notices: list[str] = []
     last_lines: str = ""
     peak_mb: FiniteFloat | None = None

@@ -122,7 +122,7 @@ def explained(error: DBAPIError, where: str) -> StoreError:
         )
     if "full" in reason:
         return StoreError(
-            f"The disk of {where} is full. This was not saved; what was saved before is safe. "
+            f"The disk is full, the one of {where}. This was not saved; what was saved before is safe. "
             "Free some space and try again."
         )
     if "not a database" in reason or "malformed" in reason:

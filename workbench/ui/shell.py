@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 
+from workbench import disk
 from workbench.store import StoreError
 from workbench.ui.context import Context, Refused
 from workbench.ui.export import export_all
@@ -44,6 +45,9 @@ def endpoint(context: Context, function: Endpoint) -> Callable[..., dict[str, An
         except KeyError as missing:
             return {"error": f"{missing.args[0]}. It may have been removed; reload the page."}
         except Exception as error:
+            if disk.is_full(error):
+                log.info("%s refused: %s", function.__name__, error)
+                return {"error": disk.FULL}
             log.exception("%s failed", function.__name__)
             return {"error": f"This did not work ({type(error).__name__}: {error}). Nothing saved before is lost."}
 

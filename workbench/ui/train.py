@@ -12,7 +12,7 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from workbench import settings
+from workbench import disk, settings
 from workbench.jobs import control, prepare
 from workbench.jobs.gold_between import gold_between
 from workbench.jobs.plan import Plan, available, plan_run
@@ -159,7 +159,7 @@ def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             )
         except prepare.SameRun as same:
             return {"ask": str(same), "run": same.run.number}
-        except (ValueError, MemoryError, FileNotFoundError) as error:
+        except (ValueError, MemoryError, OSError) as error:
             raise _refusal(error) from error
         starts.keep(click, found.number)
     return {"run": found.number}
@@ -176,7 +176,7 @@ def act(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         if action in ("stop", "save"):
             return {"run": control.stop(here, found, save=action == "save").number}
     except (ValueError, OSError) as error:
-        raise Refused(str(error)) from error
+        raise Refused(disk.FULL if disk.is_full(error) else str(error)) from error
     raise Refused(f"There is no action {action!r} for a run.")
 
 
@@ -282,6 +282,8 @@ def _refusal(error: Exception) -> Refused:
     """What a start that cannot be says: of a wrong setting its name and what is wrong, of others their own words."""
     if isinstance(error, SettingError):
         return Refused(f"{error.field.replace('_', ' ').capitalize()}: {rewards.sentence(error.why)}")
+    if disk.is_full(error):
+        return Refused(disk.FULL)
     return Refused(str(error))
 
 

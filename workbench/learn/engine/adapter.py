@@ -15,6 +15,7 @@ from workbench import models
 from workbench.learn.catalogue import TrainArgs
 from workbench.models import lora
 
+SAMPLED = 16_384  # values of a large weight that are hashed
 POLICY, START = "default", "ref"  # adapters: the one trained, and where it began (TRL's names)
 
 
@@ -74,11 +75,16 @@ def save_adapter(peft: PeftModel, folder: Path, base: str, beside: Callable[[Pat
 
 
 def frozen_hash(peft: PeftModel) -> str:
-    """A hash of every weight that must not change, START's too; of large ones, of 65,536 values spread over them."""
-    digest = blake2b(digest_size=16)
+    """The number format and a hash of every weight that must not change, START's too: "float32:9f...".
+
+    Of large ones SAMPLED values spread over them are hashed, which makes it cheap enough for every checkpoint: an
+    optimizer or a reload changes nearly all values. One altered value may be missed.
+    """
+    formats, digest = set(), blake2b(digest_size=16)
     for name, weight in sorted(peft.named_parameters(), key=lambda named: named[0]):
         if not weight.requires_grad or f".{START}." in name:  # PEFT may hold a frozen adapter's weights trainable
+            formats.add(str(weight.dtype).removeprefix("torch."))
             flat = weight.detach().reshape(-1)
-            flat = flat[:: max(1, flat.numel() // 65_536)] if flat.numel() > 1_000_000 else flat
+            flat = flat[:: flat.numel() // SAMPLED] if flat.numel() > 4 * SAMPLED else flat
             digest.update(name.encode() + flat.contiguous().view(torch.uint8).cpu().numpy().tobytes())
-    return digest.hexdigest()
+    return f"{'+'.join(sorted(formats))}:{digest.hexdigest()}"

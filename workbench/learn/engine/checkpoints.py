@@ -40,11 +40,15 @@ def save(
 
     fresh, final = folder / f".step-{step}.new", folder / f"step-{step}"
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    write(fresh)
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, fresh / OPTIMIZER)
-    (fresh / STATE).write_text(json.dumps({"step": step, **state}, default=lambda number: number.item()), "utf-8")
-    seal(fresh, final)
+    try:
+        fresh.mkdir(parents=True)
+        write(fresh)
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, fresh / OPTIMIZER)
+        (fresh / STATE).write_text(json.dumps({"step": step, **state}, default=lambda number: number.item()), "utf-8")
+        seal(fresh, final)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)  # half a checkpoint only fills the disk
+        raise
     return final
 
 
@@ -62,15 +66,26 @@ def seal(fresh: Path, final: Path) -> None:
         shutil.rmtree(old)
 
 
-def newest(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest intact checkpoint, and a notice for each newer one that was passed over."""
+def newest(folder: Path, frozen: str = "") -> tuple[Path | None, list[str]]:
+    """The newest intact checkpoint, and a notice for each newer one that was passed over.
+
+    `frozen` is the hash of the frozen weights as they were loaded; a checkpoint that was made on others is not used.
+    """
     notices: list[str] = []
     for found in sorted(folder.glob("step-*"), key=step_of, reverse=True):
-        fault = damage(found)
+        fault = damage(found) or _other_base(found, frozen)
         if fault is None:
             return found, notices
         notices.append(f"The checkpoint of step {step_of(found)} is not used: {fault}.")
     return None, notices
+
+
+def _other_base(folder: Path, frozen: str) -> str | None:
+    """Older checkpoints do not say on what they were made. Two number formats, as of a CPU and a GPU, are not compared."""
+    kept = json.loads((folder / "state.json").read_text("utf-8")).get("frozen", "")
+    if kept and frozen and kept != frozen and kept.partition(":")[0] == frozen.partition(":")[0]:
+        return "the frozen weights of the model differed from those that were loaded"
+    return None
 
 
 def damage(folder: Path) -> str | None:

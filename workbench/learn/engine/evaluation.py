@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from workbench import settings
 from workbench.intervals import UNIT, mean_ci
 from workbench.learn import data, examples
-from workbench.learn.engine.adapter import POLICY, frozen_hash, save_adapter
+from workbench.learn.engine.adapter import POLICY, save_adapter
+from workbench.learn.engine.saving import check_frozen
 from workbench.models import generate
 from workbench.processes import write_atomic
 
@@ -102,8 +103,7 @@ def not_finite_cause(work: Work) -> str:
 def finish(work: Work) -> dict[str, Any]:
     """Check that only the adapter has changed, save it, answer the final prompts, and return the result."""
     step = work.report.get("step") or 0
-    if frozen_hash(work.peft) != work.frozen:
-        raise RuntimeError("weights that should be frozen have changed; the adapter is not saved")
+    check_frozen(work)
     save_adapter(work.peft, work.folder / "adapter", work.config["model"], work.beside)
     result: dict[str, Any] = {"steps": step, "train_seconds": round(work.trained_for, 2), **_rounded(work.last)}
     final = work.prompts["final"]

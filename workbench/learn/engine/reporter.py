@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from workbench import disk
 from workbench.learn.run_files import RunStatus
 from workbench.processes import read_json, write_atomic
 from workbench.settings import hang_seconds
@@ -36,6 +37,8 @@ class Reporter:
         self._patient = 0  # how many calls that cannot tell of themselves are under way
         self._files = {name: (folder / name).open("a", encoding="utf-8") for name in ("metrics.jsonl", "samples.jsonl")}
         self._mend()
+        with disk.fullness_tolerated():  # the first thing that the job itself writes will say so
+            disk.keep_reserve(folder)
         self._closed = threading.Event()
         threading.Thread(target=self._watch, name="heartbeat", daemon=True).start()
 
@@ -103,11 +106,13 @@ class Reporter:
         return (self.folder / "stop").exists()
 
     def close(self, **last: Any) -> None:
-        """Write the last status; the heartbeat ends."""
+        """Write the last status, on a full disk in the room of the reserve; the heartbeat ends."""
         self._closed.set()
+        disk.free_reserve(self.folder)
         self.status(**last)
         for file in self._files.values():
-            file.close()
+            with disk.fullness_tolerated():  # a row that did not fit is still in its buffer
+                file.close()
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
         self._files[name].write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
@@ -130,7 +135,12 @@ class Reporter:
         while not self._closed.wait(1.0):
             with self._lock:
                 if time.monotonic() - self._written > 2.0 and not self._closed.is_set():
-                    self._write()
+                    try:
+                        self._write()
+                    except OSError as error:
+                        if not disk.is_full(error):
+                            raise
+                        self._ended_by_full_disk()
             self.look_after()
 
     def look_after(self) -> None:
@@ -138,6 +148,13 @@ class Reporter:
         limit = self.limit
         if time.monotonic() - self._lived > limit:
             self._hung(limit)
+
+    def _ended_by_full_disk(self) -> None:
+        """End this process: the step under way may be long, and without a heartbeat it would pass for hung."""
+        disk.free_reserve(self.folder)
+        self._status |= {"state": "failed", "message": disk_full(self.folder, self._status.get("step", 0))}
+        self._write(durable=True)
+        os._exit(71)
 
     def _hung(self, limit: float) -> None:
         step, number = self._status.get("step", 0), self.folder.name[:4].lstrip("0")
@@ -149,6 +166,15 @@ class Reporter:
         faulthandler.dump_traceback(file=sys.stderr)
         self.status(state="failed", message=message)
         os._exit(70)  # the main thread is stuck and cannot be asked
+
+
+def disk_full(folder: Path, step: int) -> str:
+    """What a run in `folder` says that has ended because of it."""
+    number = folder.name[:4].lstrip("0")
+    return (
+        f"Run {number} stopped at step {step}: the disk is full. Its checkpoints are safe. "
+        "Free some space, then resume."
+    )
 
 
 class Silent(Reporter):

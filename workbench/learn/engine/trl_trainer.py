@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import PrinterCallback, TrainerCallback
 
 from workbench.learn.catalogue import TrainArgs
-from workbench.learn.engine import adapter, checkpoints, evaluation
+from workbench.learn.engine import evaluation, saving
 from workbench.learn.engine.adapter import POLICY, START
 from workbench.learn.engine.reporter import NOT_FINITE_IN_A_ROW, NotFinite
 from workbench.learn.engine.work import Work
@@ -85,19 +85,19 @@ class Tracked:
         version, inner, gauss = random.getstate()
         name, keys, *rest = np.random.get_state()
         state = {
-            "trained_for": self.work.trained_for,
             "groups": optimizer["param_groups"],
             "schedule": self.lr_scheduler.state_dict(),  # type: ignore[attr-defined]
             "python": [version, list(inner), gauss],
             "numpy": [name, np.asarray(keys).tolist(), *rest],
         }
-
-        def write(fresh: Path) -> None:
-            adapter.save_adapter(self.work.peft, fresh / "adapter", self.work.config.model, self.work.beside)
-            self.state.save_to_json(str(fresh / "trainer_state.json"))  # type: ignore[attr-defined]
-
-        step = self.state.global_step  # type: ignore[attr-defined]
-        checkpoints.save(self.work.folder / "checkpoints", step, tensors, state, write)
+        trainer_state = self.state  # type: ignore[attr-defined]
+        saving.save_checkpoint(
+            self.work,
+            trainer_state.global_step,
+            tensors,
+            state,
+            lambda fresh: trainer_state.save_to_json(str(fresh / "trainer_state.json")),
+        )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         from peft import set_peft_model_state_dict

@@ -45,7 +45,8 @@ class Work:
     prompts: dict[str, list[str]]
     resume_from: Path | None = None
     first_step: int = 0
-    frozen: str = ""
+    frozen: str = ""  # hash of the weights that must not change
+    loaded: str = ""  # the same of what was loaded, before a method attached a reward or removed START
     trained_for: float = 0.0
     beside: Callable[[Path], None] | None = None  # writes what else belongs into the adapter's folder
     last: dict[str, Any] = field(default_factory=dict)
@@ -70,7 +71,7 @@ class Work:
         peft = with_adapter(model, args, start)
         model.adopt(peft, *([POLICY, START] if start else [POLICY]))
         work = cls(run.folder, run.config, args, report, model, peft, train, heldout, prompts)
-        work.frozen = frozen_hash(peft)
+        work.frozen = work.loaded = frozen_hash(peft)
         work._encode()
         dry_run.one_row(model, peft, work.examples)
         batch = data.batch_of(model.tokenizer, run.method, work.examples, args)
@@ -134,7 +135,8 @@ class Work:
         return patient
 
     def _find_checkpoint(self) -> None:
-        found, notices = checkpoints.newest(self.folder / "checkpoints")
+        found, notices = checkpoints.newest(self.folder / "checkpoints", self.loaded)
+        self.report.status(frozen=self.loaded)
         for text in notices:
             self.report.notice(text)
         told = (self.folder / "metrics.jsonl").stat().st_size > 0

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from workbench.learn import data
 from workbench.learn.catalogue.ppo import PPOArgs
-from workbench.learn.engine import adapter, checkpoints, evaluation, losses, roofline
+from workbench.learn.engine import adapter, evaluation, losses, roofline, saving
 from workbench.learn.engine.actor_critic import ActorCritic, Rows
 from workbench.learn.engine.adapter import POLICY
 from workbench.learn.engine.distributed import ProcessGroup
@@ -334,16 +334,11 @@ def save_checkpoint(ppo: PPO, work: Work, step: int) -> None:
     for i, state in ppo.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{key}": torch.as_tensor(value) for key, value in state.items()}
     kept = {
-        "trained_for": work.trained_for,
         "kl_coefficient": ppo.kl_coefficient,
         "rows_at_once": ppo.actor.rows_at_once,
         "rollout_tokens": ppo.rollout_tokens,
     }
-
-    def write(fresh: Path) -> None:
-        adapter.save_adapter(work.peft, fresh / "adapter", work.config.model)
-
-    checkpoints.save(work.folder / "checkpoints", step, tensors, kept, write)
+    saving.save_checkpoint(work, step, tensors, kept)
 
 
 def load_checkpoint(ppo: PPO, folder: Path) -> None:
