@@ -58,7 +58,7 @@ def adapter(folder: Path) -> Path:
     """An adapter as a run would begin one, with random weights, and a score head beside it."""
     model = models.load(str(folder), device="cpu")
     torch.manual_seed(1)
-    peft = with_adapter(model, parse("sft", {"lora_rank": 4, "lora_alpha": 8}), folder, None)
+    peft = with_adapter(model, parse("sft", {"lora_rank": 4, "lora_alpha": 8}))
     for name, weight in peft.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.2)
@@ -237,7 +237,7 @@ def test_a_new_adapter_sits_where_it_can_and_says_what_is_left_out(name, inside,
     model = models.load(str(tiny_architectures.build(name, tmp_path / "base")), device="cpu")
     _, reason = lora.targets(model.hf)
     assert (why in reason) if why else reason is None
-    peft = with_adapter(model, parse("sft", {"lora_rank": 4}), tmp_path, None)
+    peft = with_adapter(model, parse("sft", {"lora_rank": 4}))
     adapted = {key.split(".lora_")[0] for key, _ in peft.named_parameters() if "lora_" in key}
     assert any(inside in key for key in adapted) and not any(outside in key for key in adapted)
     blocks = {n.rpartition(".layers.")[2].partition(".")[0] for n in adapted}

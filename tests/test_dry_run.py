@@ -58,7 +58,11 @@ def test_the_bundled_model_needs_no_files_read_before_it_starts(monkeypatch):
 def test_a_tokenizer_without_an_end_token_is_refused(place):
     base = place[0]
     change(base / "tokenizer_config.json", eos_token=None)
-    assert "names no end token (eos_token)" in refused(place)
+    _, made, store = place
+    prepare.prepare_run(made, store, "sft", parse("sft", {}))  # the chat template names one
+    (base / "chat_template.jinja").write_text("{{ messages[0]['content'] }}", "utf-8")
+    with pytest.raises(ModelError, match="neither its chat template nor its tokenizer names an end token"):
+        prepare.prepare_run(made, store, "sft", parse("sft", {"seed": 1}))
 
 
 def test_tokens_without_an_embedding_are_refused(place):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from workbench import cli
+from workbench.cli import main as cli
 from workbench.collect import importing
 from workbench.collect.files import read_rows
 from workbench.collect.formats import FileError, read

@@ -22,7 +22,7 @@ def reward_run(folder, base, seed=0, mean=0.5, std=2.0):
     weight = torch.randn(1, 32, generator=torch.Generator().manual_seed(seed))
     save_file({"score.weight": weight}, folder / "adapter" / "score_head.safetensors")
     (folder / "adapter" / "score.json").write_text(json.dumps({"mean": mean, "std": std, "pooling": "end"}))
-    (folder / "config.json").write_text(json.dumps({"model": str(base)}))
+    (folder / "config.json").write_text(json.dumps({"number": 1, "method": "reward", "model": str(base)}))
     return folder
 
 
@@ -162,7 +162,7 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path, name, text, message):
 
 def test_a_process_reward_scores_a_file_too_step_by_step(tmp_path, base, capsys):
     run = reward_runs.step_weights(tmp_path / "run", base)
-    (run / "config.json").write_text(json.dumps({"model": str(base)}))
+    (run / "config.json").write_text(json.dumps({"number": 1, "method": "prm", "model": str(base)}))
     file = tmp_path / "a.jsonl"
     file.write_text('{"prompt": "q", "response": "Yes. No."}\n{"prompt": "q", "response": "' + "x" * 400 + '"}\n')
     assert main.main(["score", "--reward-model", str(run), str(file)]) == 1

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from workbench import settings
-from workbench.intervals import mean_ci, wilson
+from workbench.intervals import wilson
 
 
 @pytest.fixture(autouse=True)
@@ -117,21 +117,6 @@ def test_wilson_by_hand():
     assert wilson(0, 0) == (0.0, 1.0)
     with pytest.raises(ValueError):
         wilson(3, 2)
-
-
-def test_mean_ci_by_hand():
-    # 1, 2, 3: mean 2, spread 1, half width 1.96 / sqrt(3) = 1.1316
-    mean, low, high = mean_ci([1.0, 2.0, 3.0])
-    assert mean == 2.0
-    assert high - mean == pytest.approx(1.1316, abs=1e-4) and mean - low == pytest.approx(1.1316, abs=1e-4)
-    with pytest.raises(ValueError):
-        mean_ci([])
-
-
-def test_an_interval_stays_within_what_values_can_be():
-    # 1, 1, 0: mean 2/3, spread 1/sqrt(3), half width 1.96 / 3 = .6533
-    assert mean_ci([1.0, 1.0, 0.0], (0.0, 1.0)) == (2 / 3, pytest.approx(0.0133, abs=1e-4), 1.0)
-    assert mean_ci([1.0], (0.0, 1.0)) == (1.0, 0.0, 1.0)
 
 
 @pytest.mark.parametrize(

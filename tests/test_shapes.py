@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from workbench import cli
+from workbench.cli import main as cli
 from workbench.collect.formats import FileError, import_file, read
 from workbench.collect.importing import Imported, column_map
 from workbench.store import Store

@@ -13,7 +13,7 @@ import pytest
 
 from tests.browser.app import App, free_port
 from tests.small_runs import until
-from workbench import jobs
+from workbench.jobs.runs import find_run, list_runs
 from workbench.records import Response
 from workbench.store import Store
 
@@ -105,7 +105,7 @@ def test_code_from_outside_the_owners_folder_does_not_run(place):
         assert status == 200 and "the page takes only those in" in answer["error"]
         plan = place.bob.call("train", "plan", ppo(f"file:{name}", "12345678"))[1]
         assert not plan["ready"] and "the page takes only those in" in plan["errors"]["reward"]
-    assert not ran.exists() and jobs.runs(place.folder / "workspace") == []
+    assert not ran.exists() and list_runs(place.folder / "workspace") == []
 
 
 def test_code_from_the_owners_folder_runs_in_the_job_alone(place):
@@ -116,7 +116,7 @@ def test_code_from_the_owners_folder_runs_in_the_job_alone(place):
     assert (status, answer) == (200, {"run": 1})
     try:
         until(lambda: ran.exists() and ran.read_text().endswith("\n"), seconds=120)
-        assert {int(pid) for pid in ran.read_text().split()} == {jobs.run(workspace, 1).status["pid"]}
+        assert {int(pid) for pid in ran.read_text().split()} == {find_run(workspace, 1).status["pid"]}
     finally:
         place.bob.call("train", "act", {"run": 1, "action": "stop"})
 

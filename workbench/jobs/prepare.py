@@ -160,9 +160,11 @@ def _dry_run(settings: Settings, method: str, train: list[data.Row], heldout: li
         return
     from workbench.learn import dry_run
     from workbench.learn.examples import Limits, check_some_left, surely_some_left
-    from workbench.models import check_consent, context, tokenizer
+    from workbench.models import check_consent, context, needs_own_code, tokenizer
 
     check_consent(model, trust)
+    if needs_own_code(model):  # it runs in the job alone, which begins with a dry run too
+        return
     dry_run.check(model, train + heldout, args, trust)
     written = model_config(model).get("max_position_embeddings")
     if written and surely_some_left(method, train, Limits.of(args, written)):

@@ -51,8 +51,8 @@ def check_tokens(tokenizer: Any, config: Any, model: str, rows: Sequence[dict[st
     """Raise ModelError for a tokenizer without an end token, or that makes ids that the model has no embedding for."""
     if chat.framing(tokenizer).end is None:
         raise checkpoint.ModelError(
-            f"{model}: its tokenizer names no end token (eos_token), so no answer could ever end. Set eos_token in "
-            "tokenizer_config.json."
+            f"{model}: neither its chat template nor its tokenizer names an end token, so no answer could ever end. Set "
+            "eos_token in tokenizer_config.json."
         )
     embeddings = config.get_text_config().vocab_size
     beyond = {i: token for token, i in tokenizer.get_vocab().items() if i >= embeddings}
@@ -61,7 +61,7 @@ def check_tokens(tokenizer: Any, config: Any, model: str, rows: Sequence[dict[st
     frame = tokenizer.apply_chat_template(
         [{"role": "user", "content": checkpoint.QUESTION}], add_generation_prompt=True, return_dict=False
     )
-    used = {chat.end_id(tokenizer), tokenizer.pad_token_id, *frame}
+    used = {chat.end_id(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id, *frame} - {None}
     for row in rows:
         used.update(*tokenizer(texts_of(row), add_special_tokens=False)["input_ids"])
     if wrong := sorted(i for i in used if i in beyond):

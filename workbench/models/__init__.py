@@ -14,7 +14,7 @@ from workbench.models.base import (
     shared,
     tokenizer,
 )
-from workbench.models.checkpoint import available, check_consent
+from workbench.models.checkpoint import available, check_consent, needs_own_code
 from workbench.models.errors import ModelError
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "context",
     "load",
     "loaded",
+    "needs_own_code",
     "progress",
     "shared",
     "tokenizer",

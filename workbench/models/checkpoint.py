@@ -223,13 +223,18 @@ def check_consent(name: str, trust_remote_code: bool) -> None:
 
     A model without its config.json here is let through: `load` checks it when it has been fetched.
     """
+    if not trust_remote_code and needs_own_code(name):
+        raise untrusted(name)
+
+
+def needs_own_code(name: str) -> bool:
+    """Whether only code that comes with the model can make it. Loads nothing."""
     config = settings.model_config(name)
-    if trust_remote_code or "AutoModelForCausalLM" not in (config.get("auto_map") or {}):
-        return
+    if "AutoModelForCausalLM" not in (config.get("auto_map") or {}):
+        return False
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
-    if config.get("model_type") not in CONFIG_MAPPING_NAMES:  # transformers has no code of its own for it
-        raise untrusted(name)
+    return config.get("model_type") not in CONFIG_MAPPING_NAMES  # transformers has no code of its own for it
 
 
 def untrusted(name: str) -> ModelError:

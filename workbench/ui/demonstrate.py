@@ -209,6 +209,7 @@ def too_long(context: Context, texts: list[str]) -> str:
     return f"{which} too long: {most}{max(long.values()):,} tokens; {context.reads()}."
 
 
+@takes(id=int)
 def delete_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Take a prompt out, with the answers and choices that belong to it; it can be brought back."""
     id = sent.number(payload, "id")
@@ -218,6 +219,7 @@ def delete_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return progress(context)
 
 
+@takes(id=int)
 def restore_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Bring a deleted prompt back, with all that belongs to it."""
     context.store.restore_prompt(sent.number(payload, "id"))
