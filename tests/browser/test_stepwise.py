@@ -108,7 +108,7 @@ def test_fits_and_has_no_faults(app, open_page, no_faults, width, dark):
 
 def test_simulated_labels_by_one_click_are_named_and_can_be_trained_on(own_app, open_page):
     page = open_page(f"{own_app.url}#train")
-    page.get_by_text("Process reward", exact=True).click()
+    page.get_by_text("Process reward model", exact=True).click()
     page.get_by_text("There are none yet").first.wait_for()
     page.get_by_role("button", name="Take simulated labels").click()
     page.get_by_text("from simulated raters").wait_for()
@@ -123,7 +123,7 @@ def test_simulated_labels_by_one_click_are_named_and_can_be_trained_on(own_app, 
 
 def test_train_leads_to_where_steps_are_judged(own_app, open_page):
     page = open_page(f"{own_app.url}#train")
-    page.get_by_text("Process reward", exact=True).click()
+    page.get_by_text("Process reward model", exact=True).click()
     page.get_by_role("button", name="Label some").click()
     page.get_by_text("No answers to judge yet").wait_for()
 
