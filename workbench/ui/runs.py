@@ -131,7 +131,7 @@ def result_text(run: Run) -> tuple[str, str | None]:
         explain = f"Gold score, 0 to 1{start}. n {gold.n} held-out answers, 95 % intervals"
         return f"{gold.value:.2f} ({gold.low:.2f} to {gold.high:.2f})", explain
     if accuracy := result.figure("accuracy"):
-        what = "told apart" if METHODS[run.method].answers else "right"
+        what = "accuracy" if METHODS[run.method].answers else "right"
         text = f"{100 * accuracy.value:.0f} % {what} ({_percent(accuracy)}), n {accuracy.n}"
         whole = result.figure("answers")
         if whole is None:

@@ -57,7 +57,7 @@ GOLD = Curve(
 )
 KL = Curve(
     name="kl",
-    title="Distance from the start (KL)",
+    title="KL from the start",
     unit="nats per answer",
     sentence="How far it has moved from where it began; beyond 10, answers often turn odd.",
     series=(Series("kl", low="kl_low", high="kl_high"),),
@@ -97,7 +97,7 @@ ENDED = Curve(
 )
 PAIR_ACCURACY = Curve(
     name="accuracy",
-    title="Held-out pairs told apart",
+    title="Accuracy on held-out pairs",
     unit="% of held-out pairs",
     sentence="How often it prefers the answer you chose, on pairs it never trained on.",
     series=(Series("accuracy", low="accuracy_low", high="accuracy_high"),),

@@ -28,7 +28,7 @@ class DPOArgs(AnswerArgs):
     )
     loss: str = setting(
         "sigmoid",
-        "sigmoid is DPO; ipo does not grow over-sure; hinge ignores pairs told apart; robust expects wrong votes.",
+        "sigmoid is DPO; ipo resists overconfidence; hinge ignores pairs that are clear already; robust expects wrong votes.",
         choices=("sigmoid", "ipo", "hinge", "robust"),
     )
     label_smoothing: float = setting(0.0, "Expected share of wrong votes (loss robust only).", "share", 0.0, 0.49)
@@ -86,7 +86,7 @@ METHOD = Method(
         PAIR_ACCURACY,
         Curve(
             name="rewards",
-            title="Reward of chosen and rejected",
+            title="Rewards of chosen and rejected",
             unit="reward, nats",
             sentence="Both lines may fall; what counts is that the gap between them widens.",
             series=(Series("rewards_chosen", "chosen"), Series("rewards_rejected", "rejected")),

@@ -89,7 +89,7 @@ METHOD = Method(
         ),
         Curve(
             name="accuracy",
-            title="Held-out answers judged right",
+            title="Accuracy on held-out answers",
             unit="% of held-out answers",
             sentence="How often a good answer gained more than held-out answers do on average, or a bad one less.",
             series=(Series("accuracy", low="accuracy_low", high="accuracy_high"),),
@@ -101,7 +101,7 @@ METHOD = Method(
         ),
         Curve(
             name="rewards",
-            title="Reward of good and bad",
+            title="Rewards of good and bad answers",
             unit="reward, nats",
             sentence="Both lines may fall; what counts is that the gap between them widens.",
             series=(Series("rewards_chosen", "good"), Series("rewards_rejected", "bad")),

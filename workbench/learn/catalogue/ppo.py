@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 class PPOArgs(RewardedArgs):
     """Proximal policy optimisation (Schulman et al. 2017) with a KL penalty (Ziegler et al. 2019)."""
 
-    kl_coefficient: float = setting(0.1, "What a nat of distance from the start costs: less moves further.", "", 0, 10)
+    kl_coefficient: float = setting(
+        0.1, "Weight of the KL penalty. Lower values let the policy move further.", "", 0, 10
+    )
     epochs: int = setting(4, "Times each round's answers are learned from.", "passes", 1, 100)
     minibatches: int = setting(1, "Updates in one pass over a round's answers.", "updates", 1, 256)
     kl_target: float | None = setting(
@@ -27,7 +29,7 @@ class PPOArgs(RewardedArgs):
         "k1", "How the distance is estimated at each token; all three are numbers here.", choices=("k1", "k2", "k3")
     )
     gamma: float = setting(1.0, "How much a later reward counts at each token before it.", "", 0.0, 1.0)
-    lam: float = setting(1.0, "GAE's lambda: 1 trusts what happened, 0 the value's forecast.", "", 0.0, 1.0)
+    lam: float = setting(1.0, "GAE lambda: 1 uses full returns, 0 one-step TD.", "", 0.0, 1.0)
     clip: float = setting(
         0.2, "How far a token's probability may move in one round before it stops counting.", "", 0.01, 1
     )
@@ -87,9 +89,9 @@ METHOD = Method(
         ENTROPY,
         Curve(
             name="clip_fraction",
-            title="Tokens held back by the clip",
+            title="Clip fraction",
             unit="% of tokens",
-            sentence="Below 20 % is healthy; above, the learning rate is too large for the clip.",
+            sentence="Share of tokens whose update was clipped. Below 20 % is healthy; above, lower the learning rate.",
             series=(Series("clip_fraction"),),
             lines=(Line(0.2, "take care"),),
             percent=True,
@@ -98,7 +100,7 @@ METHOD = Method(
         ),
         Curve(
             name="explained_variance",
-            title="Value: variance explained",
+            title="Explained variance of the value",
             unit="share",
             sentence="How well it foresees its reward: 1 is perfect, 0 no better than the mean, below 0 worse.",
             series=(Series("explained_variance"),),

@@ -72,7 +72,7 @@ METHOD = Method(
         ),
         Curve(
             name="accuracy",
-            title="Held-out steps judged right",
+            title="Accuracy on held-out steps",
             unit="% of held-out steps",
             sentence="How often it judges a step as you did, in answers to prompts it never trained on.",
             series=(Series("accuracy", low="accuracy_low", high="accuracy_high"),),
@@ -83,7 +83,7 @@ METHOD = Method(
         ),
         Curve(
             name="answers",
-            title="Held-out answers judged right",
+            title="Accuracy on held-out answers",
             unit="% of held-out answers",
             sentence="How often it finds an answer right or wrong as a whole, as its labels say.",
             series=(Series("answers", low="answers_low", high="answers_high"),),

@@ -37,7 +37,7 @@ CURVES = (
     ENTROPY,
     Curve(
         name="same_reward",
-        title="Prompts with nothing to compare",
+        title="Prompts whose answers got equal rewards",
         unit="% of prompts",
         sentence="All answers to them earned the same, so they teach nothing. Near 100 % it has stopped learning.",
         series=(Series("same_reward"),),

@@ -108,11 +108,13 @@ class RewardedArgs(AnswerArgs):
     reward: str = setting(
         "newest",
         "What is to be raised: run:NUMBER (a reward model or process reward), gold (sandbox only), file:PATH.py, or a sum such as "
-        "run:7 + 0.3*gold. newest: the newest reward model.",
+        "run:7 + 0.3*gold. newest: the newest reward model. A file is code: on the page only from the folder of --rewards.",
     )
-    kl_coefficient: float = setting(0.05, "What a nat of distance from the start costs: less moves further.", "", 0, 10)
+    kl_coefficient: float = setting(
+        0.05, "Weight of the KL penalty. Lower values let the policy move further.", "", 0, 10
+    )
     end_penalty: float = setting(
-        1.0, "Taken off the reward of an answer that did not end by itself.", "reward", 0.0, 100
+        1.0, "Missing-EOS penalty: subtracted when an answer has no end token.", "reward", 0.0, 100
     )
 
     def default_micro_batch(self, parameters: int | None) -> Choice:
