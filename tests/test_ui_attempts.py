@@ -1,6 +1,7 @@
 """Wrong passwords: how long a name waits, and who does not."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -65,6 +66,12 @@ def test_names_made_up_by_the_million_take_no_more_memory(clock):
     assert len(made._wrong) == KEPT
 
 
+def finished(answer):
+    """What a coroutine gives, in a thread of its own: a browser's test before may have left a loop running in this."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, answer).result()
+
+
 def test_an_unknown_name_waits_like_a_known_one(clock):
     ask = attempts.guarded(checker({"ann": "correct horse"}), Attempts(clock))
 
@@ -72,7 +79,7 @@ def test_an_unknown_name_waits_like_a_known_one(clock):
         told = []
         for _ in range(FREE + 2):
             try:
-                told.append(str(asyncio.run(ask(name, "wrong password"))))
+                told.append(str(finished(ask(name, "wrong password"))))
             except HTTPException as error:
                 assert error.status_code == 400 and error.headers == {"Retry-After": "5"}
                 told.append(error.detail)
@@ -80,7 +87,7 @@ def test_an_unknown_name_waits_like_a_known_one(clock):
 
     assert answers("ann") == answers("nobody") == ["False"] * FREE + ["Too many wrong passwords. Try again in 5 s."] * 2
     clock.now += 6
-    assert asyncio.run(ask("ann", "correct horse")) and not asyncio.run(ask("x" * 10_000, "wrong"))
+    assert finished(ask("ann", "correct horse")) and not finished(ask("x" * 10_000, "wrong"))
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_simulated_labels_by_one_click_are_named_and_can_be_trained_on(own_app, 
     page.get_by_text("with simulated labels in this workspace, not counted here").wait_for()
     assert page.locator(".ws-done").inner_text() == "0 answers judged"
     page.get_by_role("button", name="Train a process reward").click()
-    page.wait_for_selector("input[name=wb-method][value=process]:checked", state="attached")
+    page.wait_for_selector("input[name=wb-method][value=prm]:checked", state="attached")
 
 
 def test_train_leads_to_where_steps_are_judged(own_app, open_page):
