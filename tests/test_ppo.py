@@ -598,6 +598,7 @@ def test_ppo_without_a_reward_model_says_what_it_needs(place):
 # It learns
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_gold_rises_by_an_eighth_on_prompts_never_trained_on(seed):
     """20 rounds of 64 answers, about 12 seconds on two idle cores."""
