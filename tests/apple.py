@@ -58,20 +58,20 @@ class Moved(TorchDispatchMode):
 def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """The operation on the CPU, and its result where it belongs: where it was asked for, else where the input lies."""
     lie: set[str] = set()
-    asked: list[str] = []
+    devices: list[str] = []
 
     def inside(x: Any) -> Any:
         if isinstance(x, torch.device):
-            asked.append(x.type)
+            devices.append(x.type)
             return CPU
         if isinstance(x, torch.Tensor) and x.ndim:  # a single number may go along with any tensor
             lie.add(x.device.type)
         return x.inner if isinstance(x, Held) else x
 
     args, kwargs = tree_map(inside, args), tree_map(inside, kwargs)
-    if len(lie) > 1 and not asked and not any(word in function.__name__ for word in ("copy", "index")):
+    if len(lie) > 1 and not devices and not any(word in function.__name__ for word in ("copy", "index")):
         raise RuntimeError(f"{function}: tensors on the CPU and on the GPU at once")
-    where = asked[-1] if asked else GPU.type if GPU.type in lie else CPU.type
+    where = devices[-1] if devices else GPU.type if GPU.type in lie else CPU.type
     result = function(*args, **kwargs)
     return tree_map(lambda x: Held(x) if isinstance(x, torch.Tensor) and where == GPU.type else x, result)
 

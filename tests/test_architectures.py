@@ -45,7 +45,7 @@ ONE_STEP = {"steps": 1, "batch_size": 2, "warmup": 0.0, "live_prompts": 0, "fina
 
 
 @dataclass
-class Made:
+class Case:
     """A model of one architecture with an adapter "one" attached, and the same by PEFT alone."""
 
     name: str
@@ -73,93 +73,93 @@ def adapter(folder: Path) -> Path:
     scope="module",
     params=[n if n in SHORT else pytest.param(n, marks=pytest.mark.long) for n in tiny_architectures.ARCHITECTURES],
 )
-def made(request, tmp_path_factory):
+def case(request, tmp_path_factory):
     folder = tiny_architectures.build(request.param, tmp_path_factory.mktemp("tiny") / "place-model")
     one = adapter(folder)
     model = models.load(str(folder), device="cpu")
     model.attach(one)
     other = models.load(str(folder), device="cpu")
-    return Made(request.param, folder, model, PeftModel.from_pretrained(other.hf, str(one)).eval())
+    return Case(request.param, folder, model, PeftModel.from_pretrained(other.hf, str(one)).eval())
 
 
-def by_peft(made: Made, adapted: bool, call):
+def by_peft(case: Case, adapted: bool, call):
     """What PEFT and transformers answer, with the adapter or without."""
     with torch.inference_mode():
         if adapted:
-            return call(made.peft)
-        with made.peft.disable_adapter():
-            return call(made.peft)
+            return call(case.peft)
+        with case.peft.disable_adapter():
+            return call(case.peft)
 
 
-def greedy(made: Made, adapted: bool) -> list[list[int]]:
+def greedy(case: Case, adapted: bool) -> list[list[int]]:
     answers = []
     for prompt in PROMPTS:
-        ids = torch.tensor([made.model.prompt_ids(prompt)])
+        ids = torch.tensor([case.model.prompt_ids(prompt)])
         options = {"do_sample": False, "max_new_tokens": GREEDY.max_new_tokens, "pad_token_id": 0}
         mask = torch.ones_like(ids)
-        out = by_peft(made, adapted, lambda m, i=ids, k=mask, o=options: m.generate(input_ids=i, attention_mask=k, **o))
+        out = by_peft(case, adapted, lambda m, i=ids, k=mask, o=options: m.generate(input_ids=i, attention_mask=k, **o))
         answers.append(out[0, ids.shape[1] :].tolist())
     return answers
 
 
-def log_probs(made: Made, adapted: bool, start: list[int], answer: list[int]) -> list[float]:
+def log_probs(case: Case, adapted: bool, start: list[int], answer: list[int]) -> list[float]:
     ids = torch.tensor([start + answer])
-    logits = by_peft(made, adapted, lambda m: m(input_ids=ids, use_cache=False).logits)[0, len(start) - 1 : -1]
+    logits = by_peft(case, adapted, lambda m: m(input_ids=ids, use_cache=False).logits)[0, len(start) - 1 : -1]
     return logits.float().log_softmax(-1).gather(1, torch.tensor(answer)[:, None])[:, 0].tolist()
 
 
-def read_by_head(made: Made, ids: list[int]) -> torch.Tensor:
+def read_by_head(case: Case, ids: list[int]) -> torch.Tensor:
     """What the output layer reads of the last token, with the adapter on."""
-    seen = []
-    layer = made.peft.get_base_model().get_output_embeddings()
-    hook = layer.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
-    by_peft(made, True, lambda m: m(input_ids=torch.tensor([ids]), use_cache=False))
+    inputs = []
+    layer = case.peft.get_base_model().get_output_embeddings()
+    hook = layer.register_forward_pre_hook(lambda _, x: inputs.append(x[0]))
+    by_peft(case, True, lambda m: m(input_ids=torch.tensor([ids]), use_cache=False))
     hook.remove()
-    return seen[0][0, -1].float()
+    return inputs[0][0, -1].float()
 
 
-def test_greedy_answers_equal_transformers_with_an_adapter_and_without(made):
-    base, one = greedy(made, False), greedy(made, True)
+def test_greedy_answers_equal_transformers_with_an_adapter_and_without(case):
+    base, one = greedy(case, False), greedy(case, True)
     assert len({*map(tuple, base), *map(tuple, one)}) == 2 * len(PROMPTS), "they should all say something else"
-    assert [a.tokens for a in generate(made.model, PROMPTS, GREEDY)] == base
-    assert [a.tokens for a in generate(made.model, PROMPTS, GREEDY, ["one"] * 3)] == one
-    mixed = generate(made.model, PROMPTS, GREEDY, ["one", None, "one"])
+    assert [a.tokens for a in generate(case.model, PROMPTS, GREEDY)] == base
+    assert [a.tokens for a in generate(case.model, PROMPTS, GREEDY, ["one"] * 3)] == one
+    mixed = generate(case.model, PROMPTS, GREEDY, ["one", None, "one"])
     assert [a.tokens for a in mixed] == [one[0], base[1], one[2]]
-    assert rows_that_fit(made.model, 100) > 1
+    assert rows_that_fit(case.model, 100) > 1
 
 
-def test_log_probabilities_equal_transformers(made):
+def test_log_probabilities_equal_transformers(case):
     for name in (None, "one"):
-        found = logprobs(made.model, PROMPTS, ["Yes.", "I am a longer answer", ""], adapter=name)
-        for prompt, text, row in zip(PROMPTS, ["Yes.", "I am a longer answer", ""], found, strict=True):
-            ids = made.model.prompt_ids(prompt), made.model.answer_ids(text)
-            assert row == pytest.approx(log_probs(made, name is not None, *ids), abs=1e-4)
+        rows = logprobs(case.model, PROMPTS, ["Yes.", "I am a longer answer", ""], adapter=name)
+        for prompt, text, row in zip(PROMPTS, ["Yes.", "I am a longer answer", ""], rows, strict=True):
+            ids = case.model.prompt_ids(prompt), case.model.answer_ids(text)
+            assert row == pytest.approx(log_probs(case, name is not None, *ids), abs=1e-4)
 
 
-def test_scores_after_every_token_equal_those_of_the_beginnings(made):
-    rewards = RewardModel(made.model, made.folder / "one")
-    start, end = made.model.prompt_ids("hello"), made.model.answer_ids("fine day")
+def test_scores_after_every_token_equal_those_of_the_beginnings(case):
+    rewards = RewardModel(case.model, case.folder / "one")
+    start, end = case.model.prompt_ids("hello"), case.model.answer_ids("fine day")
     scores = [score for _, score in rewards.token_scores("hello", "fine day")]
     by_hand = [
-        float(read_by_head(made, [*start, *end[: i + 1], end[-1]]) @ rewards.weight[0]) for i in range(len(end) - 1)
+        float(read_by_head(case, [*start, *end[: i + 1], end[-1]]) @ rewards.weight[0]) for i in range(len(end) - 1)
     ]
     assert scores == pytest.approx(by_hand, abs=1e-3)
 
 
-def test_ppo_sees_the_same_probabilities(made):
-    model = models.load(str(made.folder), device="cpu")
-    peft = PeftModel.from_pretrained(model.hf, str(made.folder / "one"), adapter_name=POLICY, is_trainable=True)
+def test_ppo_sees_the_same_probabilities(case):
+    model = models.load(str(case.folder), device="cpu")
+    peft = PeftModel.from_pretrained(model.hf, str(case.folder / "one"), adapter_name=POLICY, is_trainable=True)
     model.adopt(peft, POLICY)
     rows = Rows([model.prompt_ids(p) for p in PROMPTS], [model.answer_ids(t) for t in ("Yes.", "No", "a longer one")])
     actor = ActorCritic(model, dtype=torch.float32)
     (chunk,) = actor.chunks(rows, range(3))
     log_p, _, values = actor.policy_and_value(chunk)
-    wanted = {adapted: [] for adapted in (True, False)}
+    expected = {adapted: [] for adapted in (True, False)}
     for i in chunk.rows:
-        for adapted, values_ in wanted.items():
-            values_ += log_probs(made, adapted, rows.prompts[i], rows.answers[i])
-    assert log_p.tolist() == pytest.approx(wanted[True], abs=1e-4)
-    assert actor.reference_log_prob(chunk).tolist() == pytest.approx(wanted[False], abs=1e-4)
+        for adapted, values_ in expected.items():
+            values_ += log_probs(case, adapted, rows.prompts[i], rows.answers[i])
+    assert log_p.tolist() == pytest.approx(expected[True], abs=1e-4)
+    assert actor.reference_log_prob(chunk).tolist() == pytest.approx(expected[False], abs=1e-4)
     actor.check_trainable()
     (log_p.sum() + values.sum()).backward()
     gradients = [w.grad for w in actor.trainable.values()]
@@ -167,8 +167,8 @@ def test_ppo_sees_the_same_probabilities(made):
 
 
 @pytest.mark.parametrize("method", ["sft", "dpo"])
-def test_the_first_step_of_training_starts_from_transformers_loss_and_moves(made, method):
-    place, store = small_runs.workspace(made.folder.parent / "place", n=8)
+def test_the_first_step_of_training_starts_from_transformers_loss_and_moves(case, method):
+    place, store = small_runs.workspace(case.folder.parent / "place", n=8)
     with store, small_runs.opened(place, store, method, **ONE_STEP) as work:
         first = [work.train[i] for i in data.order(work.train, 2, work.args.seed)]
         before = {k: v.clone() for k, v in get_peft_model_state_dict(work.peft).items()}
@@ -176,9 +176,9 @@ def test_the_first_step_of_training_starts_from_transformers_loss_and_moves(made
         after = get_peft_model_state_dict(work.peft)
         row = next(r for r in read_run(work.folder).metrics()[0] if r["step"] == 1 and "loss" in r)
         if method == "sft":  # a fresh adapter changes nothing, so the first loss is the base's
-            pairs = [(made.model.prompt_ids(r["prompt"]), made.model.answer_ids(r["completion"])) for r in first]
-            told = [value for start, end in pairs for value in log_probs(made, False, start, end)]
-            assert row["loss"] == pytest.approx(-sum(told) / len(told), abs=1e-4)
+            pairs = [(case.model.prompt_ids(r["prompt"]), case.model.answer_ids(r["completion"])) for r in first]
+            log_p = [value for start, end in pairs for value in log_probs(case, False, start, end)]
+            assert row["loss"] == pytest.approx(-sum(log_p) / len(log_p), abs=1e-4)
         else:
             assert row["loss"] == pytest.approx(math.log(2), abs=1e-4)
         moved = [k for k in before if not torch.equal(before[k], after[k])]
@@ -186,14 +186,14 @@ def test_the_first_step_of_training_starts_from_transformers_loss_and_moves(made
         assert not [k for k in after if "vision" in k]
 
 
-def test_the_estimate_reads_the_sizes(made):
+def test_the_estimate_reads_the_sizes(case):
     args = parse("sft", {"micro_batch": 4})
-    assert memory_mb(str(made.folder), "sft", args) > PROCESS_MB
-    shape, config = settings_module.model_shape(str(made.folder)), made.model.hf.config.get_text_config()
+    assert memory_mb(str(case.folder), "sft", args) > PROCESS_MB
+    shape, config = settings_module.model_shape(str(case.folder)), case.model.hf.config.get_text_config()
     assert (shape.hidden, shape.layers) == (config.hidden_size, config.num_hidden_layers) == (32, 2)
     assert shape.vocabulary == config.vocab_size
     context = {"Gemma 3 multimodal": 96, "BLOOM": 2048, "Falcon with ALiBi": 2048, "Falcon with rotary positions": 2048}
-    assert made.model.context == context.get(made.name, 128)
+    assert case.model.context == context.get(case.name, 128)
 
 
 @pytest.mark.parametrize(("name", "targets"), [("Mixtral", "all-linear"), ("Qwen3-MoE", "by name")])
@@ -205,10 +205,10 @@ def test_an_adapter_on_the_experts_themselves_speaks_too(name, targets, tmp_path
     one = tiny_model.adapter(folder, folder / "one", seed=1, targets=["q_proj"] if more else targets, **more)
     model, other = (models.load(str(folder), device="cpu") for _ in range(2))
     model.attach(one)
-    made = Made(name, folder, model, PeftModel.from_pretrained(other.hf, str(one)).eval())
+    case = Case(name, folder, model, PeftModel.from_pretrained(other.hf, str(one)).eval())
     assert any("experts" in layer for layer, _ in lora.layers(model)) and not lora.mixes(model)
-    test_greedy_answers_equal_transformers_with_an_adapter_and_without(made)
-    test_log_probabilities_equal_transformers(made)
+    test_greedy_answers_equal_transformers_with_an_adapter_and_without(case)
+    test_log_probabilities_equal_transformers(case)
 
 
 @pytest.mark.parametrize(

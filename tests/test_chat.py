@@ -64,13 +64,13 @@ TEMPLATES = {
 
 
 def tokenizer(template, begins):
-    made = tiny_model.tokenizer(template)
-    made.add_special_tokens({"additional_special_tokens": MARKS})
-    made.bos_token, made.eos_token = "<s>", "</s>"
+    fast = tiny_model.tokenizer(template)
+    fast.add_special_tokens({"additional_special_tokens": MARKS})
+    fast.bos_token, fast.eos_token = "<s>", "</s>"
     if begins:
-        pair = ("<s>", made.convert_tokens_to_ids("<s>"))
-        made.backend_tokenizer.post_processor = TemplateProcessing("<s> $A", "<s> $A $B", [pair])
-    return made
+        pair = ("<s>", fast.convert_tokens_to_ids("<s>"))
+        fast.backend_tokenizer.post_processor = TemplateProcessing("<s> $A", "<s> $A $B", [pair])
+    return fast
 
 
 @pytest.fixture(params=TEMPLATES)
@@ -108,22 +108,22 @@ def test_generation_stops_at_that_token(model, monkeypatch):
     import torch
 
     loaded, _, end = model
-    wanted = loaded.tokenizer.convert_tokens_to_ids(end)
-    assert wanted in loaded.end_ids
-    steps = iter([*loaded.tokenizer("Yes.", add_special_tokens=False)["input_ids"], wanted])
+    end_id = loaded.tokenizer.convert_tokens_to_ids(end)
+    assert end_id in loaded.end_ids
+    steps = iter([*loaded.tokenizer("Yes.", add_special_tokens=False)["input_ids"], end_id])
 
     def pick(logits, *_):
         return torch.full((len(logits),), next(steps)), torch.zeros(len(logits))
 
     monkeypatch.setattr("workbench.models.generate.pick", pick)
     (answer,) = generate(loaded, ["Hi"], Sampling(max_new_tokens=20))
-    assert answer.ended and answer.text == "Yes." and answer.tokens[-1] == wanted
+    assert answer.ended and answer.text == "Yes." and answer.tokens[-1] == end_id
     assert len(logprobs(loaded, ["Hi"], ["Yes."])[0]) == 5
 
 
 def test_a_template_that_leaves_the_question_out_is_refused():
     own = tokenizer("{% for m in messages %}{{ '<|user|>' }}{% endfor %}", False)
-    with pytest.raises(ModelError, match=r"chat template cannot be used .*does not hold the question"):
+    with pytest.raises(ModelError, match="chat template leaves the prompt out"):
         tokens.prompt_ids(own, "Hi")
     own.chat_template = "{{ raise_exception('only for tools') }}"
     with pytest.raises(ModelError, match=r"chat template cannot be used .*only for tools"):

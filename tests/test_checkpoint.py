@@ -77,17 +77,17 @@ def test_a_reward_models_checkpoint_is_no_model_that_answers(copy):
 
 
 @pytest.mark.parametrize(
-    ("changes", "extra", "said"),
+    ("changes", "extra", "message"),
     [
         ({"hidden_size": 48}, {}, r"lm_head.weight has the shape \[260, 32\], and LlamaForCausalLM wants \[260, 48\]"),
         ({"num_hidden_layers": 1}, {}, r"built without 9 of them: model.layers.1.input_layernorm.weight"),
         ({}, {"model.layers.0.self_attn.q_proj.bias": torch.zeros(32)}, r"without 1 of them: .*q_proj.bias\."),
     ],
 )
-def test_a_config_that_does_not_fit_the_weights_is_refused(copy, changes, extra, said):
+def test_a_config_that_does_not_fit_the_weights_is_refused(copy, changes, extra, message):
     change(copy, lambda w: w | extra)
     configure(copy, **changes)
-    assert re.search(said, refused(copy))
+    assert re.search(message, refused(copy))
 
 
 def test_weights_of_a_part_that_is_not_built_do_no_harm(copy):
@@ -119,7 +119,7 @@ def test_a_missing_shard_is_named(base, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (lambda whole: whole[:-100], "model.safetensors is damaged: it has"),
         (lambda whole: b"<html>not found</html>", "model.safetensors is damaged or no safetensors file"),
@@ -128,15 +128,15 @@ def test_a_missing_shard_is_named(base, tmp_path):
         (lambda whole: b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "run git lfs pull"),
     ],
 )
-def test_damaged_weights_are_named_and_the_page_keeps_its_header(copy, content, said):
+def test_damaged_weights_are_named_and_the_page_keeps_its_header(copy, content, message):
     file = copy / "model.safetensors"
     file.write_bytes(content(file.read_bytes()))
-    assert said in refused(copy)
+    assert message in refused(copy)
     assert settings.describe(settings.Settings(copy, str(copy))).startswith("m · ")
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (lambda f: [file.unlink() for file in f.glob("tokenizer*")], "holds no tokenizer (tokenizer.json)"),
         (lambda f: (f / "tokenizer.json").write_text("{}"), "its tokenizer could not be read: it lacks 'added_tokens'"),
@@ -147,9 +147,9 @@ def test_damaged_weights_are_named_and_the_page_keeps_its_header(copy, content, 
         (lambda f: configure(f, model_type="newthing"), "does not recognize this architecture"),
     ],
 )
-def test_what_the_libraries_raise_is_said_in_words(copy, damage, said):
+def test_what_the_libraries_raise_is_said_in_words(copy, damage, message):
     damage(copy)
-    assert said in refused(copy)
+    assert message in refused(copy)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def architecture(folder: Path, config) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         (transformers.BertConfig(), "bert fills gaps in a text and cannot continue one"),
         (transformers.T5Config(), "t5 has an encoder and a decoder"),
@@ -191,9 +191,9 @@ def architecture(folder: Path, config) -> Path:
         (transformers.ViTConfig(), "vit is not a language model"),
     ],
 )
-def test_an_architecture_that_cannot_answer_is_refused_before_its_weights_are_read(tmp_path, config, said):
+def test_an_architecture_that_cannot_answer_is_refused_before_its_weights_are_read(tmp_path, config, message):
     text = refused(architecture(tmp_path / "m", config))
-    assert f"cannot be used: {said}" in text
+    assert f"cannot be used: {message}" in text
 
 
 @pytest.mark.long
@@ -232,7 +232,7 @@ def test_a_template_that_wants_parts_shows_the_question(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "message"),
     [
         (
             "{{ raise_exception('A system message is needed') }}",
@@ -243,5 +243,5 @@ def test_a_template_that_wants_parts_shows_the_question(tmp_path):
         ("<|user|>{% if add_generation_prompt %}<|assistant|>{% endif %}", "its chat template leaves the prompt out"),
     ],
 )
-def test_a_template_that_cannot_show_the_question_is_refused(tmp_path, template, said):
-    assert said in refused(tiny_model.base(tmp_path / "m", template=template))
+def test_a_template_that_cannot_show_the_question_is_refused(tmp_path, template, message):
+    assert message in refused(tiny_model.base(tmp_path / "m", template=template))

@@ -24,8 +24,8 @@ ROWS = [{"id": 1, "prompt": "Who?", "chosen": "Me, of course.", "rejected": "You
 
 @pytest.fixture
 def place(tmp_path):
-    made, store = small_runs.workspace(tmp_path / "w", n=6)
-    yield tmp_path / "w-model", made, store
+    options, store = small_runs.workspace(tmp_path / "w", n=6)
+    yield tmp_path / "w-model", options, store
     store.close()
 
 
@@ -35,16 +35,16 @@ def change(file, **values) -> None:
 
 def refused(place, method="sft", **settings) -> str:
     """With which words no run is made."""
-    _, made, store = place
+    _, options, store = place
     with pytest.raises(ValueError, match=r".") as error:
-        prepare.prepare_run(made, store, method, parse(method, settings))
-    assert list_runs(made.workspace) == [] and "\n" not in str(error.value)
+        prepare.prepare_run(options, store, method, parse(method, settings))
+    assert list_runs(options.workspace) == [] and "\n" not in str(error.value)
     return str(error.value)
 
 
 def test_what_is_right_starts(place):
-    _, made, store = place
-    assert prepare.prepare_run(made, store, "sft", parse("sft", {})).number == 1
+    _, options, store = place
+    assert prepare.prepare_run(options, store, "sft", parse("sft", {})).number == 1
 
 
 def test_the_bundled_model_needs_no_files_read_before_it_starts(monkeypatch):
@@ -58,32 +58,32 @@ def test_the_bundled_model_needs_no_files_read_before_it_starts(monkeypatch):
 def test_a_tokenizer_without_an_end_token_is_refused(place):
     base = place[0]
     change(base / "tokenizer_config.json", eos_token=None)
-    _, made, store = place
-    prepare.prepare_run(made, store, "sft", parse("sft", {}))  # the chat template names one
+    _, options, store = place
+    prepare.prepare_run(options, store, "sft", parse("sft", {}))  # the chat template names one
     (base / "chat_template.jinja").write_text("{{ messages[0]['content'] }}", "utf-8")
     with pytest.raises(ModelError, match="neither its chat template nor its tokenizer names an end token"):
-        prepare.prepare_run(made, store, "sft", parse("sft", {"seed": 1}))
+        prepare.prepare_run(options, store, "sft", parse("sft", {"seed": 1}))
 
 
 def test_tokens_without_an_embedding_are_refused(place):
     base = place[0]
-    words = tiny_model.tokenizer()
-    words.add_tokens(["<|extra|>"])
-    words.save_pretrained(base)
-    _, made, store = place
-    prepare.prepare_run(made, store, "sft", parse("sft", {}))  # nobody uses it
-    words.add_special_tokens({"eos_token": "<|new end|>"})
-    words.save_pretrained(base)
+    tokenizer = tiny_model.tokenizer()
+    tokenizer.add_tokens(["<|extra|>"])
+    tokenizer.save_pretrained(base)
+    _, options, store = place
+    prepare.prepare_run(options, store, "sft", parse("sft", {}))  # nobody uses it
+    tokenizer.add_special_tokens({"eos_token": "<|new end|>"})
+    tokenizer.save_pretrained(base)
     with pytest.raises(ModelError, match=r"the token '<\|new end\|>' has the number 261, .* embeddings for 0 to 259"):
-        prepare.prepare_run(made, store, "sft", parse("sft", {"seed": 1}))
+        prepare.prepare_run(options, store, "sft", parse("sft", {"seed": 1}))
 
 
 def test_a_token_of_the_rows_without_an_embedding_is_found(tmp_path):
-    words = tiny_model.tokenizer()
+    tokenizer = tiny_model.tokenizer()
     config = models.load(str(tiny_model.base(tmp_path)), device="cpu").hf.config
-    words.add_tokens(["course"])
+    tokenizer.add_tokens(["course"])
     with pytest.raises(ModelError, match="the token 'course' has the number 260"):
-        dry_run.check_tokens(words, config, "it", ROWS)
+        dry_run.check_tokens(tokenizer, config, "it", ROWS)
 
 
 def test_a_template_that_cannot_be_rendered_is_refused(place):
@@ -146,8 +146,8 @@ def test_nan_in_the_base_is_not_the_learning_rates_fault(place, opened):
     model, peft = opened()
     with pytest.raises(ModelError, match=r"no valid numbers \(NaN or infinite\) before any training.*float32") as error:
         dry_run.one_row(model, peft, encoded(model))
-    _, made, store = place
-    run = prepare.prepare_run(made, store, "sft", parse("sft", {}))
+    _, options, store = place
+    run = prepare.prepare_run(options, store, "sft", parse("sft", {}))
     text = worker.explain(run, 0, error.value)
     assert text.startswith(f"Run 1 stopped at step 0: {place[0]} gives no valid numbers") and "rate" not in text
     assert text.endswith("No setting of the run helps. Nothing before it is lost.") and "Error" not in text
@@ -155,11 +155,11 @@ def test_nan_in_the_base_is_not_the_learning_rates_fault(place, opened):
 
 def test_positions_that_the_model_lacks_are_not_asked_for(tmp_path, opened):
     """512 tokens of max_tokens on a GPT-2 of 64 positions: an IndexError within the embeddings."""
-    words = tiny_model.tokenizer()
+    tokenizer = tiny_model.tokenizer()
     ends = {"eos_token_id": 1, "bos_token_id": None, "pad_token_id": 0}
     shape = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
-    GPT2LMHeadModel(GPT2Config(vocab_size=len(words), **shape, **ends)).save_pretrained(tmp_path / "gpt2")
-    words.save_pretrained(tmp_path / "gpt2")
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **shape, **ends)).save_pretrained(tmp_path / "gpt2")
+    tokenizer.save_pretrained(tmp_path / "gpt2")
     model, peft = opened(tmp_path / "gpt2")
     assert model.context == 64
     long = [{"id": 1, "prompt": "Who?", "completion": "Me. " * 100, "split": "train"}]
@@ -167,27 +167,27 @@ def test_positions_that_the_model_lacks_are_not_asked_for(tmp_path, opened):
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "said"),
+    ("error", "kind", "message"),
     [
         (torch.OutOfMemoryError("CUDA out of memory."), MemoryError, "does not fit into memory"),
         (IndexError("index out of range in self"), ModelError, "could not be trained on one row: index out of range"),
         (TypeError("forward() got an unexpected\nkeyword"), ModelError, r"forward\(\) got an unexpected\."),
     ],
 )
-def test_what_a_model_raises_is_said_in_one_sentence(opened, monkeypatch, error, kind, said):
+def test_what_a_model_raises_is_said_in_one_sentence(opened, monkeypatch, error, kind, message):
     model, peft = opened()
 
     def broken(*of, **call):
         raise error
 
     monkeypatch.setattr(peft, "forward", broken)
-    with pytest.raises(kind, match=said):
+    with pytest.raises(kind, match=message):
         dry_run.one_row(model, peft, encoded(model))
 
 
 def test_advice_names_what_still_can_be_made_smaller(place):
-    _, made, store = place
-    run = prepare.prepare_run(made, store, "sft", parse("sft", {"batch_size": 4, "micro_batch": 4}))
+    _, options, store = place
+    run = prepare.prepare_run(options, store, "sft", parse("sft", {"batch_size": 4, "micro_batch": 4}))
     memory = MemoryError("not even one answer fits into memory")
     assert worker.explain(run, 2, memory).endswith("Try Quick, or a micro_batch of 2.")
     run.config["args"]["micro_batch"] = 1
@@ -195,7 +195,7 @@ def test_advice_names_what_still_can_be_made_smaller(place):
 
 
 def test_held_out_answers_are_scored_as_many_at_once_as_in_training(place, monkeypatch):
-    _, made, store = place
+    _, options, store = place
     sizes = []
     logprobs = generate.logprobs
 
@@ -204,7 +204,7 @@ def test_held_out_answers_are_scored_as_many_at_once_as_in_training(place, monke
         return logprobs(*of, batch_size=batch_size, **more)
 
     monkeypatch.setattr(evaluation.generate, "logprobs", watched)
-    with small_runs.opened(made, store, "sft", batch_size=4, micro_batch=2) as work:
+    with small_runs.opened(options, store, "sft", batch_size=4, micro_batch=2) as work:
         work.peft.eval()
         evaluation.answer_logprobs(work, work.train, "completion", None)
     assert sizes == [2]

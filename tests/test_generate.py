@@ -102,8 +102,8 @@ def test_tokens_come_as_often_as_they_should():
     p = torch.tensor([0.5, 0.25, 0.125, 0.125])
     noise = torch.from_numpy(np.random.default_rng(0).random(20_000))
     token, _ = pick(p.log().repeat(20_000, 1), noise, 1, 1)
-    seen = torch.bincount(token, minlength=4) / 20_000
-    assert (seen - p).abs().max() < 0.01  # three standard errors of the largest
+    frequencies = torch.bincount(token, minlength=4) / 20_000
+    assert (frequencies - p).abs().max() < 0.01  # three standard errors of the largest
 
 
 def test_rows_draw_from_their_seed_and_their_prompt():
@@ -215,8 +215,8 @@ def test_a_large_models_weights_are_in_memory_once(folders, monkeypatch):
     model = models.load(str(folders[0]), device="cpu")
     model.attach(folders[1])
     before = {name: weight.clone() for name, weight in model.hf.named_parameters()}
-    for voices in ([("one", 1.0)], [decoders.BASE], [decoders.BASE, ("one", 0.5)]):
-        decoder = decoders.choose(model, voices, 8)
+    for adapters in ([("one", 1.0)], [decoders.BASE], [decoders.BASE, ("one", 0.5)]):
+        decoder = decoders.choose(model, adapters, 8)
         assert type(decoder) is decoders.LlamaDecoder
         stores = {weight.untyped_storage().data_ptr() for weight in model.hf.parameters()}
         for _, *projections in [(layer[0], layer[1], layer[2], layer[4], layer[5]) for layer in decoder.layers]:
@@ -263,12 +263,14 @@ def test_the_bundled_model_says_what_transformers_says():
 def test_other_architectures_run_through_transformers(tmp_path):
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    words = tiny_model.tokenizer()
+    tokenizer = tiny_model.tokenizer()
     torch.manual_seed(0)
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = Qwen2Config(vocab_size=len(words), num_key_value_heads=2, initializer_range=0.4, eos_token_id=1, **shape)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer), num_key_value_heads=2, initializer_range=0.4, eos_token_id=1, **shape
+    )
     Qwen2ForCausalLM(config).save_pretrained(tmp_path)
-    words.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
     model = models.load(str(tmp_path), device="cpu")
     assert "Qwen2ForCausalLM" in decoders.why_not_llama(model)
     assert [a.tokens for a in generate(model, PROMPTS, GREEDY)] == [hf_greedy(model, p, 20) for p in PROMPTS]
@@ -278,10 +280,10 @@ def test_other_architectures_run_through_transformers(tmp_path):
 
 
 def test_an_answer_is_the_same_alone_and_in_any_batch(model, either):
-    voices = ["one", None, "two", "one", None, "two", "one"]
-    together = generate(model, PROMPTS, WARM, voices)
-    alone = [generate(model, [p], WARM, [v])[0] for p, v in zip(PROMPTS, voices, strict=True)]
-    small = generate(model, PROMPTS, WARM, voices, batch_size=2)
+    adapters = ["one", None, "two", "one", None, "two", "one"]
+    together = generate(model, PROMPTS, WARM, adapters)
+    alone = [generate(model, [p], WARM, [v])[0] for p, v in zip(PROMPTS, adapters, strict=True)]
+    small = generate(model, PROMPTS, WARM, adapters, batch_size=2)
     assert texts(together) == texts(alone) == texts(small)
     for a, b in zip(together, alone, strict=True):
         assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
@@ -331,8 +333,8 @@ def test_logprobs_are_those_of_sampling(model, either):
 
 
 def test_out_of_memory_halves_the_rows_that_are_scored_at_once(model, monkeypatch):
-    asked = PROMPTS * 2
-    whole = logprobs(model, asked, ["yes, so it is"] * len(asked), batch_size=8)
+    prompts = PROMPTS * 2
+    whole = logprobs(model, prompts, ["yes, so it is"] * len(prompts), batch_size=8)
     sizes = []
     score = generate_module._score
 
@@ -343,7 +345,7 @@ def test_out_of_memory_halves_the_rows_that_are_scored_at_once(model, monkeypatc
         return score(model, starts, *rest)
 
     monkeypatch.setattr(generate_module, "_score", short_of_memory)
-    halved = logprobs(model, asked, ["yes, so it is"] * len(asked), batch_size=8)
+    halved = logprobs(model, prompts, ["yes, so it is"] * len(prompts), batch_size=8)
     assert sizes[0] > 2 and max(sizes[2:]) <= 4 and sizes[-1] <= 2
     for a, b in zip(whole, halved, strict=True):
         assert a == pytest.approx(b, abs=1e-4)
@@ -357,19 +359,19 @@ def test_out_of_memory_halves_the_rows_that_are_scored_at_once(model, monkeypatc
 
 
 def test_a_large_vocabulary_scores_fewer_rows_at_once_and_in_pieces(model, monkeypatch):
-    asked = ["one", "two", "three", "four"]
-    whole = logprobs(model, asked, ["abcdef"] * 4, batch_size=4)
+    prompts = ["one", "two", "three", "four"]
+    whole = logprobs(model, prompts, ["abcdef"] * 4, batch_size=4)
     sizes = []
     forward = generate_module.forward
 
-    def watched(model, voices, **call):
-        sizes.append(len(voices))
-        return forward(model, voices, **call)
+    def watched(model, adapters, **call):
+        sizes.append(len(adapters))
+        return forward(model, adapters, **call)
 
     monkeypatch.setattr(generate_module, "forward", watched)
     longest = len(model.prompt_ids("three")) + 7
     monkeypatch.setattr(generate_module, "LOGITS", 2 * longest * model.hf.config.vocab_size)
-    assert logprobs(model, asked, ["abcdef"] * 4, batch_size=4) == [pytest.approx(row, abs=1e-4) for row in whole]
+    assert logprobs(model, prompts, ["abcdef"] * 4, batch_size=4) == [pytest.approx(row, abs=1e-4) for row in whole]
     assert sizes == [2, 2]
 
 
@@ -383,17 +385,17 @@ def test_end_token_is_kept_in_tokens_and_left_out_of_text(model):
     for answer in generate(model, PROMPTS, GREEDY):
         assert (answer.tokens[-1] in model.end_ids) == answer.ended
         assert not any(t in model.end_ids for t in answer.tokens[:-1])
-        said = model.tokenizer.decode(answer.tokens[: len(answer.tokens) - answer.ended])
-        assert answer.text == said.replace("\0", "\ufffd")
+        text = model.tokenizer.decode(answer.tokens[: len(answer.tokens) - answer.ended])
+        assert answer.text == text.replace("\0", "\ufffd")
 
 
 def test_streaming_ends_with_the_whole_text(model, monkeypatch):
     monkeypatch.setattr("workbench.models.generate.STREAM_EVERY", 0)
-    told = {}
-    answers = generate(model, PROMPTS, GREEDY, on_text=lambda row, text: told.setdefault(row, []).append(text))
+    texts = {}
+    answers = generate(model, PROMPTS, GREEDY, on_text=lambda row, text: texts.setdefault(row, []).append(text))
     for row, answer in enumerate(answers):
-        assert told[row][-1] == answer.text.rstrip("\ufffd")
-        assert len(told[row]) == len(answer.tokens)
+        assert texts[row][-1] == answer.text.rstrip("\ufffd")
+        assert len(texts[row]) == len(answer.tokens)
 
 
 def test_stopping_keeps_what_was_written(model, either):
@@ -458,7 +460,7 @@ def test_no_prompts_give_no_answers(model):
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"adapters": ["nobody"]}, "no adapter nobody is attached; attached: one, two"),
         ({"adapters": [None, None]}, "1 prompts, but 2 adapters"),
@@ -469,8 +471,8 @@ def test_no_prompts_give_no_answers(model):
         ({"sampling": Sampling(top_p=0)}, "top_p"),
     ],
 )
-def test_wrong_arguments_are_named(model, change, words):
-    with pytest.raises(ValueError, match=words):
+def test_wrong_arguments_are_named(model, change, message):
+    with pytest.raises(ValueError, match=message):
         generate(model, ["hello"], **({"sampling": WARM} | change))
 
 

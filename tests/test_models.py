@@ -52,9 +52,9 @@ def test_bf16_weights_become_float32_on_a_cpu(tmp_path, base):
 
 
 def test_prompts_are_framed_by_the_chat_template(model):
-    words = model.tokenizer
-    assert words.decode(model.prompt_ids("Hi")) == "<|user|>Hi<|assistant|>"
-    assert model.end_ids == [words.eos_token_id] == [1]
+    tokenizer = model.tokenizer
+    assert tokenizer.decode(model.prompt_ids("Hi")) == "<|user|>Hi<|assistant|>"
+    assert model.end_ids == [tokenizer.eos_token_id] == [1]
 
 
 def test_a_prompt_is_too_long_when_it_leaves_no_room_for_the_answer(model):
@@ -125,11 +125,11 @@ def test_available_lists_the_bundled_model_and_the_cache(offline, monkeypatch, t
     assert models.available() == ["sandbox", "someone/small"]
 
 
-@pytest.mark.parametrize(("file", "words"), [("config.json", "no config.json"), ("model.safetensors", r"no \*.safe")])
-def test_a_folder_that_lacks_a_file_names_it(tmp_path, base, file, words):
+@pytest.mark.parametrize(("file", "message"), [("config.json", "no config.json"), ("model.safetensors", r"no \*.safe")])
+def test_a_folder_that_lacks_a_file_names_it(tmp_path, base, file, message):
     shutil.copytree(base, tmp_path / "m")
     (tmp_path / "m" / file).unlink()
-    with pytest.raises(ModelError, match=words):
+    with pytest.raises(ModelError, match=message):
         models.load(str(tmp_path / "m"), device="cpu")
 
 

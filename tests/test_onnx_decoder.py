@@ -30,15 +30,15 @@ def padded(rows):
 
 
 @torch.inference_mode()
-def first(model, voice=BASE, rows=PROMPTS):
-    decoder = decoders.choose(model, [voice] * len(rows), 20)
+def first(model, adapter=BASE, rows=PROMPTS):
+    decoder = decoders.choose(model, [adapter] * len(rows), 20)
     assert isinstance(decoder, OnnxDecoder)
     return decoder.start(*padded(rows)).clone()
 
 
 @torch.inference_mode()
-def plain(model, voice=BASE, rows=PROMPTS):
-    return decoders.LlamaDecoder(model, [voice] * len(rows), 20).start(*padded(rows))
+def plain(model, adapter=BASE, rows=PROMPTS):
+    return decoders.LlamaDecoder(model, [adapter] * len(rows), 20).start(*padded(rows))
 
 
 def whole(model, rows):
@@ -70,21 +70,21 @@ def test_what_is_thinned_out_and_reordered_equals_transformers_at_every_step(mod
     with torch.inference_mode():
         logits = decoder.start(*padded(rows))
         assert torch.allclose(logits, whole(model, rows), atol=1e-4)
-        for step, kept in enumerate([None, [0, 8, 2, 3, 7, 5], None, [5, 1], [1], None]):
+        for step, survivors in enumerate([None, [0, 8, 2, 3, 7, 5], None, [5, 1], [1], None]):
             tokens = logits.argmax(-1)
             rows = [[*row, token] for row, token in zip(rows, tokens.tolist(), strict=True)]
-            if kept is not None:
-                decoder.keep(torch.tensor(kept))
-                rows, tokens = [rows[k] for k in kept], tokens[kept]
+            if survivors is not None:
+                decoder.keep(torch.tensor(survivors))
+                rows, tokens = [rows[k] for k in survivors], tokens[survivors]
             logits = decoder.step(tokens)
             assert logits.shape == (len(rows), 260)
             assert torch.allclose(logits, whole(model, rows), atol=1e-4), step
 
 
-@pytest.mark.parametrize("voice", [("one", 1.0), ("one", 0.5), ("one", -1.0)])
-def test_an_adapter_is_merged_at_its_strength(model, voice):
-    assert torch.allclose(first(model, voice), plain(model, voice), atol=1e-4)
-    assert (first(model, voice) - first(model)).abs().max() > 0.1
+@pytest.mark.parametrize("adapter", [("one", 1.0), ("one", 0.5), ("one", -1.0)])
+def test_an_adapter_is_merged_at_its_strength(model, adapter):
+    assert torch.allclose(first(model, adapter), plain(model, adapter), atol=1e-4)
+    assert (first(model, adapter) - first(model)).abs().max() > 0.1
 
 
 # a session belongs to its weights

@@ -31,15 +31,15 @@ def tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
 
 def base(folder: Path, seed: int = 0, template: str | None = TEMPLATE, **changes) -> Path:
     """Write the model to `folder`. Weights are large enough that its answers differ from prompt to prompt."""
-    words = tokenizer(template)
+    fast = tokenizer(template)
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-    ends = {"eos_token_id": words.eos_token_id, "pad_token_id": words.pad_token_id, "bos_token_id": None}
+    ends = {"eos_token_id": fast.eos_token_id, "pad_token_id": fast.pad_token_id, "bos_token_id": None}
     config = LlamaConfig(
-        **{"vocab_size": len(words), "max_position_embeddings": 256, "initializer_range": 0.4} | shape | ends | changes
+        **{"vocab_size": len(fast), "max_position_embeddings": 256, "initializer_range": 0.4} | shape | ends | changes
     )
     torch.manual_seed(seed)
     LlamaForCausalLM(config).save_pretrained(folder)
-    words.save_pretrained(folder)
+    fast.save_pretrained(folder)
     return folder
 
 

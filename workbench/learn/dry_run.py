@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import settings
 from workbench.learn.catalogue import SettingError
-from workbench.models import chat, checkpoint
+from workbench.models import chat, checkpoint, tokens
+from workbench.models.errors import ModelError
 
 if TYPE_CHECKING:
     from workbench.learn.catalogue import TrainArgs
@@ -50,23 +51,21 @@ def positions_of(config: Any) -> int | None:
 def check_tokens(tokenizer: Any, config: Any, model: str, rows: Sequence[dict[str, Any]]) -> None:
     """Raise ModelError for a tokenizer without an end token, or that makes ids that the model has no embedding for."""
     if chat.framing(tokenizer).end is None:
-        raise checkpoint.ModelError(
+        raise ModelError(
             f"{model}: neither its chat template nor its tokenizer names an end token, so no answer could ever end. Set "
             "eos_token in tokenizer_config.json."
         )
     embeddings = config.get_text_config().vocab_size
-    beyond = {i: token for token, i in tokenizer.get_vocab().items() if i >= embeddings}
-    if not beyond:
+    surplus = {i: token for token, i in tokenizer.get_vocab().items() if i >= embeddings}
+    if not surplus:
         return
-    frame = tokenizer.apply_chat_template(
-        [{"role": "user", "content": checkpoint.QUESTION}], add_generation_prompt=True, return_dict=False
-    )
-    used = {chat.end_id(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id, *frame} - {None}
+    used = {chat.end_id(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id} - {None}
+    used.update(tokens.prompt_ids(tokenizer, ""))
     for row in rows:
         used.update(*tokenizer(texts_of(row), add_special_tokens=False)["input_ids"])
-    if wrong := sorted(i for i in used if i in beyond):
-        raise checkpoint.ModelError(
-            f"{model}: its tokenizer and its weights do not belong together: the token {beyond[wrong[0]]!r} has the "
+    if wrong := sorted(i for i in used if i in surplus):
+        raise ModelError(
+            f"{model}: its tokenizer and its weights do not belong together: the token {surplus[wrong[0]]!r} has the "
             f"number {wrong[0]}, and the weights have embeddings for 0 to {embeddings - 1}."
         )
 
@@ -94,7 +93,7 @@ def one_row(model: Model, peft: Any, examples: Sequence[Example]) -> None:
     try:
         with model.lock, torch.random.fork_rng(devices=devices):
             logits = peft(input_ids=batch, use_cache=False).logits[0].float()
-            F.cross_entropy(logits[:-1], batch[0, 1:]).backward()
+            torch.autograd.backward(F.cross_entropy(logits[:-1], batch[0, 1:]))
         finite = bool(torch.isfinite(logits).all())
         learns = any(weight.grad is not None and bool(weight.grad.any()) for weight in trained)
     except Exception as error:  # a model's own code may raise anything
@@ -102,9 +101,9 @@ def one_row(model: Model, peft: Any, examples: Sequence[Example]) -> None:
     finally:
         peft.zero_grad(set_to_none=True)
     if not finite:
-        raise checkpoint.ModelError(
+        raise ModelError(
             f"{model.name} gives no valid numbers (NaN or infinite) before any training: its weights are damaged, or "
             f"too large for {str(model.hf.dtype).removeprefix('torch.')}. No setting of the run helps."
         )
     if not learns:
-        raise checkpoint.ModelError(f"{model.name}: no gradient reaches the adapter, so nothing would be learned.")
+        raise ModelError(f"{model.name}: no gradient reaches the adapter, so nothing would be learned.")

@@ -4,6 +4,7 @@ The base is in base.py and is what this package offers under its own name; the r
 """
 
 from workbench.models.base import (
+    AdapterChoice,
     Model,
     Turns,
     config,
@@ -18,6 +19,7 @@ from workbench.models.checkpoint import available, check_consent, needs_own_code
 from workbench.models.errors import ModelError
 
 __all__ = [
+    "AdapterChoice",
     "Model",
     "ModelError",
     "Turns",

@@ -13,13 +13,19 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench import settings
 from workbench.models import chat, checkpoint, origin, tokens
 from workbench.models.errors import ModelError
 from workbench.processes import read_json
 from workbench.sandbox import spelling
+
+if TYPE_CHECKING:
+    import torch
+
+# What a row of a batch speaks through: an adapter's name (None = base) and its strength (0 = base, 1 = as trained).
+AdapterChoice = tuple[str | None, float]
 
 
 class Turns:
@@ -97,10 +103,10 @@ class Model:
         self.hf = hf
         self.tokenizer = tokenizer
         self.name = name
-        self.device = next(hf.parameters()).device
+        self.device: torch.device = next(hf.parameters()).device
         self.lock = Turns()
         self.peft: Any = None  # wraps `hf` from the first adapter on
-        self.known: dict[str, Any] = {}  # what lora.py has learned of the adapters' layers
+        self.layer_cache: dict[str, Any] = {}  # what lora.py has learned of the adapters' layers
         self._attached: dict[tuple[str, int], str] = {}  # (adapter folder, time of its weights) -> name
         self._attaching = threading.Lock()
 
@@ -112,8 +118,8 @@ class Model:
     def end_ids(self) -> list[int]:
         """Token ids that end an answer: what the chat template ends a turn with, and what the model's makers name."""
         end = chat.framing(self.tokenizer).end
-        named = [self.hf.generation_config.eos_token_id, self.tokenizer.eos_token_id, end]
-        ids = [i for item in named if item is not None for i in (item if isinstance(item, list) else [item])]
+        candidates = [self.hf.generation_config.eos_token_id, self.tokenizer.eos_token_id, end]
+        ids = [i for item in candidates if item is not None for i in (item if isinstance(item, list) else [item])]
         return sorted(set(ids))
 
     @property
@@ -134,8 +140,8 @@ class Model:
         room = self.context - new_tokens
         frame = len(self.prompt_ids("")) + 8  # no tokenizer makes many more tokens of a text than it has bytes
         doubtful = (text for text in prompts if len(text.encode()) + frame > room)
-        counted = {text: len(self.prompt_ids(text)) for text in doubtful}
-        return {text: n for text, n in counted.items() if n > room}
+        lengths = {text: len(self.prompt_ids(text)) for text in doubtful}
+        return {text: n for text, n in lengths.items() if n > room}
 
     def attach(self, folder: str | Path) -> str:
         """Load the LoRA adapter of a run folder (or of an adapter's own folder) once; return its name.
@@ -144,7 +150,7 @@ class Model:
         for another base (naming both), for pickled weights, and for adapters other than plain LoRA.
         """
         folder = _adapter_folder(Path(folder))
-        made_for = _check_adapter(folder, self.name)
+        base = _check_adapter(folder, self.name)
         key = (str(folder.resolve()), (folder / "adapter_model.safetensors").stat().st_mtime_ns)
         with self._attaching:
             if key in self._attached:
@@ -153,7 +159,7 @@ class Model:
             name = self._free_name(folder)
             from peft import PeftModel
 
-            _check_shapes(folder, self.hf, f"{folder} was made for {made_for} and does not fit {self.name}")
+            _check_shapes(folder, self.hf, f"{folder} was made for {base} and does not fit {self.name}")
             with self.lock:
                 if self.peft is None:
                     self.peft = PeftModel.from_pretrained(self.hf, str(folder), adapter_name=name)
@@ -175,8 +181,8 @@ class Model:
     def _free_name(self, folder: Path) -> str:
         run = folder.parent if folder.name == "adapter" else folder
         stem = re.sub(r"[^\w-]", "_", run.name) or "adapter"
-        taken = set(self._attached.values())
-        return next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, len(taken) + 3))) if n not in taken)
+        names = set(self._attached.values())
+        return next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, len(names) + 3))) if n not in names)
 
     def release(self) -> None:
         """Free the memory; the model cannot be used afterwards."""
@@ -185,7 +191,7 @@ class Model:
         with self.lock:
             self.hf = self.peft = None
             self._attached.clear()
-            self.known.clear()
+            self.layer_cache.clear()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -208,9 +214,9 @@ def load(name: str, device: str | None = None, dtype: Any = None, trust_remote_c
     dtype = dtype or settings.dtype(device).value
     torch.set_num_threads(settings.threads().value)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    _said("Reading the tokenizer", 0.3)
+    _set_progress("Reading the tokenizer", 0.3)
     framed = tokenizer(name, trust_remote_code)
-    _said("Reading the weights", 0.4)
+    _set_progress("Reading the weights", 0.4)
     weights = options | {"use_safetensors": True, "output_loading_info": True, "ignore_mismatched_sizes": True}
     checkpoint.check_architecture(config(name, trust_remote_code), name)
     try:
@@ -221,7 +227,7 @@ def load(name: str, device: str | None = None, dtype: Any = None, trust_remote_c
         raise
     except Exception as error:  # over somebody's files the libraries raise errors of every kind
         raise checkpoint.explain(name, error) from error
-    _said("Ready", 1.0)
+    _set_progress("Ready", 1.0)
     return Model(hf, framed, name)
 
 
@@ -245,14 +251,20 @@ def tokenizer(name: str, trust_remote_code: bool = False) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        found = _cached_or_fetched(AutoTokenizer, str(_path(name)), trust_remote_code=trust_remote_code)
+        loaded_tokenizer = _cached_or_fetched(AutoTokenizer, str(_path(name)), trust_remote_code=trust_remote_code)
     except ModelError:
         raise
     except Exception as error:  # see load
         raise checkpoint.explain_tokenizer(name, error) from error
     if settings.model_name(name) == "sandbox":
-        spelling.respell(found)
-    return checkpoint.frame(found, name, chat.plain_template(found))
+        spelling.respell(loaded_tokenizer)
+    if loaded_tokenizer.chat_template is None:
+        loaded_tokenizer.chat_template = chat.plain_template(loaded_tokenizer)
+    try:
+        chat.framing(loaded_tokenizer)
+    except ModelError as error:
+        raise ModelError(f"{name}: {error}") from error
+    return loaded_tokenizer
 
 
 def context(name: str, trust_remote_code: bool = False) -> int:
@@ -263,8 +275,8 @@ def context(name: str, trust_remote_code: bool = False) -> int:
 
 def _context_of(config: Any) -> int:
     text = config.get_text_config()
-    named = (getattr(text, name, None) for name in settings.CONTEXT)
-    return next((n for n in named if n), 2048)
+    values = (getattr(text, name, None) for name in settings.CONTEXT)
+    return next((n for n in values if n), 2048)
 
 
 _shared: dict[str, Model] = {}
@@ -272,20 +284,20 @@ _sharing = threading.Lock()
 _progress: tuple[str, float] = ("", 0.0)
 
 
-def shared(chosen: settings.Settings) -> Model:
+def shared(options: settings.Settings) -> Model:
     """The one model of this process, loaded by whoever asks first; everybody else waits for it."""
     with _sharing:
-        if chosen.model not in _shared:
+        if options.model not in _shared:
             for old in list(_shared):
                 _shared.pop(old).release()
-            _said("Starting torch", 0.1)
-            _shared[chosen.model] = load(chosen.model, trust_remote_code=chosen.trust_remote_code)
-        return _shared[chosen.model]
+            _set_progress("Starting torch", 0.1)
+            _shared[options.model] = load(options.model, trust_remote_code=options.trust_remote_code)
+        return _shared[options.model]
 
 
-def loaded(chosen: settings.Settings) -> bool:
+def loaded(options: settings.Settings) -> bool:
     """Whether `shared` would answer at once."""
-    return chosen.model in _shared
+    return options.model in _shared
 
 
 def progress() -> tuple[str, float]:
@@ -293,9 +305,9 @@ def progress() -> tuple[str, float]:
     return _progress
 
 
-def _said(words: str, share: float) -> None:
+def _set_progress(text: str, share: float) -> None:
     global _progress
-    _progress = (words, share)
+    _progress = (text, share)
 
 
 def _path(name: str) -> Path | str:
@@ -336,14 +348,14 @@ def _check_adapter(folder: Path, base: str) -> str:
         kind = ", ".join([str(config.get("peft_type")), *special])
         raise ModelError(f"{folder}: only plain LoRA adapters can be put on a model that answers; this is {kind}.")
     checkpoint.check_whole(folder / "adapter_model.safetensors", str(folder))
-    kept = read_json(folder.parent / "config.json") if folder.name == "adapter" else {}  # the run's
-    made_for = str(kept.get("model") or config.get("base_model_name_or_path") or base)
-    if different := origin.difference(kept | {"model": made_for}, base):
-        raise ModelError(f"{folder} {different}; it cannot be put on {base}.")
-    return made_for
+    run_config = read_json(folder.parent / "config.json") if folder.name == "adapter" else {}  # the run's
+    own_base = str(run_config.get("model") or config.get("base_model_name_or_path") or base)
+    if difference := origin.difference(run_config | {"model": own_base}, base):
+        raise ModelError(f"{folder} {difference}; it cannot be put on {base}.")
+    return own_base
 
 
-def _check_shapes(folder: Path, hf: Any, words: str) -> None:
+def _check_shapes(folder: Path, hf: Any, reason: str) -> None:
     """Before PEFT changes anything: every weight of the adapter has its layer, of its size."""
     from safetensors import safe_open
 
@@ -353,9 +365,9 @@ def _check_shapes(folder: Path, hf: Any, words: str) -> None:
             place, _, part = key.removeprefix("base_model.model.").rpartition(".lora_")
             place = place.replace(".base_layer", "")  # adapters on several weights of one layer lie one in the other
             if place not in layers:
-                raise ModelError(f"{words}: it has weights for {place or key}, which is no layer there.")
+                raise ModelError(f"{reason}: it has weights for {place or key}, which is no layer there.")
             shape = weights.get_slice(key).get_shape()
             is_down = part.startswith("A")
-            wanted = getattr(layers[place], "in_features" if is_down else "out_features", None)
-            if wanted is not None and shape[1 if is_down else 0] != wanted:
-                raise ModelError(f"{words}: {key} has the shape {shape}, but the layer's size is {wanted}.")
+            size = getattr(layers[place], "in_features" if is_down else "out_features", None)
+            if size is not None and shape[1 if is_down else 0] != size:
+                raise ModelError(f"{reason}: {key} has the shape {shape}, but the layer's size is {size}.")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from workbench.models.checkpoint import one_line
 from workbench.models.errors import ModelError
 
 QUESTION, ANSWER = "Qx7Question", "Qx7Answer"  # words that no template writes by itself
@@ -60,13 +61,14 @@ def end_id(tokenizer: Any) -> int:
 
 
 def framing(tokenizer: Any) -> Framing:
-    """What the tokenizer's template does, rendered once. Raises ModelError for a template that leaves the question out."""
-    template, known = _framings.get(tokenizer, (None, None))
-    if known is None or template != tokenizer.chat_template:
+    """What the tokenizer's template does, rendered once. Raises ModelError for a template that cannot be rendered or
+    leaves the question out."""
+    template, result = _framings.get(tokenizer, (None, None))
+    if result is None or template != tokenizer.chat_template:
         parts = _takes_parts(tokenizer)
-        known = Framing(parts, _end_of_turn(tokenizer, parts))
-        _framings[tokenizer] = tokenizer.chat_template, known
-    return known
+        result = Framing(parts, _end_of_turn(tokenizer, parts))
+        _framings[tokenizer] = tokenizer.chat_template, result
+    return result
 
 
 def _message(role: str, text: str, parts: bool) -> dict[str, Any]:
@@ -74,29 +76,42 @@ def _message(role: str, text: str, parts: bool) -> dict[str, Any]:
 
 
 def _takes_parts(tokenizer: Any) -> bool:
-    from jinja2.exceptions import TemplateError
-
-    reason = "its rendering does not hold the question"
-    for parts in (False, True):
-        try:
-            talk = [_message("user", QUESTION, parts)]
-            if QUESTION in tokenizer.apply_chat_template(talk, add_generation_prompt=True, tokenize=False):
-                return parts
-        except (TemplateError, TypeError) as error:  # a list where the template joins strings, or the other way round
-            reason = str(error)
-    raise ModelError(f"The chat template cannot be used with a single question: {reason}")
+    text, error = _render(tokenizer, [_message("user", QUESTION, parts=False)], add_generation_prompt=True)
+    if QUESTION in text:
+        return False
+    if QUESTION in _render(tokenizer, [_message("user", QUESTION, parts=True)], add_generation_prompt=True)[0]:
+        return True
+    if error is None:
+        raise ModelError(
+            "its chat template leaves the prompt out, so the model would never see it. Correct chat_template in the "
+            "model's folder, or remove it to use a plain one."
+        )
+    raise ModelError(
+        f"its chat template cannot be used for one question without a system message: {one_line(error)}"
+    ) from error
 
 
 def _end_of_turn(tokenizer: Any, parts: bool) -> int | None:
-    from jinja2.exceptions import TemplateError
-
-    talk = [_message("user", QUESTION, parts), _message("assistant", ANSWER, parts)]
-    try:
-        text = tokenizer.apply_chat_template(talk, tokenize=False)
-    except (TemplateError, TypeError):  # it frames questions alone
-        return tokenizer.eos_token_id
-    after = text.rpartition(ANSWER)[2]
+    end: int | None = tokenizer.eos_token_id
+    text, error = _render(tokenizer, [_message("user", QUESTION, parts), _message("assistant", ANSWER, parts)])
+    if error is not None:  # it frames questions alone
+        return end
+    rest = text.rpartition(ANSWER)[2]
     # tokens added to the vocabulary; some tokenizers add runs of spaces as well
     marks = {i for i, token in tokenizer.added_tokens_decoder.items() if token.content.strip()}
-    ids = tokenizer(after, add_special_tokens=False)["input_ids"]
-    return next((i for i in ids if i in marks), tokenizer.eos_token_id)
+    ids: list[int] = tokenizer(rest, add_special_tokens=False)["input_ids"]
+    return next((i for i in ids if i in marks), end)
+
+
+def _render(
+    tokenizer: Any, conversation: list[dict[str, Any]], add_generation_prompt: bool = False
+) -> tuple[str, Exception | None]:
+    """The conversation as the template writes it; where it raises an error, "" and that."""
+    from jinja2.exceptions import TemplateError
+
+    try:
+        text = tokenizer.apply_chat_template(conversation, add_generation_prompt=add_generation_prompt, tokenize=False)
+    # templates are code: a list where one joins strings, a key that a message lacks
+    except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+        return "", error
+    return str(text), None

@@ -16,15 +16,7 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "s
 INDEX = "model.safetensors.index.json"
 # They keep a running state, or nothing at all, between tokens: generation passes them a cache of keys and values.
 NO_CACHE = ("openai-gpt", "xlnet", "mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm", "blt")
-QUESTION, SHOWN = "Which harbour is quiet?", 4  # the prompt a template is tried with; weights named in a message
-# In front of a template that reads the content of a message as a list of parts only: it gets the text as one part.
-AS_PARTS = (
-    "{%- set parted = namespace(messages=[]) -%}{%- for m in messages -%}{%- if m['content'] is string -%}"
-    "{%- set parted.messages = parted.messages + "
-    "[{'role': m['role'], 'content': [{'type': 'text', 'text': m['content']}]}] -%}"
-    "{%- else -%}{%- set parted.messages = parted.messages + [m] -%}{%- endif -%}{%- endfor -%}"
-    "{%- set messages = parted.messages -%}"
-)
+SHOWN = 4  # weights named in a message
 
 
 def available() -> list[str]:
@@ -36,8 +28,10 @@ def available() -> list[str]:
         repos = scan_cache_dir().repos
     except CacheNotFound:
         return names
-    held = {r.repo_id for r in repos for v in r.revisions for f in v.files if f.file_name.endswith(".safetensors")}
-    return names + sorted(held)
+    repositories = {
+        r.repo_id for r in repos for v in r.revisions for f in v.files if f.file_name.endswith(".safetensors")
+    }
+    return names + sorted(repositories)
 
 
 def offer() -> str:
@@ -130,9 +124,9 @@ def check_loaded(hf: Any, info: dict[str, Any], name: str) -> None:
     kind = type(hf).__name__
     mismatched = sorted(info["mismatched_keys"])
     if mismatched:
-        key, held, built = mismatched[0]
+        key, stored, built = mismatched[0]
         raise ModelError(
-            f"{name}: its config.json does not fit its weights: {key} has the shape {list(held)}, and {kind} wants "
+            f"{name}: its config.json does not fit its weights: {key} has the shape {list(stored)}, and {kind} wants "
             f"{list(built)} ({len(mismatched)} such weight{'s' * (len(mismatched) > 1)})."
         )
     missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
@@ -179,42 +173,6 @@ def listing(names: Iterable[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
-# The chat template
-
-
-def frame(tokenizer: Any, name: str, plain: str) -> Any:
-    """See that the tokenizer's chat template shows the model its prompt; without one, `plain` is taken.
-
-    A template that reads content as a list of parts gets it so. Raises ModelError for one that cannot be rendered or
-    leaves the prompt out.
-    """
-    if tokenizer.chat_template is None:
-        tokenizer.chat_template = plain
-    if QUESTION in _render(tokenizer, name):
-        return tokenizer
-    before = tokenizer.chat_template
-    tokenizer.chat_template = AS_PARTS + tokenizer.get_chat_template()
-    if QUESTION not in _render(tokenizer, name):
-        tokenizer.chat_template = before
-        raise ModelError(
-            f"{name}: its chat template leaves the prompt out, so the model would never see it. Correct "
-            "chat_template in the model's folder, or remove it to use a plain one."
-        )
-    return tokenizer
-
-
-def _render(tokenizer: Any, name: str) -> str:
-    from jinja2.exceptions import TemplateError
-
-    messages = [{"role": "user", "content": QUESTION}]
-    try:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
-        raise ModelError(
-            f"{name}: its chat template cannot be used for one question without a system message: {one_line(error)}"
-        ) from error
-
-
 # Code that comes with a model
 
 
@@ -232,9 +190,9 @@ def needs_own_code(name: str) -> bool:
     config = settings.model_config(name)
     if "AutoModelForCausalLM" not in (config.get("auto_map") or {}):
         return False
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers import CONFIG_MAPPING
 
-    return config.get("model_type") not in CONFIG_MAPPING_NAMES  # transformers has no code of its own for it
+    return config.get("model_type") not in CONFIG_MAPPING  # transformers has no code of its own for it
 
 
 def untrusted(name: str) -> ModelError:

@@ -2,7 +2,7 @@
 
 On a small model transformers spends most of a step in Python: building masks, checking caches, hooks of the adapters.
 `LlamaDecoder` does the same arithmetic in about 25 tensor operations a layer and is used wherever it applies; on a CPU
-a small model whose rows all have one voice is run by `OnnxDecoder` (onnx_decoder.py), one call a step, and on a CUDA GPU
+a small model whose rows all have one adapter is run by `OnnxDecoder` (onnx_decoder.py), one call a step, and on a CUDA GPU
 such rows by `GraphDecoder`, which records a step once and replays it. Which of them runs, and why, is in
 `choose(...).reason`. All hold the same state and answer the same three calls:
 
@@ -23,43 +23,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from workbench.models import Model, lora
-from workbench.models.llama import LINEARS, ROPES, joined, lay_side_by_side
+from workbench.models import AdapterChoice, Model, lora
+from workbench.models.llama import LINEARS, ROPES, block_diagonal, joined, lay_side_by_side
 from workbench.models.onnx_decoder import OnnxDecoder, why_not_onnx
 
-# A row's model: an adapter's name (None = base) and its strength (0 = base, 1 = as trained). The base is (None, 0.0).
-Voice = tuple[str | None, float]
-BASE: Voice = (None, 0.0)
+BASE: AdapterChoice = (None, 0.0)
 MERGE_BELOW = 32_000_000  # weights; a merged copy of a small model costs little and saves two products a layer
 
 
-def choose(model: Model, voices: list[Voice], room: int) -> OnnxDecoder | LlamaDecoder | TransformersDecoder:
-    """The decoder for a batch whose rows speak with `voices`; `room` is the most tokens a row can reach."""
+def choose(model: Model, adapters: list[AdapterChoice], room: int) -> OnnxDecoder | LlamaDecoder | TransformersDecoder:
+    """The decoder for a batch whose rows speak through `adapters`; `room` is the most tokens a row can reach."""
     reason = why_not_llama(model)
     if reason is not None:
-        return TransformersDecoder(model, voices, reason)
-    if len(set(voices)) == 1 and why_not_onnx(model) is None:
+        return TransformersDecoder(model, adapters, reason)
+    if len(set(adapters)) == 1 and why_not_onnx(model) is None:
         cos, sin = _rotation(model.hf, room)
         half = cos.shape[-1] // 2
         rotation = cos[:, :half].contiguous(), sin[:, :half].contiguous()
-        key, source = _read_by(model.hf, voices[0])
-        return OnnxDecoder(model, key, source, lambda: _named(LlamaDecoder(model, voices[:1], room)), rotation)
-    recorded = records(model) and len(set(voices)) == 1
-    return (GraphDecoder if recorded else LlamaDecoder)(model, voices, room)
+        key, source = _read_by(model.hf, adapters[0])
+        return OnnxDecoder(model, key, source, lambda: _onnx_weights(LlamaDecoder(model, adapters[:1], room)), rotation)
+    recorded = records(model) and len(set(adapters)) == 1
+    return (GraphDecoder if recorded else LlamaDecoder)(model, adapters, room)
 
 
-def together(model: Model) -> Callable[[list[Voice]], bool]:
-    """Says of rows with these voices whether they should run as one batch."""
+def together(model: Model) -> Callable[[list[AdapterChoice]], bool]:
+    """Says of rows with these adapters whether they should run as one batch."""
     if why_not_llama(model) is not None:
-        return TransformersDecoder.together if lora.mixes(model) else lambda voices: voices[0] == voices[-1]
+        return TransformersDecoder.together if lora.mixes(model) else lambda adapters: adapters[0] == adapters[-1]
     if why_not_onnx(model) is None or records(model):
-        # one after the other by onnxruntime is quicker than all at once, and a recorded step has one voice
-        return lambda voices: voices[0] == voices[-1]
-    return lambda voices: True
+        # one after the other by onnxruntime is quicker than all at once, and a recorded step has one adapter
+        return lambda adapters: adapters[0] == adapters[-1]
+    return lambda adapters: True
 
 
 def records(model: Model) -> bool:
-    """Whether steps of this Llama are recorded when its rows have one voice: CUDA graphs need a CUDA GPU."""
+    """Whether steps of this Llama are recorded when its rows have one adapter: CUDA graphs need a CUDA GPU."""
     return model.device.type == "cuda"
 
 
@@ -89,14 +87,14 @@ def _base(linear: Any) -> Any:
 class TransformersDecoder:
     """transformers' forward with its cache; adapters row by row through PEFT's `adapter_names`."""
 
-    def __init__(self, model: Model, voices: list[Voice], reason: str) -> None:
-        self.model, self.voices, self.reason = model, list(voices), reason
+    def __init__(self, model: Model, adapters: list[AdapterChoice], reason: str) -> None:
+        self.model, self.adapters, self.reason = model, list(adapters), reason
 
     @staticmethod
-    def together(voices: list[Voice]) -> bool:
+    def together(adapters: list[AdapterChoice]) -> bool:
         """Whether these rows fit one batch: PEFT keeps one strength per adapter."""
         strengths: dict[str | None, float] = {}
-        return all(strengths.setdefault(name, strength) == strength for name, strength in voices)
+        return all(strengths.setdefault(name, strength) == strength for name, strength in adapters)
 
     def start(self, ids: Tensor, mask: Tensor) -> Tensor:
         from transformers import DynamicCache
@@ -112,7 +110,7 @@ class TransformersDecoder:
 
     def keep(self, index: Tensor) -> None:
         self.mask = self.mask[index]
-        self.voices = [self.voices[i] for i in index.tolist()]
+        self.adapters = [self.adapters[i] for i in index.tolist()]
         self.cache.batch_select_indices(index)
 
     def _forward(self, ids: Tensor, positions: Tensor) -> Tensor:
@@ -124,41 +122,43 @@ class TransformersDecoder:
             "use_cache": True,
             "logits_to_keep": 1,
         }
-        return forward(self.model, self.voices, **call).logits[:, -1]
+        logits: Tensor = forward(self.model, self.adapters, **call).logits
+        return logits[:, -1]
 
 
-def forward(model: Model, voices: list[Voice], **call: Any) -> Any:
-    """transformers' forward of a batch whose rows speak with `voices`. The caller holds the model's turn.
+def forward(model: Model, adapters: list[AdapterChoice], **call: Any) -> Any:
+    """transformers' forward of a batch whose rows speak through `adapters`. The caller holds the model's turn.
 
-    Rows of several voices ask PEFT for their adapters row by row, which not every model allows, see `lora.mixes`.
+    Rows with different adapters ask PEFT for them row by row, which not every model allows, see `lora.mixes`.
     """
     layers = lora.layers(model)
-    names = {name for name, _ in voices}
-    with lora.strengths(layers, {name: strength for name, strength in voices if name is not None}):
+    names = {name for name, _ in adapters}
+    with lora.strengths(layers, {name: strength for name, strength in adapters if name is not None}):
         if len(names) == 1:
             with lora.speaking(layers, names.pop()):
                 return model.hf(**call)
         from peft import PeftModel
 
         # the plain one: that of PeftModelForCausalLM leaves `adapter_names` out for MPT, and every row would be the base's
-        return PeftModel.forward(model.peft, **call, adapter_names=[name or "__base__" for name, _ in voices])
+        return PeftModel.forward(model.peft, **call, adapter_names=[name or "__base__" for name, _ in adapters])
 
 
 @contextmanager
 def last_hidden(hf: Any) -> Iterator[list[Tensor]]:
     """Within it, every forward of `hf` adds to the list what its output layer reads: [rows, tokens, hidden]."""
-    caught: list[Tensor] = []
+    states: list[Tensor] = []
     # the decoder and not `hf.base_model`, which OPT steps over
-    hook = hf.get_decoder().register_forward_hook(lambda *of: caught.append(of[2].last_hidden_state))
+    hook = hf.get_decoder().register_forward_hook(lambda *of: states.append(of[2].last_hidden_state))
     try:
-        yield caught
+        yield states
     finally:
         hook.remove()
 
 
 def hidden_width(hf: Any) -> int:
     """Numbers that the output layer, or a head in its place, reads of a token; not always the layers' own width."""
-    return hf.get_output_embeddings().weight.shape[1]
+    width: int = hf.get_output_embeddings().weight.shape[1]
+    return width
 
 
 @dataclass
@@ -182,36 +182,36 @@ class Projection:
 class LlamaDecoder:
     """LlamaForCausalLM (Touvron et al. 2023) with LoRA, a key-value cache and nothing else.
 
-    Rows are put in order of their voice, so that an adapter works on one slice of the batch. Where all rows have the
-    same voice and the model is small, the adapter is merged into a copy of the weights.
+    Rows stand in order of their adapter, so that each works on one slice of the batch. Where all rows have the same one
+    and the model is small, it is merged into a copy of the weights.
     """
 
-    def __init__(self, model: Model, voices: list[Voice], room: int) -> None:
+    def __init__(self, model: Model, adapters: list[AdapterChoice], room: int) -> None:
         hf, config = model.hf, model.hf.config
         lay_side_by_side(hf)  # a large model's weights, so that none is copied to be joined
-        self.voices = list(voices)
-        runs = [(voice, len(list(rows))) for voice, rows in groupby(self.voices)]
+        self.adapters = list(adapters)
+        runs = [(adapter, len(list(rows))) for adapter, rows in groupby(self.adapters)]
         self.groups = _slices([n for _, n in runs])
-        speakers = [voice for voice, _ in runs]
+        distinct = [adapter for adapter, _ in runs]
         self.heads, self.kv = config.num_attention_heads, config.num_key_value_heads
         self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.eps, self.room = config.rms_norm_eps, room
         self.embed, self.norm, self.head = hf.model.embed_tokens.weight, hf.model.norm.weight, hf.lm_head.weight
-        merge = len(speakers) == 1 and sum(p.numel() for p in hf.model.layers.parameters()) < MERGE_BELOW
+        merge = len(distinct) == 1 and sum(p.numel() for p in hf.model.layers.parameters()) < MERGE_BELOW
         self.layers = [
             (
                 layer.input_layernorm.weight,
-                _projection([layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj], speakers, merge),
-                _projection([layer.self_attn.o_proj], speakers, merge),
+                _projection([layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj], distinct, merge),
+                _projection([layer.self_attn.o_proj], distinct, merge),
                 layer.post_attention_layernorm.weight,
-                _projection([layer.mlp.gate_proj, layer.mlp.up_proj], speakers, merge),
-                _projection([layer.mlp.down_proj], speakers, merge),
+                _projection([layer.mlp.gate_proj, layer.mlp.up_proj], distinct, merge),
+                _projection([layer.mlp.down_proj], distinct, merge),
             )
             for layer in hf.model.layers
         ]
-        merged = "merged into a copy of the weights" if merge and speakers[0][0] else "added row by row"
-        adapters = f", adapter {merged}" if any(name for name, _ in speakers) else ""
-        self.reason = f"a Llama: run by the hand-written decoder{adapters}"
+        merged = "merged into a copy of the weights" if merge and distinct[0][0] else "added row by row"
+        detail = f", adapter {merged}" if any(name for name, _ in distinct) else ""
+        self.reason = f"a Llama: run by the hand-written decoder{detail}"
         self.cos, sin = _rotation(hf, room)
         half = self.width // 2
         sign = torch.cat([-torch.ones(half), torch.ones(half)]).to(sin)
@@ -240,17 +240,17 @@ class LlamaDecoder:
         self._move(index)
         self.keys, self.values = self.keys[:, : len(index)], self.values[:, : len(index)]
         self.bias, self.position = self.bias[index], self.position[index]
-        kept = set(index.tolist())
-        self.groups = _slices([sum(row in kept for row in range(g.start, g.stop)) for g in self.groups])
+        survivors = set(index.tolist())
+        self.groups = _slices([sum(row in survivors for row in range(g.start, g.stop)) for g in self.groups])
 
     def _move(self, index: Tensor) -> Tensor:
         """Copy the caches of rows that change their place, as far as steps look at them; the places that changed."""
-        moved = (index != torch.arange(len(index), device=index.device)).nonzero()[:, 0]
-        if len(moved):
-            taken = index[moved]
+        targets = (index != torch.arange(len(index), device=index.device)).nonzero()[:, 0]
+        if len(targets):
+            sources = index[targets]
             for cache in (self.keys, self.values):
-                cache[:, moved, :, : self.length] = cache[:, taken, :, : self.length]
-        return moved
+                cache[:, targets, :, : self.length] = cache[:, sources, :, : self.length]
+        return targets
 
     def _next(self, tokens: Tensor) -> Tensor:
         self.position += 1
@@ -300,14 +300,14 @@ class LlamaDecoder:
 
 
 class GraphDecoder(LlamaDecoder):
-    """LlamaDecoder for rows of one voice on a GPU: a step is recorded as a CUDA graph and replayed.
+    """LlamaDecoder for rows of one adapter on a GPU: a step is recorded as a CUDA graph and replayed.
 
     Some hundred small kernels otherwise wait for Python one by one. A recording has fixed shapes and addresses: a step
     looks at every place of the cache, of which `bias` hides those not written yet, and rows that have ended run along.
     """
 
-    def __init__(self, model: Model, voices: list[Voice], room: int) -> None:
-        super().__init__(model, voices, room)
+    def __init__(self, model: Model, adapters: list[AdapterChoice], room: int) -> None:
+        super().__init__(model, adapters, room)
         self.reason += ", its steps recorded as a CUDA graph"
 
     def start(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -335,19 +335,20 @@ class GraphDecoder(LlamaDecoder):
 
     def _record(self) -> None:
         """What `torch.cuda.graph` does, without giving all cached memory back to the driver each time."""
-        graph, aside = torch.cuda.CUDAGraph(), torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
+        graph = torch.cuda.CUDAGraph()
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch gives it no types
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
             graph.capture_begin(capture_error_mode="thread_local")  # other threads may use the GPU meanwhile
             self.logits = self._next(self.tokens)
             graph.capture_end()
-        torch.cuda.current_stream().wait_stream(aside)
+        torch.cuda.current_stream().wait_stream(stream)
         self.graph = graph
 
     def keep(self, index: Tensor) -> None:
-        moved = self._move(index)
+        targets = self._move(index)
         for of_rows in (self.bias, self.position):
-            of_rows[moved] = of_rows[index[moved]]
+            of_rows[targets] = of_rows[index[targets]]
 
     def _next(self, tokens: Tensor) -> Tensor:
         self.bias.index_fill_(3, self.place, 0.0)
@@ -370,9 +371,9 @@ def _rotation(hf: Any, room: int) -> tuple[Tensor, Tensor]:
     return cos[0], sin[0]
 
 
-def _read_by(hf: Any, voice: Voice) -> tuple[tuple[Voice, tuple[float, ...]], list[Tensor]]:
-    """All that decides what a voice says: its name and strength, its adapter's scales, and every weight."""
-    name, strength = voice
+def _read_by(hf: Any, adapter: AdapterChoice) -> tuple[tuple[AdapterChoice, tuple[float, ...]], list[Tensor]]:
+    """All that decides what an adapter answers: its name and strength, its adapter's scales, and every weight."""
+    name, strength = adapter
     source, scales = [hf.model.embed_tokens.weight, hf.model.norm.weight, hf.lm_head.weight], []
     for layer in hf.model.layers:
         source += [layer.input_layernorm.weight, layer.post_attention_layernorm.weight]
@@ -382,11 +383,11 @@ def _read_by(hf: Any, voice: Voice) -> tuple[tuple[Voice, tuple[float, ...]], li
             if name is not None and strength != 0 and hasattr(linear, "lora_A") and name in linear.lora_A:
                 source += [linear.lora_A[name].weight, linear.lora_B[name].weight]
                 scales.append(linear.scaling[name])
-    return (voice, tuple(scales)), source
+    return (adapter, tuple(scales)), source
 
 
-def _named(llama: LlamaDecoder) -> dict[str, Tensor]:
-    """The weights of a decoder of one voice, its adapter merged in, under onnx_decoder's names."""
+def _onnx_weights(llama: LlamaDecoder) -> dict[str, Tensor]:
+    """The weights of a decoder of one adapter, merged in, under onnx_decoder's names."""
     weights = {"embed": llama.embed, "head": llama.head, f"norm1_{len(llama.layers)}": llama.norm}
     for i, (norm1, qkv, out, norm2, gate_up, down) in enumerate(llama.layers):
         gate, up = gate_up.weight.chunk(2)
@@ -400,20 +401,20 @@ def _slices(counts: list[int]) -> list[slice]:
     return [slice(end - n, end) for n, end in zip(counts, ends, strict=True)]
 
 
-def _projection(linears: list[Any], speakers: list[Voice], merge: bool) -> Projection:
-    weights = [_merged(linear, speakers[0]) if merge else _base(linear).weight for linear in linears]
-    low = [None if merge else _low_rank(linears, voice) for voice in speakers]
+def _projection(linears: list[Any], adapters: list[AdapterChoice], merge: bool) -> Projection:
+    weights = [_merged(linear, adapters[0]) if merge else _base(linear).weight for linear in linears]
+    low = [None if merge else _low_rank(linears, adapter) for adapter in adapters]
     return Projection(joined(weights, weights[0].dtype), low)
 
 
-def _merged(linear: Any, voice: Voice) -> Tensor:
-    weight, pair = _base(linear).weight, _low_rank([linear], voice)
+def _merged(linear: Any, adapter: AdapterChoice) -> Tensor:
+    weight, pair = _base(linear).weight, _low_rank([linear], adapter)
     return weight if pair is None else torch.addmm(weight.float(), pair[1].float(), pair[0].float()).to(weight.dtype)
 
 
-def _low_rank(linears: list[Any], voice: Voice) -> tuple[Tensor, Tensor] | None:
+def _low_rank(linears: list[Any], adapter: AdapterChoice) -> tuple[Tensor, Tensor] | None:
     """LoRA of several linears as one pair: their A stacked, their B on the diagonal, scaled. Hu et al. 2021."""
-    name, strength = voice
+    name, strength = adapter
     if name is None or strength == 0 or not any(hasattr(x, "lora_A") and name in x.lora_A for x in linears):
         return None
     base = [_base(linear).weight for linear in linears]
@@ -427,4 +428,4 @@ def _low_rank(linears: list[Any], voice: Voice) -> tuple[Tensor, Tensor] | None:
             ups.append(weight.new_zeros(weight.shape[0], 0))
     if len(linears) == 1:
         return downs[0].to(base[0].dtype), ups[0].to(base[0].dtype)
-    return torch.cat(downs).to(base[0].dtype), torch.block_diag(*ups).to(base[0].dtype)
+    return torch.cat(downs).to(base[0].dtype), block_diagonal(*ups).to(base[0].dtype)

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workbench.models import Model, ModelError
-from workbench.models.decoders import BASE, Voice, choose, forward, together
+from workbench.models import AdapterChoice, Model, ModelError
+from workbench.models.decoders import BASE, choose, forward, together
 from workbench.records import Sampling
 
 STREAM_EVERY = 0.05  # seconds between two texts of a row: the eye needs no more, and decoding them costs
@@ -67,24 +67,24 @@ def generate(
     Out of memory halves the batch that runs at once (`batch_size` at most), not the rows asked for, and tells
     `on_halved` of the new size. Raises ValueError for rows that do not match, ModelError for a prompt too long for the model, MemoryError if one row alone is too big.
     """
-    voices = _voices(model, len(prompts), adapters, strength)
+    choices = _adapter_choices(model, len(prompts), adapters, strength)
     seeds = [sampling.seed] * len(prompts) if seeds is None else seeds
     if len(seeds) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts, but {len(seeds)} seeds")
-    known = {prompt: model.prompt_ids(prompt) for prompt in set(prompts)}  # a group of answers shares its prompt
-    ids = [known[prompt] for prompt in prompts]
+    ids_of = {prompt: model.prompt_ids(prompt) for prompt in set(prompts)}  # a group of answers shares its prompt
+    ids = [ids_of[prompt] for prompt in prompts]
     _check_lengths(model, ids, sampling)
     noise = [uniforms(seed, prompt, sampling.max_new_tokens) for seed, prompt in zip(seeds, prompts, strict=True)]
     done: list[Generated | None] = [None] * len(prompts)
     at_once = batch_size or rows_that_fit(model, max(map(len, ids), default=0) + sampling.max_new_tokens)
-    waiting = _batches(model, ids, voices, at_once)
+    waiting = _batches(model, ids, choices, at_once)
     with model.lock.generation(background):
         while waiting:
             rows = waiting.pop(0)
-            batch = _Batch(model, sampling, [ids[i] for i in rows], [voices[i] for i in rows])
-            told = (lambda i, text, rows=rows: on_text(rows[i], text)) if on_text else None
+            batch = _Batch(model, sampling, [ids[i] for i in rows], [choices[i] for i in rows])
+            stream = (lambda i, text, rows=rows: on_text(rows[i], text)) if on_text else None
             try:
-                answers = batch.run(np.stack([noise[i] for i in rows]), told, should_stop, background)
+                answers = batch.run(np.stack([noise[i] for i in rows]), stream, should_stop, background)
             except (RuntimeError, MemoryError) as error:
                 waiting = halved(error, [rows, *waiting], model.device, "ask for fewer new tokens")
                 if on_halved:
@@ -134,9 +134,9 @@ def pick(logits: Tensor, noise: Tensor, temperature: float, top_p: float) -> tup
         token = argmax(logits)
         return token, logits.log_softmax(-1).gather(1, token[:, None])[:, 0]
     probs = (logits / temperature).softmax(-1)
-    kept = (nucleus(probs, top_p) if top_p < 1 else probs).to(noise.device)
-    cumulative = kept.cumsum(-1, dtype=torch.float64)
-    # right=True steps over tokens of probability 0; scaling by the last sum makes `kept` a distribution again
+    weights = (nucleus(probs, top_p) if top_p < 1 else probs).to(noise.device)
+    cumulative = weights.cumsum(-1, dtype=torch.float64)
+    # right=True steps over tokens of probability 0; scaling by the last sum makes `weights` a distribution again
     token = torch.searchsorted(cumulative, noise[:, None] * cumulative[:, -1:], right=True)
     token = token.clamp(max=logits.shape[-1] - 1).to(logits.device)
     return token[:, 0], probs.gather(1, token)[:, 0].log()
@@ -180,7 +180,7 @@ def logprobs(
     """
     if len(prompts) != len(answers):
         raise ValueError(f"{len(prompts)} prompts, but {len(answers)} answers")
-    voice = _voices(model, 1, [adapter], strength)[0]
+    choice = _adapter_choices(model, 1, [adapter], strength)[0]
     starts = [model.prompt_ids(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     ends = [model.answer_ids(answer) if isinstance(answer, str) else list(answer) for answer in answers]
     result: list[list[float]] = [[] for _ in prompts]
@@ -193,11 +193,11 @@ def logprobs(
     while waiting:
         rows = waiting.pop(0)
         try:
-            scored = _score(model, [starts[i] for i in rows], [ends[i] for i in rows], voice, temperature)
+            batch_values = _score(model, [starts[i] for i in rows], [ends[i] for i in rows], choice, temperature)
         except (RuntimeError, MemoryError) as error:
             waiting = halved(error, [rows, *waiting], model.device, "set a smaller max_tokens")
             continue
-        for i, values in zip(rows, scored, strict=True):
+        for i, values in zip(rows, batch_values, strict=True):
             result[i] = values
         if on_batch:
             on_batch()
@@ -206,37 +206,37 @@ def logprobs(
 
 @torch.inference_mode()
 def _score(
-    model: Model, starts: list[list[int]], ends: list[list[int]], voice: Voice, temperature: float
+    model: Model, starts: list[list[int]], ends: list[list[int]], choice: AdapterChoice, temperature: float
 ) -> list[list[float]]:
     rows = [torch.tensor(a + b) for a, b in zip(starts, ends, strict=True)]
     # padding on the right: what comes after cannot change what came before, and positions count from 0 as they should
     ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(model.device)
     with model.lock:
-        logits = forward(model, [voice] * len(rows), input_ids=ids, use_cache=False).logits
-    scored = []
+        logits = forward(model, [choice] * len(rows), input_ids=ids, use_cache=False).logits
+    result = []
     piece = max(1, LOGITS // 8 // logits.shape[-1])  # tokens whose logits are there in float32 at once
     for i, (a, b) in enumerate(zip(starts, ends, strict=True)):
         place = logits[i, len(a) - 1 : len(a) + len(b) - 1]  # the logits that foresaw the answer
-        wanted = torch.tensor(b, device=model.device)[:, None]
-        pieces = zip(place.split(piece), wanted.split(piece), strict=True)
+        targets = torch.tensor(b, device=model.device)[:, None]
+        pieces = zip(torch.split(place, piece), torch.split(targets, piece), strict=True)
         values = [
             (s.gather(1, w)[:, 0] - s.logsumexp(-1)) for s, w in ((s.float() / temperature, w) for s, w in pieces)
         ]
-        scored.append(torch.cat(values).tolist())
-    return scored
+        result.append(torch.cat(values).tolist())
+    return result
 
 
-def _voices(
+def _adapter_choices(
     model: Model, n: int, adapters: Sequence[str | None] | None, strength: float | Sequence[float]
-) -> list[Voice]:
+) -> list[AdapterChoice]:
     names = [None] * n if adapters is None else list(adapters)
     strengths = [float(strength)] * n if isinstance(strength, int | float) else [float(s) for s in strength]
     if len(names) != n or len(strengths) != n:
         raise ValueError(f"{n} prompts, but {len(names)} adapters and {len(strengths)} strengths")
-    unknown = sorted({name for name in names if name is not None} - set(model.adapters))
-    if unknown:
+    missing = sorted({name for name in names if name is not None} - set(model.adapters))
+    if missing:
         raise ValueError(
-            f"no adapter {', '.join(unknown)} is attached; attached: {', '.join(model.adapters) or 'none'}"
+            f"no adapter {', '.join(missing)} is attached; attached: {', '.join(model.adapters) or 'none'}"
         )
     return [(name, s) if name is not None and s != 0 else BASE for name, s in zip(names, strengths, strict=True)]
 
@@ -254,14 +254,14 @@ def _check_lengths(model: Model, ids: list[list[int]], sampling: Sampling) -> No
         )
 
 
-def _batches(model: Model, ids: list[list[int]], voices: list[Voice], at_once: int) -> list[list[int]]:
-    """Rows that run together: neighbours in voice, then in length, so that little is padding."""
-    order = sorted(range(len(ids)), key=lambda i: (voices[i][0] or "", voices[i][1], len(ids[i])))
+def _batches(model: Model, ids: list[list[int]], choices: list[AdapterChoice], at_once: int) -> list[list[int]]:
+    """Rows that run together: neighbours in adapter, then in length, so that little is padding."""
+    order = sorted(range(len(ids)), key=lambda i: (choices[i][0] or "", choices[i][1], len(ids[i])))
     batches: list[list[int]] = []
-    fit = together(model) if len(set(voices)) > 1 else None  # rows of one voice always fit
+    fit = together(model) if len(set(choices)) > 1 else None  # rows of one adapter always fit
     for i in order:
         full = not batches or len(batches[-1]) == at_once
-        if full or (fit and not fit([voices[k] for k in [*batches[-1], i]])):
+        if full or (fit and not fit([choices[k] for k in [*batches[-1], i]])):
             batches.append([])
         batches[-1].append(i)
     return batches
@@ -281,8 +281,8 @@ def rows_that_fit(model: Model, length: int) -> int:
     config = model.hf.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    cache = 2 * config.num_hidden_layers * heads * width * length * model.hf.dtype.itemsize
-    logits = 16 * config.vocab_size  # float32 logits and probabilities, float64 sums
+    cache: int = 2 * config.num_hidden_layers * heads * width * length * model.hf.dtype.itemsize
+    logits: int = 16 * config.vocab_size  # float32 logits and probabilities, float64 sums
     return max(1, min(MOST_ROWS, free_memory(model.device) // 2 // (cache + logits)))
 
 
@@ -292,19 +292,23 @@ def free_memory(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     import psutil
 
-    return psutil.virtual_memory().available
+    free: int = psutil.virtual_memory().available
+    return free
 
 
 def out_of_memory(error: BaseException) -> bool:
-    words = ("can't allocate memory", "MPS backend out of memory")  # of a CPU and of an Apple GPU: plain RuntimeErrors
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in words)
+    messages = (
+        "can't allocate memory",
+        "MPS backend out of memory",
+    )  # of a CPU and of an Apple GPU: plain RuntimeErrors
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in messages)
 
 
 class _Batch:
     """Rows that grow together, one token each per step, until each has ended."""
 
-    def __init__(self, model: Model, sampling: Sampling, ids: list[list[int]], voices: list[Voice]) -> None:
-        self.model, self.sampling, self.voices = model, sampling, voices
+    def __init__(self, model: Model, sampling: Sampling, ids: list[list[int]], choices: list[AdapterChoice]) -> None:
+        self.model, self.sampling, self.choices = model, sampling, choices
         longest = max(map(len, ids))
         self.ids = torch.tensor([[0] * (longest - len(row)) + row for row in ids])
         self.mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
@@ -320,10 +324,10 @@ class _Batch:
         should_stop: Callable[[], bool] | None,
         background: bool,
     ) -> list[Generated]:
-        told = monotonic()
+        last_text = monotonic()
         for live, last in self._steps(noise, background):
-            if on_text and (last or monotonic() - told > STREAM_EVERY):
-                told = monotonic()
+            if on_text and (last or monotonic() - last_text > STREAM_EVERY):
+                last_text = monotonic()
                 for row in live:
                     on_text(row, self._text(row).rstrip("\ufffd"))  # half of a character is not text yet
             if should_stop and should_stop():
@@ -336,34 +340,34 @@ class _Batch:
     def _steps(self, noise: np.ndarray, background: bool) -> Iterator[tuple[list[int], bool]]:
         """Yield after each token the rows that got one, and whether it is the last of some of them."""
         device, sampling, lock = self.model.device, self.sampling, self.model.lock
-        drawn = torch.from_numpy(noise).to(exact(device))
+        draws = torch.from_numpy(noise).to(exact(device))
         ends = set(self.model.end_ids)
         live = list(range(len(self.tokens)))
         with lock.turn(background):
-            decoder = choose(self.model, self.voices, self.ids.shape[1] + sampling.max_new_tokens)
+            decoder = choose(self.model, self.choices, self.ids.shape[1] + sampling.max_new_tokens)
             logits = decoder.start(self.ids.to(device), self.mask.to(device))
         for t in range(sampling.max_new_tokens):
-            token, logprob = pick(logits, drawn[:, t], sampling.temperature, sampling.top_p)
-            taken = token.tolist()
-            over = [one in ends for one in taken]
-            for row, one, value, end in zip(live, taken, logprob.tolist(), over, strict=True):
+            token, logprob = pick(logits, draws[:, t], sampling.temperature, sampling.top_p)
+            sampled = token.tolist()
+            endings = [one in ends for one in sampled]
+            for row, one, value, end in zip(live, sampled, logprob.tolist(), endings, strict=True):
                 self.tokens[row].append(one)
                 self.logprobs[row].append(value)
                 self.ended[row] = end
             full = t + 1 == sampling.max_new_tokens
-            yield live, any(over) or full
-            if all(over) or full:
+            yield live, any(endings) or full
+            if all(endings) or full:
                 return
-            if any(over):
-                stay = survivors(over, in_order=len(set(self.voices)) > 1)
+            if any(endings):
+                stay = survivors(endings, in_order=len(set(self.choices)) > 1)
                 live, index = [live[k] for k in stay], torch.tensor(stay, device=device)
-                token, drawn = token[index], drawn[index.to(drawn.device)]
+                token, draws = token[index], draws[index.to(draws.device)]
             with lock.turn(background):
-                if any(over):
+                if any(endings):
                     decoder.keep(index)
                 logits = decoder.step(token)
 
     def _text(self, row: int) -> str:
-        said = self.tokens[row][: len(self.tokens[row]) - self.ended[row]]
-        text = self.model.tokenizer.decode(said, skip_special_tokens=True)
+        tokens = self.tokens[row][: len(self.tokens[row]) - self.ended[row]]
+        text: str = self.model.tokenizer.decode(tokens, skip_special_tokens=True)
         return text.replace("\0", "\ufffd")  # a model may say NUL, a database cannot keep it

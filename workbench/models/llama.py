@@ -11,7 +11,7 @@ one after the other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ ROPES = ("default", "linear", "llama3", "yarn")  # positions that do not depend 
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 PACK = 128  # tokens; a CPU has to prepare every new shape of a product
 PLAIN_ATTENTION_BELOW = 160  # positions; below, two matrix products and a softmax beat the fused kernel on a CPU
+
+block_diagonal: Callable[..., Tensor] = torch.block_diag  # torch leaves it without types
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Projection:
     def __call__(self, x: Tensor) -> Tensor:
         if not self.downs:
             return F.linear(x, self.weight)
-        return _LowRank.apply(x, self, *self.downs, *self.ups)
+        return _low_rank(x, self, *self.downs, *self.ups)
 
 
 class _LowRank(torch.autograd.Function):
@@ -75,10 +77,10 @@ class _LowRank(torch.autograd.Function):
         flat = x.reshape(-1, x.shape[-1])
         ranks = [len(a) for a in p.downs]
         du = dy @ p.up
-        d_downs = (du.T @ flat).to(p.downs[0].dtype).split(ranks)
+        d_downs = torch.split((du.T @ flat).to(p.downs[0].dtype), ranks)
         # one product for all linears, though only each one's own block of it is wanted: it is thin anyway
         d_up = (dy.T @ (flat @ p.down.T)).to(p.ups[0].dtype).mul_(p.scale)
-        d_ups = [rows.split(ranks, 1)[k] for k, rows in enumerate(d_up.split([len(b) for b in p.ups]))]
+        d_ups = [torch.split(rows, ranks, 1)[k] for k, rows in enumerate(torch.split(d_up, [len(b) for b in p.ups]))]
         dx = None
         if ctx.needs_input_grad[0]:
             dx = dy @ p.weight
@@ -135,15 +137,15 @@ class _Turn(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, n: int) -> Tensor:
         ctx.save_for_backward(cos, sin)
         ctx.n = n
-        return _turned(x, cos, sin, n, 1.0)
+        return _rotated(x, cos, sin, n, 1.0)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         cos, sin = ctx.saved_tensors
-        return _turned(grads[0], cos, sin, ctx.n, -1.0), None, None, None
+        return _rotated(grads[0], cos, sin, ctx.n, -1.0), None, None, None
 
 
-def _turned(x: Tensor, cos: Tensor, sin: Tensor, n: int, way: float) -> Tensor:
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor, n: int, way: float) -> Tensor:
     out = torch.empty_like(x)
     turning = x[:, :n]
     torch.addcmul(turning * cos, turning.roll(x.shape[-1] // 2, -1), sin, value=way, out=out[:, :n])
@@ -209,19 +211,19 @@ class _LogProb(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, output: OutputLayer, targets: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor]:
-        wanted, head = ctx.needs_input_grad[0], output.weight
+        needs_slope, head = ctx.needs_input_grad[0], output.weight
         log_p, entropy = hidden.new_empty(len(hidden)), hidden.new_empty(len(hidden))
-        slope = torch.empty_like(hidden) if wanted else None
+        slope = torch.empty_like(hidden) if needs_slope else None
         size = max(LOGIT_TOKENS, (LOGIT_CHUNK_GPU if hidden.is_cuda else LOGIT_CHUNK) // len(head))
         for k in range(0, len(hidden), size):
             part = slice(k, k + size)
             logits = output.logits(hidden[part])
             bend = None if output.cap is None else 1 - (logits / output.cap).square_()
             logits.div_(temperature)
-            whole = logits.logsumexp(-1)
-            log_p[part] = logits.gather(1, targets[part, None])[:, 0] - whole
-            p = (logits - whole[:, None]).exp_()
-            entropy[part] = whole - torch.linalg.vecdot(p, logits)
+            log_total = logits.logsumexp(-1)
+            log_p[part] = logits.gather(1, targets[part, None])[:, 0] - log_total
+            p = (logits - log_total[:, None]).exp_()
+            entropy[part] = log_total - torch.linalg.vecdot(p, logits)
             if slope is not None:
                 own = head[targets[part]].float()
                 if bend is not None:
@@ -238,9 +240,19 @@ class _LogProb(torch.autograd.Function):
         return slope * grads[0][:, None], None, None, None
 
 
+# torch leaves `apply` without types
+_low_rank: Callable[..., Tensor] = _LowRank.apply
+_norm: Callable[[Tensor, Tensor, float], Tensor] = _Norm.apply
+_gate: Callable[[Tensor], Tensor] = _Gate.apply
+_turn: Callable[[Tensor, Tensor, Tensor, int], Tensor] = _Turn.apply
+_spread: Callable[[Tensor, Tensor, int], Tensor] = _Spread.apply
+_pick: Callable[[Tensor, Tensor], Tensor] = _Pick.apply
+_log_prob: Callable[[Tensor, OutputLayer, Tensor, float], tuple[Tensor, Tensor]] = _LogProb.apply
+
+
 def log_prob(hidden: Tensor, output: OutputLayer, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Log-probability [N] of each target under the output layer, and the distribution's entropy [N]; nats."""
-    return _LogProb.apply(hidden, output, targets, temperature)
+    return _log_prob(hidden, output, targets, temperature)
 
 
 def packed(mask: Tensor) -> Tensor:
@@ -277,7 +289,8 @@ def why_not(hf: Any) -> str | None:
 
 def merges(hf: Any) -> bool:
     """Whether adapters are merged into copies of this model's weights."""
-    return sum(p.numel() for name, p in hf.named_parameters() if "lora_" not in name) < MERGE_BELOW
+    weights: int = sum(p.numel() for name, p in hf.named_parameters() if "lora_" not in name)
+    return weights < MERGE_BELOW
 
 
 def settle(hf: Any, dtype: torch.dtype) -> None:
@@ -302,7 +315,7 @@ def lay_side_by_side(hf: Any) -> None:
             weights = _weights(group)
             if len(weights) > 1 and not _side_by_side(weights):
                 whole = torch.cat([w.data for w in weights])
-                for weight, part in zip(weights, whole.split([len(w) for w in weights]), strict=True):
+                for weight, part in zip(weights, torch.split(whole, [len(w) for w in weights]), strict=True):
                     weight.data = part
     give_memory_back()  # of the weights as they lay before
 
@@ -327,6 +340,10 @@ def _side_by_side(weights: Sequence[Tensor]) -> bool:
     return whole and all(w.untyped_storage().data_ptr() == store.data_ptr() for w in weights)
 
 
+# norm, projection of queries, keys and values, output projection; norm, gate and up projections, down projection
+Layer = tuple[Tensor, Projection, Projection, Tensor, Projection, Projection]
+
+
 class Llama:
     """The frozen base with one adapter on it (or none), at the adapter's present values.
 
@@ -336,7 +353,7 @@ class Llama:
     def __init__(self, hf: Any, adapter: str | None, dtype: torch.dtype | None = None) -> None:
         config = hf.config
         self.heads, self.kv = config.num_attention_heads, config.num_key_value_heads
-        self.width = getattr(config, "head_dim", None) or config.hidden_size // self.heads
+        self.width: int = getattr(config, "head_dim", None) or config.hidden_size // self.heads
         self.eps = config.rms_norm_eps
         self.embed, self.rotary = hf.model.embed_tokens.weight, hf.model.rotary_emb
         self.dtype = dtype or self.embed.dtype
@@ -347,7 +364,7 @@ class Llama:
         with torch.no_grad():
             self.layers = [self._layer(layer, adapter, merge) for layer in hf.model.layers]
 
-    def _layer(self, layer: Any, adapter: str | None, merge: bool) -> tuple[Any, ...]:
+    def _layer(self, layer: Any, adapter: str | None, merge: bool) -> Layer:
         qkv, out, gate_up, down = (_projection(group, adapter, merge, self.dtype) for group in _groups(layer))
         norms = (layer.input_layernorm.weight, layer.post_attention_layernorm.weight)
         return norms[0].to(self.dtype), qkv, out, norms[1].to(self.dtype), gate_up, down
@@ -370,23 +387,24 @@ class Llama:
         both = self.heads + self.kv
         future = torch.full((length, length), float("-inf"), dtype=self.dtype, device=x.device).triu(1)
         for norm1, qkv, out, norm2, gate_up, down in self.layers:
-            h = qkv(_Norm.apply(x, norm1, self.eps)).view(-1, both + self.kv, self.width)
-            h = _Turn.apply(h, cos, sin, both)
+            h = qkv(_norm(x, norm1, self.eps)).view(-1, both + self.kv, self.width)
+            h = _turn(h, cos, sin, both)
             if where is not None:
-                h = _Spread.apply(h, where, rows * length)
-            q, k, v = h.view(rows, length, both + self.kv, self.width).split([self.heads, self.kv, self.kv], 2)
+                h = _spread(h, where, rows * length)
+            heads = h.view(rows, length, both + self.kv, self.width)
+            q, k, v = torch.split(heads, [self.heads, self.kv, self.kv], 2)
             a = self._attend(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), future)
             a = a.transpose(1, 2).reshape(rows * length, -1)
-            x = x + out(a if where is None else _Pick.apply(a, where))
-            x = x + down(_Gate.apply(gate_up(_Norm.apply(x, norm2, self.eps))))
-        x = _Norm.apply(x, self.norm, self.eps)
-        return (x if where is None else _Spread.apply(x, where, rows * length)).view(rows, length, -1)
+            x = x + out(a if where is None else _pick(a, where))
+            x = x + down(_gate(gate_up(_norm(x, norm2, self.eps))))
+        x = _norm(x, self.norm, self.eps)
+        return (x if where is None else _spread(x, where, rows * length)).view(rows, length, -1)
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, future: Tensor) -> Tensor:
         if q.device.type == "cpu" and q.shape[2] < PLAIN_ATTENTION_BELOW:
             if self.heads != self.kv:
                 k, v = (t.repeat_interleave(self.heads // self.kv, 1) for t in (k, v))
-            scores = (q * self.width**-0.5) @ k.transpose(2, 3) + future
+            scores: Tensor = (q * self.width**-0.5) @ k.transpose(2, 3) + future
             return scores.softmax(-1) @ v
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.heads != self.kv)
 
@@ -402,7 +420,7 @@ def _projection(linears: Sequence[Any], adapter: str | None, merge: bool, dtype:
     downs = tuple(x.lora_A[adapter].weight for x in adapted)
     ups = tuple(x.lora_B[adapter].weight for x in adapted)
     scale = adapted[0].scaling[adapter]
-    down, up = torch.cat(downs), torch.block_diag(*ups) * scale
+    down, up = torch.cat(downs), block_diagonal(*ups) * scale
     base = joined(weights, up.dtype if merge else dtype)
     weight = torch.addmm(base, up, down).to(dtype) if merge else base
     if merge and not downs[0].requires_grad:

@@ -18,10 +18,12 @@ def layers(model: Model) -> Layers:
     if model.peft is None:
         return []
     configs = list(model.peft.peft_config.values())
-    known, adapted = model.known.get("layers", ([], []))
-    if len(known) != len(configs) or any(a is not b for a, b in zip(known, configs, strict=True)):
+    previous: list[Any]
+    adapted: Layers
+    previous, adapted = model.layer_cache.get("layers", ([], []))
+    if len(previous) != len(configs) or any(a is not b for a, b in zip(previous, configs, strict=True)):
         adapted = find(model.hf)
-        model.known["layers"] = configs, adapted
+        model.layer_cache["layers"] = configs, adapted
     return adapted
 
 
@@ -38,15 +40,16 @@ def mixes(model: Model) -> bool:
     deals tokens out to experts, or has LoRA on a parameter that is no linear layer. Two short rows show which it is.
     """
     own = layers(model)
-    known, answer = model.known.get("mixes", (None, True))
-    if not own or known is own:
+    answer: bool
+    previous, answer = model.layer_cache.get("mixes", (None, True))
+    if not own or previous is own:
         return answer
     rows = torch.zeros(2, 3, dtype=torch.long, device=model.device)
-    whole: set[str] = set()
+    batched: set[str] = set()
 
     def see(name: str, x: torch.Tensor) -> None:
         if x.ndim == 3 and len(x) == len(rows):
-            whole.add(name)
+            batched.add(name)
 
     linear = [(name, layer) for name, layer in own if not hasattr(layer, "parameter_name")]
     hooks = [layer.register_forward_pre_hook(lambda _, x, name=name: see(name, x[0])) for name, layer in linear]
@@ -56,8 +59,8 @@ def mixes(model: Model) -> bool:
     finally:
         for hook in hooks:
             hook.remove()
-    answer = len(whole) == len(own)
-    model.known["mixes"] = own, answer
+    answer = len(batched) == len(own)
+    model.layer_cache["mixes"] = own, answer
     return answer
 
 
@@ -78,9 +81,9 @@ def speaking(layers: Layers, adapter: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def strengths(layers: Layers, wanted: dict[str, float]) -> Iterator[None]:
-    """Within it the named adapters' scales are those they were trained with times the wanted strength."""
-    changed = {name: strength for name, strength in wanted.items() if strength != 1}
+def strengths(layers: Layers, factors: dict[str, float]) -> Iterator[None]:
+    """Within it the named adapters' scales are those they were trained with times these factors."""
+    changed = {name: strength for name, strength in factors.items() if strength != 1}
     before = [{name: layer.scaling[name] for name in changed if name in layer.scaling} for _, layer in layers]
     for (_, layer), scales in zip(layers, before, strict=True):
         layer.scaling.update({name: scale * changed[name] for name, scale in scales.items()})
@@ -104,8 +107,8 @@ def targets(hf: Any) -> tuple[str | list[str], str | None]:
     inside = [(name, part) for name, part in decoder.named_modules() if part is not output and _linear(part)]
     if _has_experts(decoder):
         attentions = [name for name, part in decoder.named_modules() if "attention" in type(part).__name__.lower()]
-        kept = [name for name, _ in inside if name.startswith(tuple(f"{a}." for a in attentions))]
-        return _leaves(kept), (
+        adapted = [name for name, _ in inside if name.startswith(tuple(f"{a}." for a in attentions))]
+        return _leaves(adapted), (
             "The model is a mixture of experts: the adapter sits on its attention layers alone. PEFT would rebuild "
             "the weights of all experts at every step."
         )

@@ -45,7 +45,7 @@ def why_not_onnx(model: Model) -> str | None:
 
 
 class OnnxDecoder:
-    """The decoder's three calls (decoders.py) for rows of one voice.
+    """The decoder's three calls (decoders.py) for rows of one adapter.
 
     Rows are padded on the right inside, and each looks at its own length only. The cache is torch's memory, which
     onnxruntime reads and extends in place.
@@ -59,7 +59,7 @@ class OnnxDecoder:
         weights: Callable[[], dict[str, Tensor]],
         rotation: tuple[Tensor, Tensor],
     ) -> None:
-        """`source`: every tensor that the voice `key` reads; `weights()`: what `_graph` names, made of them;
+        """`source`: every tensor that the adapter `key` reads; `weights()`: what `_graph` names, made of them;
         `rotation`: cos and sin [room, width / 2]."""
         self.session = _session(model, key, source, weights)
         self.config = model.hf.config
@@ -74,7 +74,10 @@ class OnnxDecoder:
         # keys of every layer, then values: whatever a row has seen is moved at once
         self.cache = torch.empty(2 * self.config.num_hidden_layers, rows, heads, self.room, width)
         self.ids, self.last = torch.zeros(rows, 1, dtype=torch.long), torch.arange(rows)
-        self.seen, self.total = (real - 1).int(), torch.zeros((), dtype=torch.int32)  # a row's last place; the most + 1
+        self.seqlens_k, self.total = (
+            (real - 1).int(),
+            torch.zeros((), dtype=torch.int32),
+        )  # a row's last place; the most + 1
         self.logits = torch.empty(rows, self.config.vocab_size)
         # rows come in order of length: a few at a time, so that little of what is computed is padding
         few = max(4, rows // 8)
@@ -91,7 +94,7 @@ class OnnxDecoder:
 
     def step(self, tokens: Tensor) -> Tensor:
         self.ids[:, 0] = tokens
-        self.seen += 1
+        self.seqlens_k += 1
         self.longest += 1
         self.total.fill_(self.longest)
         self._run(self.binding)
@@ -99,11 +102,13 @@ class OnnxDecoder:
 
     def keep(self, index: Tensor) -> None:
         rows = len(index)
-        moved = [k for k, row in enumerate(index.tolist()) if k != row]
-        if moved:
-            self.cache[:, moved, :, : self.longest] = self.cache[:, index[moved], :, : self.longest]
-        self.seen[:rows] = self.seen[index]
-        self.seen, self.ids, self.last, self.logits = (x[:rows] for x in (self.seen, self.ids, self.last, self.logits))
+        targets = [k for k, row in enumerate(index.tolist()) if k != row]
+        if targets:
+            self.cache[:, targets, :, : self.longest] = self.cache[:, index[targets], :, : self.longest]
+        self.seqlens_k[:rows] = self.seqlens_k[index]
+        self.seqlens_k, self.ids, self.last, self.logits = (
+            x[:rows] for x in (self.seqlens_k, self.ids, self.last, self.logits)
+        )
         self.binding = self._bound(slice(rows), self.ids, self.last)
 
     def _run(self, binding: Any) -> None:
@@ -112,7 +117,7 @@ class OnnxDecoder:
     def _bound(self, rows: slice, ids: Tensor, last: Tensor) -> Any:
         """Tell onnxruntime where these rows' numbers lie; `bound` keeps that memory alive until the next time."""
         caches = dict(zip(self.names, self.cache[:, rows], strict=True))
-        inputs = {"ids": ids, "last": last, "seen": self.seen[rows], "total": self.total}
+        inputs = {"ids": ids, "last": last, "seqlens_k": self.seqlens_k[rows], "total": self.total}
         inputs |= {"cos": self.cos, "sin": self.sin} | caches
         outputs = {"logits": self.logits[rows]} | {f"new_{name}": cache for name, cache in caches.items()}
         self.bound = inputs, outputs
@@ -124,15 +129,15 @@ class OnnxDecoder:
 
 
 def _session(model: Model, key: Hashable, source: list[Tensor], weights: Callable[[], dict[str, Tensor]]) -> Any:
-    held = _sessions.setdefault(model, OrderedDict())
+    sessions = _sessions.setdefault(model, OrderedDict())
     # bits, so that a NaN equals itself
     now = [t.detach().float().contiguous().numpy().view(np.int32) for t in source]
-    before, session = held.pop(key, (None, None))
-    if before is None or len(before) != len(now) or not all(map(np.array_equal, before, now)):
-        before, session = [array.copy() for array in now], _build(model.hf.config, weights())
-    held[key] = before, session
-    while len(held) > SESSIONS:
-        held.popitem(last=False)
+    previous, session = sessions.pop(key, (None, None))
+    if previous is None or len(previous) != len(now) or not all(map(np.array_equal, previous, now)):
+        previous, session = [array.copy() for array in now], _build(model.hf.config, weights())
+    sessions[key] = previous, session
+    while len(sessions) > SESSIONS:
+        sessions.popitem(last=False)
     return session
 
 
@@ -180,7 +185,7 @@ def _graph(config: Any, shapes: dict[str, tuple[int, ...]]) -> bytes:
     for i in range(layers):
         product(f"h{i}", f"qkv{i}", f"q{i}")
         cache = [f"k{i}", f"v{i}"]
-        read = [f"q{i}", "", "", *cache, "seen", "total", "cos", "sin"]
+        read = [f"q{i}", "", "", *cache, "seqlens_k", "total", "cos", "sin"]
         node("GroupQueryAttention", read, [f"a{i}", *(f"new_{c}" for c in cache)], do_rotary=1, **heads)
         if i + 1 == layers:  # from here on only the last token of a row matters
             for name in (f"a{i}", f"x{i}"):
@@ -201,7 +206,7 @@ def _graph(config: Any, shapes: dict[str, tuple[int, ...]]) -> bytes:
 
     number, place, count = TensorProto.FLOAT, TensorProto.INT64, TensorProto.INT32
     width = shapes["qkv0"][0] // (config.num_attention_heads + 2 * config.num_key_value_heads)
-    inputs = [value("ids", place, "rows", "new"), value("last", place, "rows"), value("seen", count, "rows")]
+    inputs = [value("ids", place, "rows", "new"), value("last", place, "rows"), value("seqlens_k", count, "rows")]
     inputs += [value("total", count), *(value(name, number, "room", width // 2) for name in ("cos", "sin"))]
     cached = [f"{part}{i}" for i in range(layers) for part in "kv"]
     shape = ("rows", config.num_key_value_heads, "room", width)
@@ -219,4 +224,5 @@ def _graph(config: Any, shapes: dict[str, tuple[int, ...]]) -> bytes:
             tensor.external_data.add(key=key, value=str(text))
         offset += length
     domains = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(graph, opset_imports=domains, ir_version=10).SerializeToString()
+    model: bytes = helper.make_model(graph, opset_imports=domains, ir_version=10).SerializeToString()
+    return model

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from workbench import settings
 
 
-class Kept(Protocol):
+class ModelRecord(Protocol):
     """What keeps `of` a model: a run's config, or a dict."""
 
     def get(self, key: str, default: Any = None, /) -> Any: ...
@@ -61,7 +61,7 @@ def of(model: str) -> dict[str, Any]:
     return {"model": settings.model_name(model), "weights": fingerprint(model)}
 
 
-def difference(config: Kept, model: str) -> str | None:
+def difference(config: ModelRecord, model: str) -> str | None:
     """Why a run with this config is not one of `model`, to follow "it" or "run 3"; None when it is.
 
     The fingerprint of a run that has none, from before there were any, is not asked for.
@@ -69,13 +69,13 @@ def difference(config: Kept, model: str) -> str | None:
     trained = str(config.get("model", ""))
     if trained != model and settings.model_name(trained) != settings.model_name(model):
         return f"was made for the model {trained}, not for {model}"
-    kept = config.get("weights")
-    now = fingerprint(model) if kept else None
-    if now and kept != now:
+    recorded = config.get("weights")
+    current = fingerprint(model) if recorded else None
+    if current and recorded != current:
         return f"was made with other weights than those that are in {model} now"
     return None
 
 
-def same(config: Kept, model: str) -> bool:
+def same(config: ModelRecord, model: str) -> bool:
     """Whether a run with this config is one of `model`."""
     return difference(config, model) is None
