@@ -60,12 +60,12 @@ def test_a_vote_by_weight_by_hand():
 
 
 def test_a_curve_has_an_interval_over_prompts():
-    found = curve([([1, 2], [0, 1]), ([1, 2], [1, 0])], [1, 2])
-    assert found[1].value == found[2].value == 0.5
-    assert (found[1].low, found[1].high) == (-inf, inf) and found[2].low < 0 < found[
+    means = curve([([1, 2], [0, 1]), ([1, 2], [1, 0])], [1, 2])
+    assert means[1].value == means[2].value == 0.5
+    assert (means[1].low, means[1].high) == (-inf, inf) and means[2].low < 0 < means[
         2
     ].high  # two equal values tell nothing
-    assert found[2].n == 2
+    assert means[2].n == 2
 
 
 @pytest.mark.parametrize("n", [0, 4])
@@ -91,18 +91,22 @@ def test_best_of_n_keeps_the_sample_that_the_reward_likes_most(tmp_path):
 
 def test_the_gain_over_a_single_sample_by_hand():
     # rewards 1, 2, 3 and 0, 0, 6: one sample is worth 2 and 2, the best of three 3 and 6
-    found = [Best("a", "z", 3, (1, 2, 3), ("x", "y", "z")), Best("b", "z", 6, (0, 0, 6), ("x", "y", "z"))]
+    choices = [Best("a", "z", 3, (1, 2, 3), ("x", "y", "z")), Best("b", "z", 6, (0, 0, 6), ("x", "y", "z"))]
     values = {"x": 1.0, "y": 0.0, "z": 0.5}
-    made = gain(found, lambda prompts, answers: [values[a] for a in answers])
-    assert [(row.n, row.reward.value) for row in made.rows] == [(1, 2.0), (2, pytest.approx((8 / 3 + 4) / 2)), (3, 4.5)]
-    assert made.rows[0].kl == 0 and made.rows[2].kl == pytest.approx(0.43195, abs=1e-4)  # log 3 - 2 / 3
-    assert made.reward.value == 2.5 and made.reward.n == 2
+    table = gain(choices, lambda prompts, answers: [values[a] for a in answers])
+    assert [(row.n, row.reward.value) for row in table.rows] == [
+        (1, 2.0),
+        (2, pytest.approx((8 / 3 + 4) / 2)),
+        (3, 4.5),
+    ]
+    assert table.rows[0].kl == 0 and table.rows[2].kl == pytest.approx(0.43195, abs=1e-4)  # log 3 - 2 / 3
+    assert table.reward.value == 2.5 and table.reward.n == 2
     # gaps 1 and 4: Student's t for 1 degree of freedom 12.706, half = 12.706 * sqrt(4.5 / 2)
-    assert (made.reward.low, made.reward.high) == pytest.approx((2.5 - 19.059, 2.5 + 19.059), abs=1e-3)
-    assert made.gold.value == pytest.approx(0.0)
-    text = str(made)
+    assert (table.reward.low, table.reward.high) == pytest.approx((2.5 - 19.059, 2.5 + 19.059), abs=1e-3)
+    assert table.gold.value == pytest.approx(0.0)
+    text = str(table)
     assert "Best of 3 against a single sample: reward +2.500 (-16.559 to +21.559), n 2 prompts" in text
-    assert "gold" not in str(gain(found)).splitlines()[-1]
+    assert "gold" not in str(gain(choices)).splitlines()[-1]
     with pytest.raises(ValueError, match="no prompts"):
         gain([])
 
@@ -110,8 +114,8 @@ def test_the_gain_over_a_single_sample_by_hand():
 def test_a_share_that_is_always_met_is_not_certain():
     assert best.share([1.0] * 10) == [1.0, 0.6915, 1.0]  # .025^(1/10)
     assert best.share([0.0] * 4)[2] == 0.6024  # 1 - .025^(1/4)
-    found = mean([1.0, 0.0, 1.0, 1.0], UNIT)
-    assert best.share([1.0, 0.0, 1.0, 1.0]) == [round(v, 4) for v in (found.value, found.low, found.high)]
+    average = mean([1.0, 0.0, 1.0, 1.0], UNIT)
+    assert best.share([1.0, 0.0, 1.0, 1.0]) == [round(v, 4) for v in (average.value, average.low, average.high)]
 
 
 @pytest.mark.slow
@@ -121,11 +125,11 @@ def test_a_reward_that_knows_the_right_answer_beats_a_vote_on_word_problems():
     def knows(prompts, answers):
         return [float(is_right(p, a)) for p, a in zip(prompts, answers, strict=True)]
 
-    found = best.on_word_problems(model, knows, 12, pool=8)
-    assert found["ns"] == [1, 2, 4, 8] and found["n"] == 12
-    assert found["reward"][0][0] == found["one"][0] < found["reward"][-1][0]
-    values = [row[0] for row in found["reward"]]
-    assert values == sorted(values) and found["reward"][1][0] > found["majority"][1][0]
-    assert found == best.on_word_problems(model, knows, 12, pool=8)
+    figures = best.on_word_problems(model, knows, 12, pool=8)
+    assert figures["ns"] == [1, 2, 4, 8] and figures["n"] == 12
+    assert figures["reward"][0][0] == figures["one"][0] < figures["reward"][-1][0]
+    values = [row[0] for row in figures["reward"]]
+    assert values == sorted(values) and figures["reward"][1][0] > figures["majority"][1][0]
+    assert figures == best.on_word_problems(model, knows, 12, pool=8)
     fooled = best.on_word_problems(model, lambda p, a: [-v for v in knows(p, a)], 12, pool=8)
     assert fooled["reward"][-1][0] < fooled["one"][0] and fooled["difference"][2] < 0 and fooled["clear"]

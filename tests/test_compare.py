@@ -12,7 +12,7 @@ from workbench.models.generate import Generated, generate, logprobs
 from workbench.records import Sampling
 
 PROMPTS = ["hello", "who are you?", "x"]
-VOICES = [(None, 1.0), ("0003-sft", 1.0), ("0003-sft", 1.5)]
+CHOICES = [(None, 1.0), ("0003-sft", 1.0), ("0003-sft", 1.5)]
 WARM = Sampling(temperature=0.8, max_new_tokens=12, seed=3)
 
 
@@ -70,8 +70,8 @@ def test_pieces_joined_are_the_text_whatever_is_in_it():
 
 
 def test_histogram_shares_its_bins():
-    found = histogram([[0, 1, 1, 4], [2]], bins=2)
-    assert found == {"edges": [0, 2, 4], "counts": [[3, 1], [0, 1]]}
+    bins = histogram([[0, 1, 1, 4], [2]], bins=2)
+    assert bins == {"edges": [0, 2, 4], "counts": [[3, 1], [0, 1]]}
     assert histogram([[3, 3], []]) == {"edges": [2.5, 3.5], "counts": [[2], [0]]}
     assert histogram([[], []]) == {"edges": [], "counts": [[], []]}
 
@@ -86,10 +86,10 @@ def test_kl_by_hand(model, monkeypatch):
 
 
 def test_rows_are_those_of_generating_one_by_one(model):
-    found = compare(model, PROMPTS, VOICES, WARM, score=by_length)
-    assert [(a.prompt, a.model) for a in found.answers] == [(i, j) for i in range(3) for j in range(3)]
-    for a in found.answers:
-        name, strength = VOICES[a.model]
+    comparison = compare(model, PROMPTS, CHOICES, WARM, score=by_length)
+    assert [(a.prompt, a.model) for a in comparison.answers] == [(i, j) for i in range(3) for j in range(3)]
+    for a in comparison.answers:
+        name, strength = CHOICES[a.model]
         alone = generate(model, [PROMPTS[a.prompt]], WARM, [name], strength)[0]
         assert (a.text, a.tokens, a.ended) == (alone.text, len(alone.tokens), alone.ended)
         mine = logprobs(model, [PROMPTS[a.prompt]], [alone.tokens], name, strength, 0.8)[0]
@@ -97,23 +97,23 @@ def test_rows_are_those_of_generating_one_by_one(model):
         assert a.kl == pytest.approx(sum(mine) - sum(base), abs=1e-3)
         assert a.gold == (None if PROMPTS[a.prompt] == "x" else len(a.text) / 100)
         assert "".join(text for text, _ in a.spans) == a.text
-    assert [m.n for m in found.gold] == [2, 2, 2]
-    assert [m.n for m in found.length] == [3, 3, 3]
-    assert found.kl[0].value == 0 < found.kl[1].value < found.kl[2].value
+    assert [m.n for m in comparison.gold] == [2, 2, 2]
+    assert [m.n for m in comparison.length] == [3, 3, 3]
+    assert comparison.kl[0].value == 0 < comparison.kl[1].value < comparison.kl[2].value
 
 
 def test_strength_zero_reads_as_the_base_without_a_mark(model):
-    found = compare(model, PROMPTS, [(None, 1.0), ("0003-sft", 0.0)], WARM, score=by_length)
-    for a in found.answers:
+    comparison = compare(model, PROMPTS, [(None, 1.0), ("0003-sft", 0.0)], WARM, score=by_length)
+    for a in comparison.answers:
         assert a.kl == 0
         assert not any(mark for _, mark in a.spans)
 
 
 def test_a_comparison_survives_json(model):
-    found = json.loads(json.dumps(to_json(compare(model, ["x"], VOICES[:2], WARM, score=by_length)), allow_nan=False))
-    assert found["gold"] == [None, None]
-    assert found["length"][0]["n"] == 1
-    assert sum(map(sum, found["histograms"]["length"]["counts"])) == 2
+    plain = json.loads(json.dumps(to_json(compare(model, ["x"], CHOICES[:2], WARM, score=by_length)), allow_nan=False))
+    assert plain["gold"] == [None, None]
+    assert plain["length"][0]["n"] == 1
+    assert sum(map(sum, plain["histograms"]["length"]["counts"])) == 2
 
 
 def wait(job, cursor=0):
@@ -131,7 +131,7 @@ def wait(job, cursor=0):
 def test_a_job_streams_every_row_to_its_end(model, run):
     job = start(lambda: model, PROMPTS, [(None, 1.0), (run, 1.0)], WARM, by_length)
     texts, news = wait(job)
-    want = to_json(compare(model, PROMPTS, VOICES[:2], WARM, score=by_length))
+    want = to_json(compare(model, PROMPTS, CHOICES[:2], WARM, score=by_length))
     assert news["error"] is None
     assert news["result"] == want
     assert [texts[k] for k in range(6)] == [a["text"].rstrip("\ufffd") for a in want["answers"]]
@@ -147,19 +147,19 @@ def test_a_job_that_fails_says_why(model, tmp_path):
 
 def test_cancel_and_a_page_that_went_away_stop_the_job(model, monkeypatch):
     long = Sampling(max_new_tokens=200)
-    job = start(lambda: model, PROMPTS * 20, VOICES, long, by_length)
+    job = start(lambda: model, PROMPTS * 20, CHOICES, long, by_length)
     cancel(job)
     _, news = wait(job)
     assert (news["error"], news["result"]) == (None, None)
-    monkeypatch.setattr(module, "LEFT_AFTER", 0.0)
-    job = start(lambda: model, PROMPTS, VOICES, long, by_length)
+    monkeypatch.setattr(module, "ABANDONED_AFTER", 0.0)
+    job = start(lambda: model, PROMPTS, CHOICES, long, by_length)
     while not module._jobs[job].done:
         time.sleep(0.005)
     assert all(len(text) < 150 for text in module._jobs[job].texts)
 
 
 def test_only_so_many_jobs_are_kept(model, monkeypatch):
-    monkeypatch.setattr(module, "KEPT", 2)
+    monkeypatch.setattr(module, "MOST_JOBS", 2)
     jobs = []
     for _ in range(4):
         jobs.append(start(lambda: model, ["x"], [(None, 1.0)], WARM, by_length))
@@ -171,6 +171,6 @@ def test_only_so_many_jobs_are_kept(model, monkeypatch):
 
 def test_nothing_and_too_much_are_refused_at_once(model):
     with pytest.raises(ValueError, match="at least one prompt and one model"):
-        start(lambda: model, [], VOICES, WARM)
+        start(lambda: model, [], CHOICES, WARM)
     with pytest.raises(ValueError, match="at most 256 answers"):
-        start(lambda: model, ["x"] * 100, VOICES, WARM)
+        start(lambda: model, ["x"] * 100, CHOICES, WARM)

@@ -81,10 +81,10 @@ def test_win_rate_by_hand():
 
 def test_evaluate_scores_what_the_model_says(model):
     result = evaluate(model, PROMPTS, WARM, "one", score=by_length)
-    said = generate(model, PROMPTS, WARM, ["one"] * 4)
-    assert [a.text for a in result.answers] == [g.text for g in said]
-    assert [a.tokens for a in result.answers] == [len(g.tokens) for g in said]
-    assert result.gold == pytest.approx(sum(1 / (1 + len(g.text)) for g in said) / 4)
+    answers = generate(model, PROMPTS, WARM, ["one"] * 4)
+    assert [a.text for a in result.answers] == [g.text for g in answers]
+    assert [a.tokens for a in result.answers] == [len(g.tokens) for g in answers]
+    assert result.gold == pytest.approx(sum(1 / (1 + len(g.text)) for g in answers) / 4)
     assert result.parts["asks"].n == 2
     assert (
         win_rate(

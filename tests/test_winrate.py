@@ -69,15 +69,15 @@ def test_paired_difference_by_hand():
     half = 2.570582 * sqrt(3.5 / 6)
     assert (result.value, result.n) == (3.5, 6)
     assert (result.low, result.high) == pytest.approx((3.5 - half, 3.5 + half), abs=1e-5)
-    assert result.clear and result.words() == "+3.50 (1.54 to 5.46, n 6), clear"
-    assert paired_difference([1, 2, 3, 4, 5, 6], [0] * 6).words(1) == "−3.5 (−5.5 to −1.5, n 6), clear"
+    assert result.clear and result.summary() == "+3.50 (1.54 to 5.46, n 6), clear"
+    assert paired_difference([1, 2, 3, 4, 5, 6], [0] * 6).summary(1) == "−3.5 (−5.5 to −1.5, n 6), clear"
 
 
 def test_a_few_pairs_are_never_clear():
     one = paired_difference([0], [1], GAP)
     assert (one.value, one.low, one.high, one.clear) == (1, -1, 1, False)
     five = paired_difference([0] * 5, [0.9, 0.91, 0.92, 0.93, 0.94])
-    assert five.low > 0.8 and not five.clear and "within chance" in five.words()
+    assert five.low > 0.8 and not five.clear and "within chance" in five.summary()
 
 
 def test_equal_gaps_say_how_many_could_still_differ():
@@ -89,7 +89,7 @@ def test_equal_gaps_say_how_many_could_still_differ():
     assert (none.value, none.low, none.high) == pytest.approx((0, -0.01222, 0.01222), abs=1e-5) and not none.clear
     unbounded = paired_difference([1, 2, 3], [3, 4, 5])
     assert (unbounded.low, unbounded.high) == (-inf, inf)
-    assert unbounded.words() == "+2.00 (n 3), too few to tell"
+    assert unbounded.summary() == "+2.00 (n 3), too few to tell"
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 6, 10, 30])

@@ -291,7 +291,7 @@ def lead(settings: Settings, stages: Sequence[Stage]) -> dict[str, list[float]]:
     for name, other in zip(names, others, strict=True):
         gap = gold_between(other, last)
         assert gap is not None
-        say(f"{best} minus {name}, gold on the same prompts: {gap.words(3)}")
+        say(f"{best} minus {name}, gold on the same prompts: {gap.summary(3)}")
         found[name] = [round(value, 4) for value in (gap.value, gap.low, gap.high)]
     return found
 

@@ -60,10 +60,12 @@ class Gain:
         for row in self.rows:
             gold = _with_interval(row.gold) if row.gold else "–"
             lines.append(f"{row.n:4}  {_with_interval(row.reward):24}{gold:24}{row.kl:.2f} nats")
-        for name, found in (("reward", self.reward), ("gold", self.gold)):
-            if found:
-                gained = f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
-                lines.append(f"Best of {self.rows[-1].n} against a single sample: {name} {gained}, n {found.n} prompts")
+        for name, difference in (("reward", self.reward), ("gold", self.gold)):
+            if difference:
+                text = f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"
+                lines.append(
+                    f"Best of {self.rows[-1].n} against a single sample: {name} {text}, n {difference.n} prompts"
+                )
         return "\n".join(lines)
 
 
@@ -89,39 +91,39 @@ def best_of_n(
 
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
-    asked = [p for p in prompts for _ in range(n)]
+    repeated = [p for p in prompts for _ in range(n)]
     seeds = sample_seeds(sampling.seed, n) * len(prompts)
-    drawn = generate(model, asked, sampling, [adapter] * len(asked), should_stop=should_stop, seeds=seeds)
-    texts = [row.text for row in drawn]
-    scores = reward(asked, texts)
-    found = []
+    answers = generate(model, repeated, sampling, [adapter] * len(repeated), should_stop=should_stop, seeds=seeds)
+    texts = [row.text for row in answers]
+    scores = reward(repeated, texts)
+    result = []
     for i, prompt in enumerate(prompts):
-        some = scores[i * n : (i + 1) * n]
-        k = max(range(n), key=lambda j: some[j])
-        mine = tuple(texts[i * n : (i + 1) * n])
-        found.append(Best(prompt, mine[k], some[k], tuple(some), mine))
-    return found
+        rewards = scores[i * n : (i + 1) * n]
+        k = max(range(n), key=lambda j: rewards[j])
+        candidates = tuple(texts[i * n : (i + 1) * n])
+        result.append(Best(prompt, candidates[k], rewards[k], tuple(rewards), candidates))
+    return result
 
 
-def gain(found: Sequence[Best], gold: Callable[[list[str], list[str]], list[float]] | None = None) -> Gain:
+def gain(choices: Sequence[Best], gold: Callable[[list[str], list[str]], list[float]] | None = None) -> Gain:
     """What choosing the best brought over a single sample, from the n samples of each prompt: for 1, 2, 4, ... and n.
 
     A single sample is worth the mean of all n. `gold(prompts, answers)` scores the answers where there is gold. Raises
     ValueError without prompts.
     """
-    if not found:
+    if not choices:
         raise ValueError("there are no prompts to measure on")
-    most = len(found[0].rewards)
+    most = len(choices[0].rewards)
     ns = [*(2**k for k in range(most.bit_length()) if 2**k < most), most]
-    rewards = [(b.rewards, b.rewards) for b in found]
+    rewards = [(b.rewards, b.rewards) for b in choices]
     by_reward = curve(rewards, ns)
-    valued: list[tuple[Sequence[float], Sequence[float]]] = []
+    golds: list[tuple[Sequence[float], Sequence[float]]] = []
     if gold:
-        flat = iter(gold([b.prompt for b in found for _ in b.texts], [text for b in found for text in b.texts]))
-        valued = [(b.rewards, [next(flat) for _ in b.texts]) for b in found]
-    by_gold = curve(valued, ns) if gold else {}
+        flat = iter(gold([b.prompt for b in choices for _ in b.texts], [text for b in choices for text in b.texts]))
+        golds = [(b.rewards, [next(flat) for _ in b.texts]) for b in choices]
+    by_gold = curve(golds, ns) if gold else {}
     rows = tuple(Row(n, by_reward[n], by_gold.get(n), best_of_n_kl(n)) for n in ns)
-    return Gain(rows, _difference(rewards, most), _difference(valued, most, GAP) if gold else None)
+    return Gain(rows, _difference(rewards, most), _difference(golds, most, GAP) if gold else None)
 
 
 def _difference(
@@ -208,22 +210,22 @@ def on_word_problems(
     from workbench.sandbox.steps import concluded, is_right
     from workbench.sandbox.world import prompts
 
-    asked = [p.text for p in prompts("heldout", "problem")]
-    asked = random.Random(seed).sample(asked, min(problems, len(asked)))
-    flat = [p for p in asked for _ in range(pool)]
-    drawn = generate(model, flat, Sampling(), seeds=list(range(pool)) * len(asked), should_stop=should_stop)
-    texts = [row.text for row in drawn]
+    questions = [p.text for p in prompts("heldout", "problem")]
+    questions = random.Random(seed).sample(questions, min(problems, len(questions)))
+    flat = [p for p in questions for _ in range(pool)]
+    answers = generate(model, flat, Sampling(), seeds=list(range(pool)) * len(questions), should_stop=should_stop)
+    texts = [row.text for row in answers]
     scores = reward(flat, texts)
     right = [float(is_right(p, t)) for p, t in zip(flat, texts, strict=True)]
-    said = [concluded(t) for t in texts]
+    conclusions = [concluded(t) for t in texts]
     parts = [slice(i, i + pool) for i in range(0, len(flat), pool)]
     ns = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= pool]
     by_reward = {n: [expected_best(scores[s], right[s], n) for s in parts] for n in ns}
-    by_vote = {n: [expected_majority(said[s], right[s], n) for s in parts] for n in ns}
+    by_vote = {n: [expected_majority(conclusions[s], right[s], n) for s in parts] for n in ns}
     gap = paired_difference(by_vote[ns[-1]], by_reward[ns[-1]], GAP)
 
     return {
-        "n": len(asked),
+        "n": len(questions),
         "ns": ns,
         "reward": [share(by_reward[n]) for n in ns],
         "majority": [share(by_vote[n]) for n in ns],

@@ -23,13 +23,12 @@ from workbench.records import Sampling
 
 if TYPE_CHECKING:
     from workbench.measure.evaluate import Score
-    from workbench.models import Model
+    from workbench.models import AdapterChoice, Model
 
 MOST_ROWS = 256  # answers of one comparison
-LEFT_AFTER = 30.0  # seconds without a poll after which nobody is taken to be looking
-KEPT = 64  # comparisons remembered
+ABANDONED_AFTER = 30.0  # seconds without a poll after which nobody is taken to be looking
+MOST_JOBS = 64  # comparisons remembered
 
-Voice = tuple[str | None, float]  # adapter (None = base) and strength
 Span = tuple[str, bool]  # a piece of text, and whether the other text lacks it
 
 
@@ -68,7 +67,7 @@ class Comparison:
 def compare(
     model: Model,
     prompts: Sequence[str],
-    models: Sequence[Voice],
+    models: Sequence[AdapterChoice],
     sampling: Sampling,
     on_text: Callable[[int, str], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -82,28 +81,28 @@ def compare(
     from workbench.measure.evaluate import sandbox_gold
     from workbench.models.generate import generate
 
-    voices = check(prompts, models)
+    choices = check(prompts, models)
     rows = generate(
         model,
-        [p for p in prompts for _ in voices],
+        [p for p in prompts for _ in choices],
         sampling,
-        [name for _ in prompts for name, _ in voices],
-        [strength for _ in prompts for _, strength in voices],
+        [name for _ in prompts for name, _ in choices],
+        [strength for _ in prompts for _, strength in choices],
         on_text,
         should_stop,
     )
     score = score or sandbox_gold()
-    kls = kl(model, prompts, voices, rows, sampling)
+    kls = kl(model, prompts, choices, rows, sampling)
     answers = []
     for k, row in enumerate(rows):
-        i, j = divmod(k, len(voices))
+        i, j = divmod(k, len(choices))
         gold = score(prompts[i], row.text)
-        other = rows[i * len(voices) + (0 if j else min(1, len(voices) - 1))].text
+        other = rows[i * len(choices) + (0 if j else min(1, len(choices) - 1))].text
         parts, style = (dict(gold.parts), gold.style) if gold else ({}, None)
         total = gold.total if gold else None
         spans = word_diff(other, row.text)[1]
         answers.append(Compared(i, j, row.text, len(row.tokens), row.ended, kls[k], total, parts, style, spans))
-    by_model = [[a for a in answers if a.model == j] for j in range(len(voices))]
+    by_model = [[a for a in answers if a.model == j] for j in range(len(choices))]
     return Comparison(
         answers,
         gold=[mean([a.gold for a in some if a.gold is not None], UNIT) for some in by_model],
@@ -112,7 +111,7 @@ def compare(
     )
 
 
-def check(prompts: Sequence[str], models: Sequence[Voice]) -> list[Voice]:
+def check(prompts: Sequence[str], models: Sequence[AdapterChoice]) -> list[AdapterChoice]:
     """The models as (adapter, strength). Raises ValueError for nothing to compare, or too much."""
     if not prompts or not models:
         raise ValueError("a comparison needs at least one prompt and one model")
@@ -122,16 +121,19 @@ def check(prompts: Sequence[str], models: Sequence[Voice]) -> list[Voice]:
 
 
 def kl(
-    model: Model, prompts: Sequence[str], voices: Sequence[Voice], rows: Sequence[Any], sampling: Sampling
+    model: Model, prompts: Sequence[str], choices: Sequence[AdapterChoice], rows: Sequence[Any], sampling: Sampling
 ) -> list[float]:
     """log p(its writer) - log p(base) of every answer, in nats; `rows` are Generated, prompts outermost."""
     from workbench.models.generate import logprobs
 
-    asked = [p for p in prompts for _ in voices]
-    writers = list(voices) * len(prompts)
+    repeated = [p for p in prompts for _ in choices]
+    writers = list(choices) * len(prompts)
     aligned = [k for k, (name, strength) in enumerate(writers) if name is not None and strength != 0]
     base = logprobs(
-        model, [asked[k] for k in aligned], [rows[k].tokens for k in aligned], temperature=sampling.temperature or 1.0
+        model,
+        [repeated[k] for k in aligned],
+        [rows[k].tokens for k in aligned],
+        temperature=sampling.temperature or 1.0,
     )
     values = [0.0] * len(rows)
     for k, tokens in zip(aligned, base, strict=True):
@@ -145,14 +147,14 @@ def word_diff(a: str, b: str) -> tuple[list[Span], list[Span]]:
     Words and punctuation marks are compared, spaces are not; the space between two marked words is marked with them.
     """
     pieces = [re.findall(r"\s+|\w+(?:['’]\w+)*|[^\w\s]", text) for text in (a, b)]
-    words = [[k for k, piece in enumerate(some) if not piece.isspace()] for some in pieces]
-    texts = [[some[k] for k in where] for some, where in zip(pieces, words, strict=True)]
+    word_places = [[k for k, piece in enumerate(some) if not piece.isspace()] for some in pieces]
+    texts = [[some[k] for k in where] for some, where in zip(pieces, word_places, strict=True)]
     changed = [[False] * len(some) for some in pieces]
     for what, a1, a2, b1, b2 in SequenceMatcher(None, texts[0], texts[1], autojunk=False).get_opcodes():
         if what != "equal":
             for side, start, stop in ((0, a1, a2), (1, b1, b2)):
                 if stop > start:
-                    for k in range(words[side][start], words[side][stop - 1] + 1):
+                    for k in range(word_places[side][start], word_places[side][stop - 1] + 1):
                         changed[side][k] = True
     return _spans(pieces[0], changed[0]), _spans(pieces[1], changed[1])
 
@@ -188,19 +190,19 @@ class _Job:
         self.texts = [""] * rows
         self.changed = [0] * rows
         self.changes = 0
-        self.seen = monotonic()
+        self.last_poll = monotonic()
         self.cancelled = self.done = False
         self.error: str | None = None
         self.result: dict[str, Any] | None = None
 
-    def told(self, row: int, text: str) -> None:
+    def set_text(self, row: int, text: str) -> None:
         with self.lock:
             if text != self.texts[row]:
                 self.changes += 1
                 self.texts[row], self.changed[row] = text, self.changes
 
     def should_stop(self) -> bool:
-        return self.cancelled or monotonic() - self.seen > LEFT_AFTER
+        return self.cancelled or monotonic() - self.last_poll > ABANDONED_AFTER
 
 
 _jobs: dict[str, _Job] = {}
@@ -225,16 +227,16 @@ def start(
     with _jobs_lock:
         _jobs[name] = job
         ended = [key for key, other in _jobs.items() if other.done]
-        for old in ended[: max(0, len(_jobs) - KEPT)]:
+        for old in ended[: max(0, len(_jobs) - MOST_JOBS)]:
             del _jobs[old]
 
     def work() -> None:
         try:
             loaded = model()
-            voices = [(_attached(loaded, what), strength) for what, strength in models]
-            found = compare(loaded, prompts, voices, sampling, job.told, job.should_stop, score)
+            choices = [(_attached(loaded, what), strength) for what, strength in models]
+            result = compare(loaded, prompts, choices, sampling, job.set_text, job.should_stop, score)
             with job.lock:
-                job.result = None if job.cancelled else to_json(found)
+                job.result = None if job.cancelled else to_json(result)
         except Exception as error:  # whatever it is, the page that polls must hear of it
             job.error = str(error) or type(error).__name__
         finally:
@@ -250,7 +252,7 @@ def poll(name: str, cursor: int = 0) -> dict[str, Any]:
     Returns {"rows": [{"row", "text"}], "cursor", "done", "error", "result"}. Raises KeyError for an unknown id.
     """
     job = _jobs[name]
-    job.seen = monotonic()
+    job.last_poll = monotonic()
     done = job.done  # before the rows, so that "done" never comes ahead of the last text
     with job.lock:
         rows = [{"row": k, "text": job.texts[k]} for k, when in enumerate(job.changed) if when > cursor]
@@ -270,7 +272,7 @@ def cancel(name: str) -> None:
         job.cancelled = True
 
 
-def to_json(found: Comparison) -> dict[str, Any]:
+def to_json(comparison: Comparison) -> dict[str, Any]:
     """A comparison as plain data; means of nothing become None. With histograms over the models."""
 
     def plain(some: Mean) -> dict[str, Any] | None:
@@ -279,14 +281,15 @@ def to_json(found: Comparison) -> dict[str, Any]:
 
     def over(of: Callable[[Compared], float | None]) -> list[list[float]]:
         return [
-            [v for a in found.answers if a.model == j and (v := of(a)) is not None] for j in range(len(found.length))
+            [v for a in comparison.answers if a.model == j and (v := of(a)) is not None]
+            for j in range(len(comparison.length))
         ]
 
     return {
-        "answers": [asdict(a) for a in found.answers],
-        "gold": [plain(m) for m in found.gold],
-        "length": [plain(m) for m in found.length],
-        "kl": [plain(m) for m in found.kl],
+        "answers": [asdict(a) for a in comparison.answers],
+        "gold": [plain(m) for m in comparison.gold],
+        "length": [plain(m) for m in comparison.length],
+        "kl": [plain(m) for m in comparison.kl],
         "histograms": {
             "gold": histogram(over(lambda a: a.gold)),
             "length": histogram(over(lambda a: a.tokens)),

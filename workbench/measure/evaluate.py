@@ -88,14 +88,14 @@ def evaluate(
         model, prompts, sampling, [adapter] * len(prompts), strength, should_stop=should_stop, background=background
     )
     return summarise(
-        [scored(p, r.text, len(r.tokens), r.ended, score) for p, r in zip(prompts, rows, strict=True)],
+        [score_answer(p, r.text, len(r.tokens), r.ended, score) for p, r in zip(prompts, rows, strict=True)],
     )
 
 
 def golds(prompts: Sequence[str], answers: Sequence[str]) -> list[float]:
     """The sandbox's gold of each answer, as a reward to choose by. Raises ValueError for a prompt not of its world."""
     score = sandbox_gold()
-    return [scored(p, text, 0, True, score).gold for p, text in zip(prompts, answers, strict=True)]
+    return [score_answer(p, text, 0, True, score).gold for p, text in zip(prompts, answers, strict=True)]
 
 
 def win_rate(base: Evaluation, other: Evaluation) -> Rate:
@@ -108,7 +108,7 @@ def win_rate(base: Evaluation, other: Evaluation) -> Rate:
     return paired_win_rate([a.gold for a in base.answers], [a.gold for a in other.answers])
 
 
-def scored(prompt: str, text: str, tokens: int, ended: bool, score: Score) -> Answer:
+def score_answer(prompt: str, text: str, tokens: int, ended: bool, score: Score) -> Answer:
     """An answer with its score. Raises ValueError for a prompt that the scorer does not know."""
     gold = score(prompt, text)
     if gold is None:

@@ -50,15 +50,15 @@ class Difference:
         """Whether the interval leaves out "no difference", on at least FEWEST pairs."""
         return self.n >= FEWEST and (self.low > 0 or self.high < 0)
 
-    def words(self, digits: int = 2) -> str:
+    def summary(self, digits: int = 2) -> str:
         """ "+0.03 (0.01 to 0.05, n 300), clear" """
         value, low, high = (
             f"{each:{sign}.{digits}f}" for each, sign in ((self.value, "+"), (self.low, ""), (self.high, ""))
         )
         if self.low == -inf or self.high == inf:
             return f"{value} (n {self.n}), too few to tell".replace("-", "−")
-        word = "clear" if self.clear else "within chance"
-        return f"{value} ({low} to {high}, n {self.n}), {word}".replace("-", "−")
+        verdict = "clear" if self.clear else "within chance"
+        return f"{value} ({low} to {high}, n {self.n}), {verdict}".replace("-", "−")
 
 
 def rate(wins: int, ties: int, losses: int) -> Rate:

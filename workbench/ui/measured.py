@@ -271,7 +271,7 @@ def _gold_words(voices: list[Voice], gold: list[list[float]]) -> str:
     if len(gold[0]) < 2:
         return ""
     gap = paired_difference(gold[0], gold[-1], GAP)
-    return f"{voices[-1].label} minus {_lower(voices[0])}: {gap.words()}."
+    return f"{voices[-1].label} minus {_lower(voices[0])}: {gap.summary()}."
 
 
 def _length_words(first: list[float], last: list[float]) -> str:

@@ -236,7 +236,8 @@ def differences(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     found = [{"name": n, "a": tables[0].get(n, "–"), "b": tables[1].get(n, "–")} for n in names]
     gap = gold_between(*pair)
     gold = (
-        gap and f"Gold of run {pair[1].number} minus run {pair[0].number} on the same held-out prompts: {gap.words(3)}."
+        gap
+        and f"Gold of run {pair[1].number} minus run {pair[0].number} on the same held-out prompts: {gap.summary(3)}."
     )
     different = [d for d in found if d["a"] != d["b"]]
     return {"runs": [brief(r) for r in pair], "rows": rows, "differences": different, "gold": gold}
