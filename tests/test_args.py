@@ -110,7 +110,7 @@ def test_label_smoothing_is_refused_where_nothing_reads_it():
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "processes", "said"),
+    ("name", "values", "processes", "message"),
     [
         ("ppo", {}, 0, "at least 1"),
         ("dpo", {}, 2, "only ppo"),
@@ -118,8 +118,8 @@ def test_label_smoothing_is_refused_where_nothing_reads_it():
         ("ppo", {"batch_size": 8, "minibatches": 4}, 4, "evenly"),
     ],
 )
-def test_batches_must_be_shareable(name, values, processes, said):
-    with pytest.raises(ValueError, match=said):
+def test_batches_must_be_shareable(name, values, processes, message):
+    with pytest.raises(ValueError, match=message):
         catalogue.check_processes(name, parse(name, values), processes)
 
 

@@ -6,7 +6,7 @@ from math import log
 import pytest
 import torch
 
-from tests.small_runs import SMALL, known, workspace
+from tests.small_runs import SMALL, has_known_keys, workspace
 from workbench.jobs import control, prepare
 from workbench.jobs.runs import list_runs, read_run
 from workbench.learn.catalogue import parse
@@ -18,19 +18,19 @@ from workbench.learn.methods import dpo, sft
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    made, store = workspace(tmp_path_factory.mktemp("dpo") / "space")
+    settings, store = workspace(tmp_path_factory.mktemp("dpo") / "space")
     with store:
-        yield made, store
+        yield settings, store
 
 
 @pytest.fixture
 def opened(place):
-    made, store = place
+    settings, store = place
     reports = []
 
     def open_(method="dpo", start_from=None, **changes):
-        changes = {"seed": len(list_runs(made.workspace))} | changes
-        run = prepare.prepare_run(made, store, method, parse(method, SMALL | changes), start_from)
+        changes = {"seed": len(list_runs(settings.workspace))} | changes
+        run = prepare.prepare_run(settings, store, method, parse(method, SMALL | changes), start_from)
         control.write_status(run.folder, state="done")
         report = Reporter(run.folder)
         report.status(steps=run.config["args"]["steps"])
@@ -48,10 +48,10 @@ def rows_of(work):
 
 def test_pairs_reach_the_trainer_as_the_templates_token_ids(opened):
     work = opened()
-    row, words = dpo.rows(work)[0], work.model.tokenizer
-    assert words.decode(row["prompt_ids"]).startswith("<|user|>What is ")
-    assert words.decode(row["chosen_ids"]) == "Yes, so it is.<|end|>"
-    assert words.decode(row["rejected_ids"]) == "no!<|end|>"
+    row, tokenizer = dpo.rows(work)[0], work.model.tokenizer
+    assert tokenizer.decode(row["prompt_ids"]).startswith("<|user|>What is ")
+    assert tokenizer.decode(row["chosen_ids"]) == "Yes, so it is.<|end|>"
+    assert tokenizer.decode(row["rejected_ids"]) == "no!<|end|>"
 
 
 def test_at_the_start_the_loss_is_a_coin_toss_and_nothing_is_told_apart(opened):
@@ -69,7 +69,7 @@ def test_it_learns_to_prefer_the_chosen_answers_on_pairs_it_never_saw(opened):
     work = opened(steps=16, evaluate_every=16)
     hashed = adapter.frozen_hash(work.peft)
     result = dpo.train(work)
-    assert known(result)
+    assert has_known_keys(result)
     assert result["accuracy"] == 1.0 and result["accuracy_low"] < 1.0
     assert result["heldout_margin"] > 0.2
     last = [r for r in rows_of(work) if "rewards_chosen" in r][-1]
@@ -113,8 +113,8 @@ def test_pairs_of_one_ranking_count_as_one_judgement(opened):
     work.heldout = [work.heldout[0] | {"id": 1}, work.heldout[0] | {"id": 1}, work.heldout[0] | {"id": 2}]
     heldout = dpo.HeldOut()
     heldout._margins = lambda work: [1.0, -1.0, 1.0]
-    found = heldout.accuracy(work, 5)
-    assert (found["accuracy"], found["accuracy_n"]) == (0.75, 2)
+    figures = heldout.accuracy(work, 5)
+    assert (figures["accuracy"], figures["accuracy_n"]) == (0.75, 2)
 
 
 def test_from_an_sft_run_the_reference_is_where_it_began(opened):

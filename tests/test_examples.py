@@ -124,7 +124,7 @@ def test_what_cannot_be_learned_from_is_left_out_with_its_reason(tokenizer, meth
     with pytest.raises(
         NothingToLearn, match=f"Nothing is left to learn from. 2 of 2 .* are left out: .*{reason.strip('$')}"
     ):
-        examples.check_some_left(tokenizer, method, [row, row], limits)
+        examples.check_learnable(tokenizer, method, [row, row], limits)
     if reason.endswith("$"):
         assert examples.example(tokenizer, method, row, limits) == reason[:-1]
 
@@ -134,8 +134,8 @@ def test_kto_needs_both_kinds_among_what_is_left(tokenizer):
     with pytest.raises(
         NothingToLearn, match=r"KTO needs answers of both kinds; all 1 are good. Judge some as bad. 1 of 1 "
     ):
-        examples.check_some_left(tokenizer, "kto", rows, Limits(64, 256))
-    examples.check_some_left(tokenizer, "kto", [*rows, rows[1] | {"prompt": "p"}], Limits(64, 256))
+        examples.check_learnable(tokenizer, "kto", rows, Limits(64, 256))
+    examples.check_learnable(tokenizer, "kto", [*rows, rows[1] | {"prompt": "p"}], Limits(64, 256))
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_kto_needs_both_kinds_among_what_is_left(tokenizer):
     ],
 )
 def test_short_rows_need_no_tokenizer_to_be_seen_to_fit(method, row, limits, surely):
-    assert examples.surely_some_left(method, [row, row], limits) == surely
+    assert examples.surely_learnable(method, [row, row], limits) == surely
     if method == "kto":
-        assert examples.surely_some_left(method, [row, row | {"label": False}], limits)
+        assert examples.surely_learnable(method, [row, row | {"label": False}], limits)
 
 
 def test_no_text_has_more_tokens_than_bytes_and_no_template_more_than_the_frame():
@@ -164,13 +164,13 @@ def test_no_text_has_more_tokens_than_bytes_and_no_template_more_than_the_frame(
 
 def space(folder, long=(), n=12):
     """A workspace with `n` of everything for prompts of training and of testing, and the prompts `long` with them."""
-    made, store = small_runs.workspace(folder, n=0)
+    settings, store = small_runs.workspace(folder, n=0)
     texts = [f"What is {i} plus {i}?" for i in range(n)] + list(long)
     for prompt in store.add_prompts(texts, "person"):
         store.add_demonstration(prompt.id, f"It is {2 * prompt.id}.", "me")
         good, bad = store.add_responses([Response(0, prompt.id, text, "tiny") for text in ("Yes, so it is.", "no!")])
         store.add_comparison(prompt.id, [good, bad], [[good.id], [bad.id]], [good.id, bad.id], "me")
-    return made, store
+    return settings, store
 
 
 def long_prompts(n, split):
@@ -183,17 +183,17 @@ def mixed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mixed")
     reward = folder / "mine.py"
     reward.write_text("def reward(prompts, responses):\n    return [r.count('e') - 0.1 * len(r) for r in responses]\n")
-    made, store = space(folder / "space", long_prompts(2, "train") + long_prompts(1, "heldout"), n=30)
+    settings, store = space(folder / "space", long_prompts(2, "train") + long_prompts(1, "heldout"), n=30)
     with store:
-        yield made, store, reward
+        yield settings, store, reward
 
 
 @pytest.mark.parametrize("method", ["sft", "dpo", "orpo", "kto", "reward", "ppo", "rloo"])
 def test_one_prompt_longer_than_the_context_is_passed_over(mixed, method):
-    made, store, reward = mixed
+    settings, store, reward = mixed
     sampled = METHODS[method].source is PROMPTS
     changes = {"steps": 1, "evaluate_every": 1} | ({"reward": f"file:{reward}"} if sampled else {})
-    with small_runs.opened(made, store, method, **changes) as work:
+    with small_runs.opened(settings, store, method, **changes) as work:
         assert LONG not in "".join(row["prompt"] for row in work.train + work.heldout)
         assert LONG not in "".join(text for some in work.prompts.values() for text in some)
         result = method_module(method).train(work)
@@ -208,23 +208,23 @@ def test_one_prompt_longer_than_the_context_is_passed_over(mixed, method):
 
 
 def test_a_run_with_nothing_left_to_learn_from_is_refused_before_it_is_queued(tmp_path):
-    made, store = space(tmp_path / "space", long_prompts(3, "train"), n=0)
+    settings, store = space(tmp_path / "space", long_prompts(3, "train"), n=0)
     with store:
         for method in ("sft", "dpo", "orpo", "kto", "reward"):
             with pytest.raises(
                 NothingToLearn, match=r"Nothing is left to learn from.*For example: .*Shorten the prompts"
             ):
-                prepare.prepare_run(made, store, method, parse(method, small_runs.small(method)))
+                prepare.prepare_run(settings, store, method, parse(method, small_runs.small(method)))
             with pytest.raises(NothingToLearn):
-                prepare.first_batch(made, store, method, parse(method, {}))
-    assert list_runs(made.workspace) == []
+                prepare.first_batch(settings, store, method, parse(method, {}))
+    assert list_runs(settings.workspace) == []
 
 
 def test_a_job_whose_rows_are_all_left_out_stops_before_it_trains(tmp_path, monkeypatch):
-    made, store = space(tmp_path / "space", long_prompts(3, "train"), n=0)
+    settings, store = space(tmp_path / "space", long_prompts(3, "train"), n=0)
     monkeypatch.setattr(prepare, "_dry_run", lambda *_: None)  # as of a model that has still to be downloaded
     with store:
-        run = prepare.prepare_run(made, store, "sft", parse("sft", small_runs.small("sft")))
+        run = prepare.prepare_run(settings, store, "sft", parse("sft", small_runs.small("sft")))
     assert worker.main(run.folder) == 1
     status = read_run(run.folder).status
     assert status["state"] == "failed" and status["message"].startswith(
@@ -233,8 +233,8 @@ def test_a_job_whose_rows_are_all_left_out_stops_before_it_trains(tmp_path, monk
 
 
 def test_what_is_cut_is_counted_over_the_whole_data_set(tmp_path):
-    made, store = space(tmp_path / "space", n=30)
-    with store, small_runs.opened(made, store, "sft", max_tokens=24, batch_size=2) as work:
+    settings, store = space(tmp_path / "space", n=30)
+    with store, small_runs.opened(settings, store, "sft", max_tokens=24, batch_size=2) as work:
         n = len(work.train)
         notices = work.report.get("notices")
         text = (work.folder / "first_batch.txt").read_text()
@@ -260,32 +260,32 @@ def test_a_template_with_todays_date_gives_the_same_prompt_tomorrow():
     assert dated.decode(tokens.prompt_ids(dated, "Hi")) == "29 Feb 2024<|user|>Hi<|assistant|>"
 
 
-def reopened(made, work):
+def reopened(settings, work):
     """The same run opened again, as a resume does."""
     return Work.open(read_run(work.folder), work.report)
 
 
 def test_a_resume_speaks_of_the_day_on_which_the_run_was_prepared(tmp_path):
     tiny_model.base(tmp_path / "space-model", template=DATED)
-    made, store = space(tmp_path / "space")
-    with store, small_runs.opened(made, store, "sft") as work:
+    settings, store = space(tmp_path / "space")
+    with store, small_runs.opened(settings, store, "sft") as work:
         config = json.loads((work.folder / "config.json").read_text())
         day = datetime.fromisoformat(config["created"])
         assert work.model.tokenizer.decode(work.examples[0].prompt).startswith(f"{day:%d %b %Y}<|user|>")
         (work.folder / "config.json").write_text(json.dumps(config | {"created": "2024-02-29T12:00:00+00:00"}))
         (work.folder / "data" / "tokens.json").unlink()
-        again = reopened(made, work)
+        again = reopened(settings, work)
         assert again.model.tokenizer.decode(again.examples[0].prompt).startswith("29 Feb 2024<|user|>")
         assert again.model.tokenizer.decode(again.model.prompt_ids("Hi")).startswith("29 Feb 2024<|user|>")
 
 
 def test_a_template_that_has_changed_since_stops_a_resume(tmp_path):
-    made, store = space(tmp_path / "space")
-    with store, small_runs.opened(made, store, "sft") as work:
-        assert reopened(made, work).examples == work.examples
-        tiny_model.tokenizer(tiny_model.TEMPLATE + " ").save_pretrained(made.model)
+    settings, store = space(tmp_path / "space")
+    with store, small_runs.opened(settings, store, "sft") as work:
+        assert reopened(settings, work).examples == work.examples
+        tiny_model.tokenizer(tiny_model.TEMPLATE + " ").save_pretrained(settings.model)
         with pytest.raises(ChangedTokens, match=r"chat template has changed since the run began.* Start a new run"):
-            reopened(made, work)
+            reopened(settings, work)
 
 
 # The run that another starts from
@@ -294,17 +294,17 @@ def test_a_template_that_has_changed_since_stops_a_resume(tmp_path):
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory):
     """A finished SFT run of rank 4, and its workspace."""
-    made, store = space(tmp_path_factory.mktemp("parent") / "space")
+    settings, store = space(tmp_path_factory.mktemp("parent") / "space")
     with store:
-        with small_runs.opened(made, store, "sft", steps=1, lora_rank=4, lora_alpha=12) as work:
+        with small_runs.opened(settings, store, "sft", steps=1, lora_rank=4, lora_alpha=12) as work:
             (work.folder / "result.json").write_text(json.dumps(sft.train(work)))
-        yield made, store, work
+        yield settings, store, work
 
 
 def test_the_adapters_shape_is_recorded_as_it_is_and_told(parent):
-    made, store, first = parent
+    settings, store, first = parent
     number = first.config["number"]
-    with small_runs.opened(made, store, "dpo", start_from=number, lora_dropout=0.1) as work:
+    with small_runs.opened(settings, store, "dpo", start_from=number, lora_dropout=0.1) as work:
         trained = work.peft.peft_config["default"]
         recorded = {name: work.config["args"][name] for name in ("lora_rank", "lora_alpha", "lora_dropout")}
         assert recorded == {"lora_rank": 4, "lora_alpha": 12, "lora_dropout": 0}
@@ -318,23 +318,23 @@ def test_the_adapters_shape_is_recorded_as_it_is_and_told(parent):
 
 
 def test_a_run_keeps_the_adapter_it_was_prepared_with(parent):
-    made, store, first = parent
-    with small_runs.opened(made, store, "dpo", start_from=first.config["number"], seed=5) as work:
+    settings, store, first = parent
+    with small_runs.opened(settings, store, "dpo", start_from=first.config["number"], seed=5) as work:
         began = {n: w.detach().clone() for n, w in work.peft.named_parameters() if ".ref." in n}
         (first.folder / "adapter" / "adapter_model.safetensors").write_bytes(b"of a run that was resumed since")
-        again = reopened(made, work)
+        again = reopened(settings, work)
         assert began and all(torch.equal(w, began[n]) for n, w in again.peft.named_parameters() if ".ref." in n)
         (work.folder / data.START / "adapter_model.safetensors").write_bytes(b"changed")
         with pytest.raises(ChangedStart, match=r"is not the copy of run .* Start a new run"):
-            reopened(made, work)
+            reopened(settings, work)
 
 
 def test_a_start_that_has_changed_in_memory_stops_the_run(tmp_path):
-    made, store = space(tmp_path / "space")
+    settings, store = space(tmp_path / "space")
     with store:
-        with small_runs.opened(made, store, "sft", steps=1) as first:
+        with small_runs.opened(settings, store, "sft", steps=1) as first:
             (first.folder / "result.json").write_text(json.dumps(sft.train(first)))
-        with small_runs.opened(made, store, "dpo", start_from=first.config["number"], steps=1) as work:
+        with small_runs.opened(settings, store, "dpo", start_from=first.config["number"], steps=1) as work:
             assert dpo.train(work)["steps"] == 1, "TRL's copy of the start has the same values"
             assert adapter.frozen_hash(work.peft) == work.frozen
             with torch.no_grad():

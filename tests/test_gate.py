@@ -25,36 +25,36 @@ def pair(margin, longer=0):
 
 def test_pairs_of_a_ranking_share_a_weight_of_one_and_ties_give_none():
     rows = [{"prompt": "q", "answers": ["a b c", "a", "b c"], "places": [0, 1, 1]}]
-    found = gate.pairs(rows, [[2.0, 1.0, 3.0]])
-    assert found == [Pair(1.0, 2, 0.5, "q"), Pair(-1.0, 1, 0.5, "q")]
-    assert gate.pairs([{"prompt": "q", "answers": ["a", "b"], "places": [0, 0]}], [[1.0, 2.0]]) == []
+    pairs = gate.pairs_of(rows, [[2.0, 1.0, 3.0]])
+    assert pairs == [Pair(1.0, 2, 0.5, "q"), Pair(-1.0, 1, 0.5, "q")]
+    assert gate.pairs_of([{"prompt": "q", "answers": ["a", "b"], "places": [0, 0]}], [[1.0, 2.0]]) == []
 
 
 def test_accuracy_counts_rankings_and_equal_scores_half():
-    found = [*of(Pair(1, 0, 1, ""), Pair(-1, 0, 1, ""), Pair(0, 0, 1, "")), Pair(2, 0, 0.5, "r"), Pair(-2, 0, 0.5, "r")]
-    a = gate.accuracy(found)
+    pairs = [*of(Pair(1, 0, 1, ""), Pair(-1, 0, 1, ""), Pair(0, 0, 1, "")), Pair(2, 0, 0.5, "r"), Pair(-2, 0, 0.5, "r")]
+    a = gate.accuracy(pairs)
     assert (a["value"], a["n"], a["prompts"]) == (0.5, 4, 4)
     # the four prompts' shares 1, 0, .5, .5 spread less than coins do, and four are four
     assert (a["low"], a["high"]) == pytest.approx(wilson(2, 4))
 
 
-def of(*found):
+def of(*pairs):
     """Each pair on a prompt of its own."""
-    return [replace(pair, prompt=str(i)) for i, pair in enumerate(found)]
+    return [replace(pair, prompt=str(i)) for i, pair in enumerate(pairs)]
 
 
 def test_calibration_by_hand():
     sure, unsure = math.log(9), math.log(1.5)  # confidence .9 and .6
-    found = of(*[pair(sure)] * 9, pair(-sure), *[pair(unsure)] * 6, *[pair(-unsure)] * 4)
-    c = gate.calibration(found)
+    pairs = of(*[pair(sure)] * 9, pair(-sure), *[pair(unsure)] * 6, *[pair(-unsure)] * 4)
+    c = gate.calibration(pairs)
     assert c["ece"] == pytest.approx(0, abs=1e-9) and c["overconfidence"] == pytest.approx(0, abs=1e-9)
     assert c["slope"] == pytest.approx(1, abs=0.05) and c["slope_low"] < 1 < c["slope_high"]
-    twice = gate.calibration([replace(p, margin=2 * p.margin) for p in found])
+    twice = gate.calibration([replace(p, margin=2 * p.margin) for p in pairs])
     assert twice["slope"] == pytest.approx(c["slope"] / 2)
     assert twice["overconfidence"] > 0.05
     # .9 sure, .6 right: one bin, off by .3
-    off = gate.calibration(of(*[pair(sure - 1e-9)] * 6, *[pair(-sure + 1e-9)] * 4))
-    assert off["ece"] == pytest.approx(0.3) and len(off["bins"]) == 1 and off["bins"][0]["n"] == 10
+    shifted = gate.calibration(of(*[pair(sure - 1e-9)] * 6, *[pair(-sure + 1e-9)] * 4))
+    assert shifted["ece"] == pytest.approx(0.3) and len(shifted["bins"]) == 1 and shifted["bins"][0]["n"] == 10
 
 
 def test_votes_that_are_all_met_have_no_slope():
@@ -63,10 +63,15 @@ def test_votes_that_are_all_met_have_no_slope():
 
 def test_consistency_and_the_ceiling_by_hand():
     rows = [vote("q", "a", "b"), vote("q", "a", "b", "you"), vote("q", "b", "a"), vote("r", "a", "b")]
-    found = gate.consistency(rows)
+    agreement = gate.consistency(rows)
     # three judgements of one pair: me-you agree, me-me and you-me do not
-    assert (found["value"], found["n"], found["n_same_rater"], found["n_different_raters"]) == (1 / 3, 3, 1, 2)
-    assert found["ceiling"] is None  # two judgements by different raters are too few to know it by
+    assert (agreement["value"], agreement["n"], agreement["n_same_rater"], agreement["n_different_raters"]) == (
+        1 / 3,
+        3,
+        1,
+        2,
+    )
+    assert agreement["ceiling"] is None  # two judgements by different raters are too few to know it by
     both = [
         vote(f"p{i}", *pair, rater)
         for i in range(50)
@@ -89,8 +94,8 @@ def test_rank_correlation_by_hand():
 
 def test_length_compares_the_model_with_its_raters():
     # longer is preferred by the raters in 2 of 4 and by the model in 3 of 4 pairs
-    found = of(pair(1, 3), pair(1, 2), pair(-1, -3), pair(1, -1), pair(1, 0))
-    f = gate.length(found)
+    pairs = of(pair(1, 3), pair(1, 2), pair(-1, -3), pair(1, -1), pair(1, 0))
+    f = gate.length(pairs)
     assert (f["raters"], f["model"], f["pairs"], f["n"]) == (0.5, 0.75, 4, 5)
     assert f["low"] < f["r"] < f["high"]
 
@@ -114,8 +119,8 @@ def world(n=120, seed=0):
     rows = []
     for i in range(n):
         a, b = rng.sample(range(100), 2)
-        words = ["so"] * rng.randint(0, 3)
-        rows.append(vote(f"q{i}", f"worth {max(a, b)} {' '.join(words)}.", f"worth {min(a, b)} so so."))
+        filler = ["so"] * rng.randint(0, 3)
+        rows.append(vote(f"q{i}", f"worth {max(a, b)} {' '.join(filler)}.", f"worth {min(a, b)} so so."))
     return rows[: n // 2], rows[n // 2 :]
 
 
@@ -131,50 +136,50 @@ def by_length(prompts, answers):
     return [float(len(a.split())) for a in answers]
 
 
-def level(found, check):
-    return next(f["level"] for f in found["findings"] if f["check"] == check)
+def level(report, check):
+    return next(f["level"] for f in report["findings"] if f["check"] == check)
 
 
 def test_a_good_model_is_green_and_says_what_is_unknown():
     train, heldout = world()
-    found = gate.judge(honest, heldout, train)
-    assert found["verdict"] == "green", found["findings"]
-    assert level(found, "consistency") == "unknown"
-    assert "60 held-out choices" in found["reason"]
-    json.dumps(found, allow_nan=False)
+    report = gate.judge(honest, heldout, train)
+    assert report["verdict"] == "green", report["findings"]
+    assert level(report, "consistency") == "unknown"
+    assert "60 held-out choices" in report["reason"]
+    json.dumps(report, allow_nan=False)
 
 
 def test_guessing_is_red():
     train, heldout = world()
     rng = random.Random(1)
-    found = gate.judge(lambda p, a: [rng.gauss(0, 1) for _ in a], heldout, train)
-    assert found["verdict"] == "red" and level(found, "accuracy") == "red"
-    assert "guessing" in found["reason"] and "Rank more" in found["helps"]
+    report = gate.judge(lambda p, a: [rng.gauss(0, 1) for _ in a], heldout, train)
+    assert report["verdict"] == "red" and level(report, "accuracy") == "red"
+    assert "guessing" in report["reason"] and "Rank more" in report["helps"]
 
 
 def test_nothing_held_out_is_red():
-    found = gate.judge(honest, [], world()[0])
-    assert found["verdict"] == "red" and "no held-out" in found["reason"]
-    json.dumps(found, allow_nan=False)
+    report = gate.judge(honest, [], world()[0])
+    assert report["verdict"] == "red" and "no held-out" in report["reason"]
+    json.dumps(report, allow_nan=False)
 
 
 def test_a_model_that_goes_by_length_is_red_and_the_reason_names_it():
     rows = [vote(f"q{i}", "good " * (i % 7 + 3), "good " * (i % 3 + 1)) for i in range(80)]
-    found = gate.judge(by_length, rows, [])
-    assert level(found, "accuracy") == "green"  # its raters do prefer the longer one
-    assert found["verdict"] == "red"
-    assert {"padding", "repetition", "bullets"} <= {f["check"] for f in found["findings"] if f["level"] == "red"}
-    assert level(found, "length") in ("amber", "red")
-    assert "PPO will find that" in found["reason"]
+    report = gate.judge(by_length, rows, [])
+    assert level(report, "accuracy") == "green"  # its raters do prefer the longer one
+    assert report["verdict"] == "red"
+    assert {"padding", "repetition", "bullets"} <= {f["check"] for f in report["findings"] if f["level"] == "red"}
+    assert level(report, "length") in ("amber", "red")
+    assert "PPO will find that" in report["reason"]
 
 
 def test_a_model_that_is_much_too_sure_is_amber():
     train, heldout = world()
     rng = random.Random(2)
     shaken = [{**row, "places": [1, 0] if rng.random() < 0.25 else [0, 1]} for row in heldout]
-    found = gate.judge(honest, shaken, train, unit=20.0)
-    assert level(found, "calibration") == "amber"
-    assert "too sure" in next(f["says"] for f in found["findings"] if f["check"] == "calibration")
+    report = gate.judge(honest, shaken, train, unit=20.0)
+    assert level(report, "calibration") == "amber"
+    assert "too sure" in next(f["says"] for f in report["findings"] if f["check"] == "calibration")
 
 
 def test_as_good_as_raters_who_disagree_is_as_good_as_can_be():
@@ -182,11 +187,11 @@ def test_as_good_as_raters_who_disagree_is_as_good_as_can_be():
     rng = random.Random(3)
     noisy = [{**row, "places": [1, 0] if rng.random() < 0.35 else [0, 1]} for row in heldout]
     again = [{**row, "places": [1, 0] if rng.random() < 0.35 else [0, 1], "rater": "you"} for row in heldout]
-    found = gate.judge(honest, noisy, again)
-    assert found["accuracy"]["value"] < 0.75
-    assert found["consistency"]["n"] == 80 and found["consistency"]["ceiling"] < 0.8
-    assert level(found, "accuracy") == "green"
-    assert "as well as the raters" in next(f["says"] for f in found["findings"] if f["check"] == "accuracy")
+    report = gate.judge(honest, noisy, again)
+    assert report["accuracy"]["value"] < 0.75
+    assert report["consistency"]["n"] == 80 and report["consistency"]["ceiling"] < 0.8
+    assert level(report, "accuracy") == "green"
+    assert "as well as the raters" in next(f["says"] for f in report["findings"] if f["check"] == "accuracy")
 
 
 def right(share, n, prompts=None):
@@ -214,15 +219,15 @@ def test_58_percent_of_1000_stays_weak_whatever_the_raters_agree_on():
     torn = [
         vote(f"t{i}", *("ab" if rater == "me" or i % 2 else "ba"), rater) for i in range(80) for rater in ("me", "you")
     ]
-    found = accuracy_of(rows, score, torn)
-    assert found["level"] == "amber" and "weak, about as well as the raters agree" in found["says"]
-    assert "Agree on what to rank by" in found["helps"]
+    finding = accuracy_of(rows, score, torn)
+    assert finding["level"] == "amber" and "weak, about as well as the raters agree" in finding["says"]
+    assert "Agree on what to rank by" in finding["helps"]
 
 
 def test_sixty_votes_on_one_prompt_are_one_prompt():
     rows, score = right(1, 60, prompts=1)
-    found = accuracy_of(rows, score)
-    assert found["level"] == "red" and "60 held-out choices on 1 prompt" in found["says"]
-    assert (found["low"], found["high"]) == pytest.approx(wilson(1, 1))
+    finding = accuracy_of(rows, score)
+    assert finding["level"] == "red" and "60 held-out choices on 1 prompt" in finding["says"]
+    assert (finding["low"], finding["high"]) == pytest.approx(wilson(1, 1))
     rows, score = right(0.9, 60, prompts=60)
     assert accuracy_of(rows, score)["level"] == "green"

@@ -44,7 +44,7 @@ def model(tmp_path_factory):
     return loaded
 
 
-def said(model, sampling, adapter=None, **options):
+def sampled(model, sampling, adapter=None, **options):
     return [(a.tokens, a.ended) for a in generate(model, PROMPTS, sampling, [adapter] * len(PROMPTS), **options)]
 
 
@@ -53,17 +53,17 @@ def said(model, sampling, adapter=None, **options):
 def test_recorded_steps_say_what_steps_one_by_one_say(model, adapter, merged, monkeypatch):
     monkeypatch.setattr(decoders, "MERGE_BELOW", 10**9 if merged else 0)
     assert "recorded as a CUDA graph" in decoders.choose(model, [decoders.BASE], 4).reason
-    recorded = said(model, GREEDY, adapter), said(model, WARM, adapter)
+    recorded = sampled(model, GREEDY, adapter), sampled(model, WARM, adapter)
     monkeypatch.setattr(decoders, "records", lambda model: False)
-    assert recorded == (said(model, GREEDY, adapter), said(model, WARM, adapter))
+    assert recorded == (sampled(model, GREEDY, adapter), sampled(model, WARM, adapter))
     monkeypatch.setattr(decoders, "why_not_llama", lambda model: "asked for by the test")
-    assert recorded == (said(model, GREEDY, adapter), said(model, WARM, adapter))
+    assert recorded == (sampled(model, GREEDY, adapter), sampled(model, WARM, adapter))
 
 
 def test_threads_that_record_at_once_get_their_own_answers(model):
-    want = {name: said(model, WARM, name) for name in (None, "one")}
+    want = {name: sampled(model, WARM, name) for name in (None, "one")}
     got = {}
-    threads = [threading.Thread(target=lambda n=n: got.update({n: said(model, WARM, n)})) for n in want]
+    threads = [threading.Thread(target=lambda n=n: got.update({n: sampled(model, WARM, n)})) for n in want]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -74,9 +74,9 @@ def test_threads_that_record_at_once_get_their_own_answers(model):
 def test_the_bundled_model_says_in_bfloat16_what_it_says_in_steps(monkeypatch):
     bundled = models.load("sandbox")
     assert bundled.hf.dtype == torch.bfloat16 and bundled.device.type == "cuda"
-    recorded = said(bundled, GREEDY)
+    recorded = sampled(bundled, GREEDY)
     monkeypatch.setattr(decoders, "records", lambda model: False)
-    alike = sum(a == b for a, b in zip(recorded, said(bundled, GREEDY), strict=True))
+    alike = sum(a == b for a, b in zip(recorded, sampled(bundled, GREEDY), strict=True))
     assert alike >= len(PROMPTS) - 1  # two tokens can be equally likely up to rounding
 
 
@@ -91,36 +91,36 @@ def test_a_round_of_ppo_starts_at_a_ratio_of_exactly_one(tmp_path, by_hand, dtyp
     actor_model.adopt(with_adapter(actor_model, a), POLICY)
     state = ppo.PPO(ActorCritic(actor_model, None, a.temperature, 4), lambda p, r: [float(len(x)) for x in r], a)
     for step in (1, 2):
-        told = state.iterate([f"What is {i}?" for i in range(8)], step)
-    assert told["ratio_off"] > 0 and all(isfinite(value) for value in told.values())
+        figures = state.iterate([f"What is {i}?" for i in range(8)], step)
+    assert figures["ratio_off"] > 0 and all(isfinite(value) for value in figures.values())
 
 
 @pytest.fixture
 def place(tmp_path):
-    made, store = small_runs.workspace(tmp_path / "home")
+    settings, store = small_runs.workspace(tmp_path / "home")
     file = tmp_path / "mine.py"
     file.write_text("def reward(prompts, responses):\n    return [r.count('e') - 0.1 * len(r) for r in responses]\n")
     with store:
-        yield made, store, f"file:{file}"
+        yield settings, store, f"file:{file}"
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "prm"])
 def test_every_method_ends_with_an_adapter(place, method):
-    made, store, reward = place
+    settings, store, reward = place
     changes = {"reward": reward, "batch_size": 8} if issubclass(METHODS[method].args, RewardedArgs) else {}
-    run = small_runs.done(made, small_runs.launch(made, store, method, steps=3, **changes))
+    run = small_runs.done(settings, small_runs.launch(settings, store, method, steps=3, **changes))
     assert run.state == "done", run.log_tail()
     assert run.result is not None and run.result["peak_mb"] > 0
     if METHODS[method].answers:
-        assert run.adapter is not None and models.load(made.model).attach(run.adapter)
+        assert run.adapter is not None and models.load(settings.model).attach(run.adapter)
 
 
 def test_two_processes_share_one_gpu(place):
-    made, store, reward = place
-    asked = {"reward": reward, "batch_size": 8, "steps": 2, "epochs": 1, "micro_batch": 4}
-    run = prepare.prepare_run(made, store, "ppo", parse("ppo", small_runs.small("ppo") | asked))
+    settings, store, reward = place
+    values = {"reward": reward, "batch_size": 8, "steps": 2, "epochs": 1, "micro_batch": 4}
+    run = prepare.prepare_run(settings, store, "ppo", parse("ppo", small_runs.small("ppo") | values))
     assert processes.torchrun(run.folder, 2) == 0
-    assert find_run(made.workspace, run.number).state == "done"
+    assert find_run(settings.workspace, run.number).state == "done"
 
 
 def test_gold_rises_by_an_eighth_on_prompts_never_trained_on():

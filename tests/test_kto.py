@@ -15,9 +15,9 @@ from workbench.records import Response
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    made, store = workspace(tmp_path_factory.mktemp("kto") / "space")
+    settings, store = workspace(tmp_path_factory.mktemp("kto") / "space")
     with store:
-        yield made, store
+        yield settings, store
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def rows_of(work):
 
 
 @pytest.mark.parametrize(
-    ("n_good", "n_bad", "given", "expected"),
+    ("n_good", "n_bad", "weights", "expected"),
     [
         (4, 4, (None, None), (1, 1)),
         (6, 2, (None, None), (1 / 3, 1)),
@@ -42,9 +42,9 @@ def rows_of(work):
         (4, 0, (None, None), (1, 1)),
     ],
 )
-def test_good_and_bad_answers_weigh_the_same(n_good, n_bad, given, expected):
+def test_good_and_bad_answers_weigh_the_same(n_good, n_bad, weights, expected):
     labels = [True] * n_good + [False] * n_bad
-    assert kto.weights(labels, *given) == pytest.approx(expected)
+    assert kto.weights(labels, *weights) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -57,17 +57,17 @@ def test_each_prompt_is_paired_with_an_answer_to_another(prompts, expected):
 
 def test_examples_reach_the_trainer_as_the_templates_token_ids(opened):
     work = opened(micro_batch=2)
-    made, words = kto.rows(work), work.model.tokenizer
+    rows, tokenizer = kto.rows(work), work.model.tokenizer
     order = data.order(work.train, work.args.steps * work.args.batch_size, work.args.seed)
-    assert len(made) == len(order)
+    assert len(rows) == len(order)
     for k, i in enumerate(order):
-        assert words.decode(made[k]["prompt_ids"]) == f"<|user|>{work.train[i]['prompt']}<|assistant|>"
-        assert words.decode(made[k]["completion_ids"]) == work.train[i]["completion"] + "<|end|>"
-        assert made[k]["label"] is work.train[i]["label"] is (work.train[i]["completion"] == "Yes, so it is.")
+        assert tokenizer.decode(rows[k]["prompt_ids"]) == f"<|user|>{work.train[i]['prompt']}<|assistant|>"
+        assert tokenizer.decode(rows[k]["completion_ids"]) == work.train[i]["completion"] + "<|end|>"
+        assert rows[k]["label"] is work.train[i]["label"] is (work.train[i]["completion"] == "Yes, so it is.")
     for k in range(0, len(order), work.args.batch_size):
         batch = range(k, k + work.args.batch_size)
         for j, other in zip(batch, kto.elsewhere([work.train[order[j]]["prompt"] for j in batch]), strict=True):
-            assert made[j]["KL_completion_ids"] == made[k + other]["completion_ids"], "from the whole batch"
+            assert rows[j]["KL_completion_ids"] == rows[k + other]["completion_ids"], "from the whole batch"
 
 
 def test_the_first_batch_says_which_answers_are_good(opened):
@@ -88,7 +88,7 @@ def test_at_the_start_the_loss_is_a_half_and_nothing_is_told_apart(opened):
 def test_it_learns_to_tell_good_from_bad_on_answers_it_never_saw(opened):
     work = opened(steps=16, evaluate_every=16)
     result = kto.train(work)
-    assert small_runs.known(result)
+    assert small_runs.has_known_keys(result)
     assert result["accuracy"] == 1.0 and result["accuracy_low"] < 1.0
     last = [r for r in rows_of(work) if "rewards_chosen" in r and "rewards_rejected" in r][-1]
     assert last["rewards_chosen"] > last["rewards_rejected"]
@@ -179,7 +179,7 @@ def test_the_trainer_takes_no_batch_of_one():
 
 
 def test_a_run_from_the_command_line_ends_with_an_adapter(place):
-    made, store = place
-    run = small_runs.done(made, small_runs.launch(made, store, "kto", steps=3))
+    settings, store = place
+    run = small_runs.done(settings, small_runs.launch(settings, store, "kto", steps=3))
     assert run.state == "done", run.log_tail()
     assert run.adapter is not None and run.samples() and "KTO, run" in (run.folder / "README.md").read_text()

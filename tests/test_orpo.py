@@ -16,9 +16,9 @@ from workbench.records import Response
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    made, store = workspace(tmp_path_factory.mktemp("orpo") / "space")
+    settings, store = workspace(tmp_path_factory.mktemp("orpo") / "space")
     with store:
-        yield made, store
+        yield settings, store
 
 
 @pytest.fixture
@@ -38,40 +38,40 @@ def test_the_loss_is_imitation_and_the_odds_ratio(opened, weight):
 
     def logps(key):
         """(sum, number of tokens) of log p of each answer under the base."""
-        found = []
+        sums = []
         for pair in pairs:
             start, end = pair["prompt_ids"], pair[key]
             with torch.no_grad():
                 logits = work.peft(torch.tensor([start + end])).logits[0].log_softmax(-1)
-            found.append((logits[len(start) - 1 : -1][range(len(end)), end].sum().item(), len(end)))
-        return found
+            sums.append((logits[len(start) - 1 : -1][range(len(end)), end].sum().item(), len(end)))
+        return sums
 
     work.peft.eval()
     chosen, rejected = logps("chosen_ids"), logps("rejected_ids")
     imitation = -sum(s for s, _ in chosen) / sum(n for _, n in chosen)
     odds = losses.odds_ratio(*(torch.tensor([s / n for s, n in both]) for both in (chosen, rejected))).item()
     orpo.train(work)
-    told = next(r for r in rows_of(work) if "loss" in r)
-    assert told["loss"] == pytest.approx(imitation + weight * odds, abs=1e-3)
-    assert told["imitation_loss"] == pytest.approx(imitation, abs=1e-3)
+    row = next(r for r in rows_of(work) if "loss" in r)
+    assert row["loss"] == pytest.approx(imitation + weight * odds, abs=1e-3)
+    assert row["imitation_loss"] == pytest.approx(imitation, abs=1e-3)
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2])
 def test_micro_batches_make_the_same_updates(tmp_path, micro_batch):
     """Of answers of different lengths: every chosen token of the batch counts the same, however it is cut up."""
-    made, store = workspace(tmp_path / "space", n=0)
+    settings, store = workspace(tmp_path / "space", n=0)
     for i, prompt in enumerate(store.add_prompts([f"What is {i} plus {i}?" for i in range(12)], "person")):
         texts = ("Yes" + ", yes" * (3 * (i % 4)) + ".", "no!")
         good, bad = store.add_responses([Response(0, prompt.id, text, "tiny") for text in texts])
         store.add_comparison(prompt.id, [good, bad], [[good.id], [bad.id]], [good.id, bad.id], "me")
     same = {"seed": 50, "steps": 3, "schedule": "constant", "warmup": 0}
-    with store, small_runs.opener(made, store, "orpo") as open_:
+    with store, small_runs.opener(settings, store, "orpo") as open_:
         whole, parts = open_(**same), open_(**same, micro_batch=micro_batch)
         orpo.train(whole)
         orpo.train(parts)
     for key in ("loss", "imitation_loss"):
-        told = [[r[key] for r in rows_of(work) if key in r] for work in (whole, parts)]
-        assert told[1] == pytest.approx(told[0], abs=2e-4)
+        values = [[r[key] for r in rows_of(work) if key in r] for work in (whole, parts)]
+        assert values[1] == pytest.approx(values[0], abs=2e-4)
     for (name, a), (_, b) in zip(whole.peft.named_parameters(), parts.peft.named_parameters(), strict=True):
         assert torch.allclose(a, b, atol=2e-4), name
 
@@ -79,10 +79,10 @@ def test_micro_batches_make_the_same_updates(tmp_path, micro_batch):
 def test_it_learns_to_prefer_the_chosen_answers_on_pairs_it_never_saw(opened):
     work = opened(steps=16, evaluate_every=16)
     result = orpo.train(work)
-    assert small_runs.known(result)
+    assert small_runs.has_known_keys(result)
     assert result["accuracy"] == 1.0 and result["accuracy_low"] < 1.0
-    told = [r for r in rows_of(work) if "log_odds" in r]
-    assert told[-1]["log_odds"] > told[0]["log_odds"] and told[-1]["imitation_loss"] < told[0]["imitation_loss"]
+    rows = [r for r in rows_of(work) if "log_odds" in r]
+    assert rows[-1]["log_odds"] > rows[0]["log_odds"] and rows[-1]["imitation_loss"] < rows[0]["imitation_loss"]
     assert list(work.peft.peft_config) == ["default"]
     keys = {s.key for c in METHODS["orpo"].curves if not c.sandbox for s in c.series}
     assert keys <= {key for row in rows_of(work) for key in row}
@@ -102,7 +102,7 @@ def test_from_an_sft_run_the_distance_is_from_where_it_began(opened):
 
 
 def test_a_run_from_the_command_line_ends_with_an_adapter(place):
-    made, store = place
-    run = small_runs.done(made, small_runs.launch(made, store, "orpo", steps=3))
+    settings, store = place
+    run = small_runs.done(settings, small_runs.launch(settings, store, "orpo", steps=3))
     assert run.state == "done", run.log_tail()
     assert run.adapter is not None and run.samples() and "ORPO, run" in (run.folder / "README.md").read_text()

@@ -62,12 +62,12 @@ def lengths(prompts, responses):
 
 def by_transformers(model, rows, temperature):
     """log-probabilities and entropies of all answer tokens, row by row, through transformers and PEFT."""
-    found = []
+    pairs = []
     for prompt, answer in zip(rows.prompts, rows.answers, strict=True):
         logits = model.peft(input_ids=torch.tensor([prompt + answer])).logits[0].float() / temperature
         places = logits[len(prompt) - 1 : -1].log_softmax(-1)
-        found.append((places.gather(1, torch.tensor(answer)[:, None])[:, 0], -(places.exp() * places).sum(-1)))
-    return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
+        pairs.append((places.gather(1, torch.tensor(answer)[:, None])[:, 0], -(places.exp() * places).sum(-1)))
+    return torch.cat([f[0] for f in pairs]), torch.cat([f[1] for f in pairs])
 
 
 @pytest.mark.parametrize("base", ["llama", "grouped"])
@@ -178,8 +178,8 @@ def test_logits_changed_in_an_unknown_way_are_the_models_own(bases, monkeypatch)
 
     plain = LlamaForCausalLM.forward
 
-    def changed(self, *given, **named):
-        output = plain(self, *given, **named)
+    def changed(self, *args, **named):
+        output = plain(self, *args, **named)
         if output.logits.shape[1] > 10:
             output.logits[:, 7] *= 1.01
         return output
@@ -285,7 +285,7 @@ def test_the_ratio_of_the_first_pass_is_exactly_one(bases):
 def test_the_first_pass_goes_on_from_the_scoring_pass_where_the_batch_fits(bases, monkeypatch):
     plain, passes = ActorCritic.policy_and_value, []
     monkeypatch.setattr(ActorCritic, "policy_and_value", lambda self, chunk: passes.append(1) or plain(self, chunk))
-    score, found = Minibatches.score, []
+    score, results = Minibatches.score, []
 
     def repeated(self):
         score(self)
@@ -294,11 +294,11 @@ def test_the_first_pass_goes_on_from_the_scoring_pass_where_the_batch_fits(bases
     for change in (score, repeated):
         monkeypatch.setattr(Minibatches, "score", change)
         passes.clear()
-        state, told = iterate(fresh(bases["llama"]), steps=2, epochs=3)
-        times = {k: v for k, v in told[-1].items() if not k.startswith("seconds_")}
-        found.append((len(passes), times, weights_of(state.actor)))
-    (kept, a, one), (anew, b, two) = found
-    assert (kept, anew) == (2 * 2 * 3, 2 * 2 * 4), "two rounds of two chunks, scored and passed over three times"
+        state, figures = iterate(fresh(bases["llama"]), steps=2, epochs=3)
+        times = {k: v for k, v in figures[-1].items() if not k.startswith("seconds_")}
+        results.append((len(passes), times, weights_of(state.actor)))
+    (fewer, a, one), (more, b, two) = results
+    assert (fewer, more) == (2 * 2 * 3, 2 * 2 * 4), "two rounds of two chunks, scored and passed over three times"
     assert a == b and all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -326,7 +326,7 @@ def test_gradients_on_the_wrong_weights_stop_the_run(bases):
 
 def test_the_batch_may_be_cut_up_anyhow(bases):
     """The same rollout, gradients over chunks of 8, 3 and 1 rows: means are over the batch's tokens, not the chunks'."""
-    found = []
+    results = []
     for size in (8, 3, 1):
         actor = fresh(bases["llama"], rows_at_once=size)
         state = ppo.PPO(actor, lengths, ARGS)
@@ -334,10 +334,10 @@ def test_the_batch_may_be_cut_up_anyhow(bases):
         state.score(batch)
         state.estimate(batch)
         means, _ = batch.minibatches.gradients(0, partial(state.loss, batch), first=True)
-        found.append(([w.grad.clone() for w in actor.trainable.values()], means))
-    for gradients, means in found[1:]:
-        assert means == pytest.approx(found[0][1], rel=1e-4, abs=1e-6)
-        for mine, theirs in zip(gradients, found[0][0], strict=True):
+        results.append(([w.grad.clone() for w in actor.trainable.values()], means))
+    for gradients, means in results[1:]:
+        assert means == pytest.approx(results[0][1], rel=1e-4, abs=1e-6)
+        for mine, theirs in zip(gradients, results[0][0], strict=True):
             torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-3)
 
 
@@ -353,13 +353,13 @@ def test_out_of_memory_halves_what_runs_at_once_and_nothing_else(bases, monkeypa
 
     monkeypatch.setattr(ActorCritic, "policy_and_value", tight)
     actor.workers = 1
-    state, told = iterate(actor)
+    state, figures = iterate(actor)
     assert actor.rows_at_once == 2 and max(sizes) == 8
     assert any("2 answers run at once" in text for text in state.notices)
     other = fresh(bases["llama"])
     monkeypatch.setattr(ActorCritic, "policy_and_value", plain)
     _, roomy = iterate(other)
-    assert told[0]["value_loss"] == pytest.approx(roomy[0]["value_loss"], rel=1e-3)
+    assert figures[0]["value_loss"] == pytest.approx(roomy[0]["value_loss"], rel=1e-3)
 
 
 def test_out_of_memory_after_a_step_cuts_the_chunks_and_keeps_the_old_policy(bases, monkeypatch):
@@ -395,10 +395,10 @@ def test_out_of_memory_after_a_step_cuts_the_chunks_and_keeps_the_old_policy(bas
 def test_out_of_memory_while_sampling_is_kept_to(bases, monkeypatch):
     plain = generate._Batch.run
 
-    def limited(self, *given):
+    def limited(self, *args):
         if len(self.tokens) > 2:
             raise torch.OutOfMemoryError("out of memory")
-        return plain(self, *given)
+        return plain(self, *args)
 
     monkeypatch.setattr(generate._Batch, "run", limited)
     state, _ = iterate(fresh(bases["llama"]))
@@ -430,7 +430,7 @@ def test_a_later_pass_without_a_number_leaves_what_the_passes_before_it_learned(
     actor = fresh(bases["llama"])
     state = ppo.PPO(actor, lengths, replace(ARGS, epochs=3))
     monkeypatch.setattr(
-        losses, "value_loss", lambda *given: plain(*given) * (float("nan") if state.optimizer.state else 1.0)
+        losses, "value_loss", lambda *args: plain(*args) * (float("nan") if state.optimizer.state else 1.0)
     )
     with pytest.raises(NotFinite, match="in pass 2; what was learned in the passes before stays"):
         state.iterate(PROMPTS, 1)
@@ -467,8 +467,8 @@ def test_a_constant_reward_teaches_nothing_and_is_told(bases):
 def test_answers_without_an_end_and_answers_of_one_token_stay_finite(bases):
     actor = fresh(bases["llama"])
     for n in (1, 3):
-        _, told = iterate(actor, lambda prompts, responses: list(map(float, range(8))), max_new_tokens=n)
-        numbers = [v for k, v in told[0].items() if k != "explained_variance"]
+        _, figures = iterate(actor, lambda prompts, responses: list(map(float, range(8))), max_new_tokens=n)
+        numbers = [v for k, v in figures[0].items() if k != "explained_variance"]
         assert all(abs(v) < 1e6 for v in numbers)
 
 
@@ -511,8 +511,8 @@ def test_the_adaptive_coefficient_follows_the_distance(bases):
 
 def test_a_batch_stops_being_learned_from_when_the_policy_has_moved_far(bases):
     actor = fresh(bases["llama"])
-    _, told = iterate(actor, learning_rate=0.3, stop_kl=0.01, epochs=4)
-    assert told[0]["epochs"] == 1 and told[0]["approx_kl"] > 0.01
+    _, figures = iterate(actor, learning_rate=0.3, stop_kl=0.01, epochs=4)
+    assert figures[0]["epochs"] == 1 and figures[0]["approx_kl"] > 0.01
 
 
 def test_the_learning_rate_rises_and_falls():
@@ -526,36 +526,36 @@ def test_the_learning_rate_rises_and_falls():
 
 @pytest.fixture
 def place(tmp_path):
-    made, store = small_runs.workspace(tmp_path / "home")
+    settings, store = small_runs.workspace(tmp_path / "home")
     file = tmp_path / "mine.py"
     file.write_text("def reward(prompts, responses):\n    return [r.count('e') - 0.1 * len(r) for r in responses]\n")
-    yield made, store, {"reward": f"file:{file}", "batch_size": 8, "steps": 6, "micro_batch": 4}
+    yield settings, store, {"reward": f"file:{file}", "batch_size": 8, "steps": 6, "micro_batch": 4}
     store.close()
 
 
 def test_a_run_tells_all_and_leaves_an_adapter(place):
-    made, store, changes = place
-    run = small_runs.done(made, small_runs.launch(made, store, "ppo", **changes))
+    settings, store, changes = place
+    run = small_runs.done(settings, small_runs.launch(settings, store, "ppo", **changes))
     assert run.state == "done", run.log_tail()
     rows = small_runs.figures(run)
-    told = [row for row in rows if "reward" in row]
-    assert [row["step"] for row in told] == [1, 2, 3, 4, 5, 6]
+    figures = [row for row in rows if "reward" in row]
+    assert [row["step"] for row in figures] == [1, 2, 3, 4, 5, 6]
     from workbench.learn.catalogue import METHODS
 
     keys = {s.key for c in METHODS["ppo"].curves if not c.sandbox for s in c.series}
     assert keys <= {key for row in rows for key in row}
     assert run.samples() and run.adapter is not None
-    model = models.load(made.model)
+    model = models.load(settings.model)
     assert model.attach(run.adapter) in model.adapters
 
 
 def test_a_run_killed_and_resumed_equals_one_that_ran_through(place):
-    made, store, changes = place
-    whole = small_runs.done(made, small_runs.launch(made, store, "ppo", **changes))
-    cut = small_runs.launch(made, store, "ppo", **changes, seed=0, held_out=99)
-    small_runs.reached(made, cut, 3)
-    control.stop(made, find_run(made.workspace, cut.number))
-    resumed = small_runs.done(made, control.resume(made, find_run(made.workspace, cut.number)))
+    settings, store, changes = place
+    whole = small_runs.done(settings, small_runs.launch(settings, store, "ppo", **changes))
+    cut = small_runs.launch(settings, store, "ppo", **changes, seed=0, held_out=99)
+    small_runs.reached(settings, cut, 3)
+    control.stop(settings, find_run(settings.workspace, cut.number))
+    resumed = small_runs.done(settings, control.resume(settings, find_run(settings.workspace, cut.number)))
     assert resumed.state == "done", resumed.log_tail()
 
     def figures(run):
@@ -569,10 +569,10 @@ def test_a_run_killed_and_resumed_equals_one_that_ran_through(place):
 
 
 def test_a_resume_samples_as_many_answers_at_once_as_before(place, monkeypatch):
-    made, store, changes = place
+    settings, store, changes = place
     sizes, plain = [], generate.generate
     monkeypatch.setattr(generate, "generate", lambda *a, **k: sizes.append(k.get("batch_size")) or plain(*a, **k))
-    with small_runs.opened(made, store, "ppo", **changes | {"steps": 2, "live_prompts": 0}) as work:
+    with small_runs.opened(settings, store, "ppo", **changes | {"steps": 2, "live_prompts": 0}) as work:
         monkeypatch.setattr(generate, "rows_that_fit", lambda *of: 3)
         ppo.train(work)
         assert next(size for size in sizes if size) == 3
@@ -588,11 +588,11 @@ def test_a_resume_samples_as_many_answers_at_once_as_before(place, monkeypatch):
 
 
 def test_ppo_without_a_reward_model_says_what_it_needs(place):
-    made, store, _ = place
+    settings, store, _ = place
     from workbench.learn.data import MissingData
 
     with pytest.raises(MissingData, match="reward model"):
-        small_runs.launch(made, store, "ppo")
+        small_runs.launch(settings, store, "ppo")
 
 
 # It learns
@@ -633,8 +633,8 @@ def one_of_two(rank, folder, base, port):
 
     actor = fresh(base)
     state = ppo.PPO(actor, lengths, ARGS, ProcessGroup())
-    told = [state.iterate(PROMPTS, step) for step in (1, 2)]
-    torch.save([{k: v for k, v in t.items() if isinstance(v, float)} for t in told], folder / f"told-{rank}.pt")
+    figures = [state.iterate(PROMPTS, step) for step in (1, 2)]
+    torch.save([{k: v for k, v in t.items() if isinstance(v, float)} for t in figures], folder / f"figures-{rank}.pt")
     torch.save([w.detach() for w in actor.trainable.values()], folder / f"weights-{rank}.pt")
 
     # only the second runs out of memory, in its second pass over the batch
@@ -672,15 +672,15 @@ def test_two_processes_learn_what_one_does(bases, tmp_path):
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     torch.multiprocessing.spawn(one_of_two, (tmp_path, bases["llama"], port), nprocs=2)
-    state, told = iterate(fresh(bases["llama"]), steps=2)
+    state, figures = iterate(fresh(bases["llama"]), steps=2)
     weights = [torch.load(tmp_path / f"weights-{rank}.pt") for rank in (0, 1)]
     for a, b, alone in zip(*weights, state.actor.trainable.values(), strict=True):
         assert torch.equal(a, b)
         torch.testing.assert_close(a, alone.detach(), atol=2e-4, rtol=1e-3)
-    together = torch.load(tmp_path / "told-0.pt")
+    together = torch.load(tmp_path / "figures-0.pt")
     for key in ("reward", "kl_train", "length", "value_loss", "entropy"):
-        assert together[1][key] == pytest.approx(told[1][key], rel=1e-3, abs=1e-4)
-    assert together[0]["tokens"] == told[0]["tokens"]
+        assert together[1][key] == pytest.approx(figures[1][key], rel=1e-3, abs=1e-4)
+    assert together[0]["tokens"] == figures[0]["tokens"]
 
     (one, rows_one, error_one), (two, rows_two, error_two) = (
         torch.load(tmp_path / f"faults-{rank}.pt") for rank in (0, 1)
@@ -694,12 +694,12 @@ def test_a_run_shared_by_two_processes_is_one_run(place):
     from workbench import processes
     from workbench.learn.catalogue import parse
 
-    made, store, changes = place
+    settings, store, changes = place
     changes |= {"steps": 2, "epochs": 1}  # Adam turns last bits into steps: later passes part for good
-    alone = small_runs.done(made, small_runs.launch(made, store, "ppo", **changes))
-    shared = prepare.prepare_run(made, store, "ppo", parse("ppo", small_runs.SMALL | changes | {"held_out": 99}))
+    alone = small_runs.done(settings, small_runs.launch(settings, store, "ppo", **changes))
+    shared = prepare.prepare_run(settings, store, "ppo", parse("ppo", small_runs.SMALL | changes | {"held_out": 99}))
     assert processes.torchrun(shared.folder, 2) == 0
-    shared = find_run(made.workspace, shared.number)
+    shared = find_run(settings.workspace, shared.number)
     assert shared.state == "done" and shared.adapter is not None
     one, two = ([r for r in small_runs.figures(run) if "reward" in r] for run in (alone, shared))
     assert [r["step"] for r in two] == [1, 2]
@@ -711,13 +711,13 @@ def test_a_run_shared_by_two_processes_is_one_run(place):
 
 
 @pytest.mark.parametrize(
-    ("found", "visible", "rank", "expected"),
+    ("devices", "visible", "rank", "expected"),
     [(1, None, "0", None), (3, None, "1", "1"), (3, None, None, "0"), (2, "4,6", "1", "6"), (2, "4,6", "2", "4")],
 )
-def test_a_process_sees_one_gpu_of_several(monkeypatch, found, visible, rank, expected):
+def test_a_process_sees_one_gpu_of_several(monkeypatch, devices, visible, rank, expected):
     from workbench.learn.engine import distributed
 
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: found)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
     for name, value in (("CUDA_VISIBLE_DEVICES", visible), ("LOCAL_RANK", rank)):
         monkeypatch.delenv(name, raising=False)
         if value is not None:

@@ -48,10 +48,10 @@ def test_groups_whose_members_are_alike_count_as_few():
 
 def test_shares_of_steps_and_of_whole_answers():
     rows = [{"prompt": "p", "labels": [1, -1]}, {"prompt": "p", "labels": [1, 0]}, {"prompt": "q", "labels": [0]}]
-    found = [(rows[0], [1, 1]), (rows[1], [1, 1]), (rows[2], [0])]
+    judgements = [(rows[0], [1, 1]), (rows[1], [1, 1]), (rows[2], [0])]
     # steps met 1, 1 of 2 each and 1 of 1; the first answer is wrong as a whole and was found right
-    assert prm.steps_right(found)[0] == pytest.approx(3 / 5) and prm.steps_right(found)[3] == 5
-    assert prm.answers_right(found)[0] == pytest.approx(2 / 3) and prm.answers_right(found)[3] == 3
+    assert prm.steps_right(judgements)[0] == pytest.approx(3 / 5) and prm.steps_right(judgements)[3] == 5
+    assert prm.answers_right(judgements)[0] == pytest.approx(2 / 3) and prm.answers_right(judgements)[3] == 3
     assert not prm.sound([0, 0]) and prm.sound([0, 1]) and not prm.sound([1, 1, -1])
 
 
@@ -62,17 +62,17 @@ def test_every_step_of_a_batch_counts_the_same_however_it_is_cut_up():
     examples = [Example(row, [1], {"completion": [1] * 3}, places=(0,) * len(row["labels"])) for row in rows]
     for micro, share in ((2, 1 / 4), (1, 2 / 4)):
         args = parse("prm", {"steps": 1, "batch_size": 2, "micro_batch": micro})
-        made = prm.in_order(SimpleNamespace(args=args, train=rows, examples=examples))
-        assert made["share"] == [share, share]
-    batch = prm.collate([made[0], made[1]], pad=0)
-    order = [len(labels) for labels in made["labels"]]
+        dataset = prm.in_order(SimpleNamespace(args=args, train=rows, examples=examples))
+        assert dataset["share"] == [share, share]
+    batch = prm.collate([dataset[0], dataset[1]], pad=0)
+    order = [len(labels) for labels in dataset["labels"]]
     assert batch["row"].tolist() == [0] * order[0] + [1] * order[1] and len(batch["share"]) == 4
 
 
-def verdict(said, labels, prompts=None):
-    prompts = prompts or [str(i) for i in range(len(said))]
-    found = [({"prompt": p, "labels": b}, a) for p, a, b in zip(prompts, said, labels, strict=True)]
-    return prm.gate(found, 0)
+def verdict(predictions, labels, prompts=None):
+    prompts = prompts or [str(i) for i in range(len(predictions))]
+    judgements = [({"prompt": p, "labels": b}, a) for p, a, b in zip(prompts, predictions, labels, strict=True)]
+    return prm.gate(judgements, 0)
 
 
 def test_the_verdict_compares_with_the_commonest_label():
@@ -82,8 +82,8 @@ def test_the_verdict_compares_with_the_commonest_label():
     assert verdict([good, bad] * 6, [good, bad] * 6)["verdict"] == "amber"  # too few to be sure
     none = verdict([], [])
     assert none["verdict"] == "red" and "no held-out answers" in none["reason"]
-    told = verdict([good, bad] * 30, [good, bad] * 30)
-    assert told["accuracy"]["n"] == 60 and {f["check"] for f in told["findings"]} == {"answers", "steps"}
+    report = verdict([good, bad] * 30, [good, bad] * 30)
+    assert report["accuracy"]["n"] == 60 and {f["check"] for f in report["findings"]} == {"answers", "steps"}
 
 
 # A run
@@ -91,15 +91,15 @@ def test_the_verdict_compares_with_the_commonest_label():
 
 def labelled(folder, n=80):
     """A workspace in which one step is right, one wrong and one neutral, each answer to a prompt of its own."""
-    made, store = small_runs.workspace(folder, n)
+    settings, store = small_runs.workspace(folder, n)
     for i, prompt in enumerate(store.prompts()):
         steps = TEXTS[i % len(TEXTS)]
         store.add_step_labels(prompt.id, steps, [KINDS[s] for s in steps], "me", simulated=i % 2 == 0)
-    return made, store
+    return settings, store
 
 
-def prepared(made, store, **changes):
-    return prepare.prepare_run(made, store, "prm", parse("prm", ARGS | changes))
+def prepared(settings, store, **changes):
+    return prepare.prepare_run(settings, store, "prm", parse("prm", ARGS | changes))
 
 
 @pytest.fixture(scope="module")
@@ -107,21 +107,21 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("process") / "work"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
-        made, store = labelled(folder)
+        settings, store = labelled(folder)
         with store:
-            run = prepared(made, store)
+            run = prepared(settings, store)
             assert worker.main(run.folder) == 0
-            yield made, store, find_run(made.workspace, run.number)
+            yield settings, store, find_run(settings.workspace, run.number)
 
 
 def test_it_learns_which_steps_are_wrong_on_prompts_never_trained_on(trained):
-    made, _, run = trained
+    settings, _, run = trained
     rows = [json.loads(line) for line in (run.folder / "data/train.jsonl").read_text().splitlines()]
     assert rows and all(split_of(row["prompt"]) == "train" for row in rows)
     assert run.state == "done" and run.result["accuracy"] == 1.0 and run.result["answers"] == 1.0
     held = run.config["data"]["heldout"]
     assert run.result["answers_n"] == held and run.result["answers_low"] < 1.0
-    rewards = ProcessRewardModel(models.load(made.model), run.folder)
+    rewards = ProcessRewardModel(models.load(settings.model), run.folder)
     good, bad = rewards.score(["What is 90 plus 90?"] * 2, [RIGHT + NOTHING, RIGHT + NOTHING + WRONG])
     assert good > bad + 0.5
     rows = [json.loads(line) for line in (run.folder / "data/heldout.jsonl").read_text().splitlines()]
@@ -142,37 +142,37 @@ def test_the_run_tells_of_steps_and_answers_and_the_first_batch_shows_labels(tra
 
 
 def test_it_is_a_reward_and_no_model_that_answers(trained):
-    made, _, run = trained
+    settings, _, run = trained
     assert run.adapter is None and run.reward_model is None and run.scorer is not None
     assert {f.name for f in run.scorer.iterdir()} >= {"step_head.safetensors", "adapter_config.json", "score.json"}
-    assert sources.settle("newest", made) == (
+    assert sources.settle("newest", settings) == (
         f"run:{run.number}",
         f"run {run.number} is the newest process reward model, and there is no reward model",
     )
-    model = models.load(made.model)
-    score = sources.build(f"0.5*run:{run.number}", made.workspace / "runs", model)
-    whole = ProcessRewardModel(models.load(made.model), run.folder).score(["q"], [RIGHT])
+    model = models.load(settings.model)
+    score = sources.build(f"0.5*run:{run.number}", settings.workspace / "runs", model)
+    whole = ProcessRewardModel(models.load(settings.model), run.folder).score(["q"], [RIGHT])
     assert score(["q"], [RIGHT]) == pytest.approx([0.5 * whole[0]])
-    found = verdict_module.verdict(run.folder)
-    assert found.level == "amber" and "too few" in found.reason and found.simulated == 40
+    gate_result = verdict_module.verdict(run.folder)
+    assert gate_result.level == "amber" and "too few" in gate_result.reason and gate_result.simulated == 40
 
 
 @pytest.mark.parametrize("method", ["ppo", "grpo"])
 def test_it_can_be_raised(trained, method):
-    made, store, run = trained
+    settings, store, run = trained
     args = small_runs.small(method) | {"steps": 2, "reward": f"run:{run.number}"}
-    ran = prepare.prepare_run(made, store, method, parse(method, args))
+    ran = prepare.prepare_run(settings, store, method, parse(method, args))
     assert worker.main(ran.folder) == 0
     rewards = [row["reward"] for row in ran.metrics(0)[0] if "reward" in row]
     assert len(rewards) == 2 and all(math.isfinite(r) and r < 0 for r in rewards)  # log-probabilities
 
 
 def test_smaller_parts_give_the_same_model(trained, monkeypatch):
-    made, store, _ = trained
+    settings, store, _ = trained
     monkeypatch.setattr(llama, "number_format", lambda device: Choice(torch.float32, "to compare"))
     heads = []
     for parts in (None, 2):
-        run = prepared(made, store, micro_batch=parts)
+        run = prepared(settings, store, micro_batch=parts)
         assert worker.main(run.folder) == 0
         heads.append(load_file(run.folder / "adapter" / "step_head.safetensors"))
     assert all(torch.allclose(heads[0][k], heads[1][k], atol=1e-3) for k in heads[0])
@@ -180,9 +180,9 @@ def test_smaller_parts_give_the_same_model(trained, monkeypatch):
 
 def test_a_resumed_run_equals_the_uninterrupted_one(trained, monkeypatch, tmp_path):
     _, _, whole = trained
-    made, store = labelled(tmp_path / "w")
+    settings, store = labelled(tmp_path / "w")
     with store:
-        run = prepared(made, store)
+        run = prepared(settings, store)
     loss = prm.Trainer.compute_loss
 
     def broken(self, *args, **kwargs):
@@ -196,7 +196,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(trained, monkeypatch, tmp_pa
     status = {"state": "waiting", "step": 8, "steps": 24, "pid": None, "prepared": 0}
     (run.folder / "status.json").write_text(json.dumps(status))
     assert worker.main(run.folder) == 0
-    resumed = find_run(made.workspace, run.number)
+    resumed = find_run(settings.workspace, run.number)
     timed = ("seconds", "train_seconds", "peak_mb")
     assert {k: v for k, v in resumed.result.as_json().items() if k not in timed} == {
         k: v for k, v in whole.result.as_json().items() if k not in timed
@@ -207,22 +207,22 @@ def test_a_resumed_run_equals_the_uninterrupted_one(trained, monkeypatch, tmp_pa
 
 
 def test_stop_and_save_keeps_a_whole_process_reward(trained):
-    made, store, _ = trained
-    run = prepared(made, store, seed=5)
+    settings, store, _ = trained
+    run = prepared(settings, store, seed=5)
     (run.folder / "stop").write_text("save")
     assert worker.main(run.folder) == 0
-    stopped = find_run(made.workspace, run.number)
+    stopped = find_run(settings.workspace, run.number)
     assert stopped.state == "stopped" and stopped.result["steps"] == 1 and stopped.resumable
-    assert ProcessRewardModel(models.load(made.model), run.folder).score(["q"], [RIGHT])
+    assert ProcessRewardModel(models.load(settings.model), run.folder).score(["q"], [RIGHT])
 
 
 def test_answers_that_do_not_fit_are_cut_or_left_out_and_said(tmp_path):
-    made, store = labelled(tmp_path / "w", 12)
+    settings, store = labelled(tmp_path / "w", 12)
     with store:
         long = store.prompts()[0]
         store.add_step_labels(long.id, ["a" * 100, " No."], [1, -1], "me")
         start = max(len(f"<|user|>{p.text}") for p in store.prompts()) - 16 + 4  # two special tokens are one each
-        run = prepared(made, store, max_tokens=start + 14)
+        run = prepared(settings, store, max_tokens=start + 14)
         control.write_status(run.folder, state="done")
         report = Reporter(run.folder)
         try:
@@ -242,6 +242,6 @@ def test_on_the_sandbox_it_ends_with_best_of_n_on_held_out_word_problems(setting
         label_answers(store, models.load("sandbox"), {"train": 16, "heldout": 8})
         run = prepare.prepare_run(settings, store, "prm", parse("prm", {"steps": 2, "final_prompts": 5}))
     assert worker.main(run.folder) == 0
-    found = find_run(settings.workspace, run.number).result["best_of_n"]
-    assert found["n"] == 5 and found["ns"] == [1, 2, 4, 8, 16]
-    assert all(low <= value <= high for value, low, high in [*found["reward"], *found["majority"], found["one"]])
+    figures = find_run(settings.workspace, run.number).result["best_of_n"]
+    assert figures["n"] == 5 and figures["ns"] == [1, 2, 4, 8, 16]
+    assert all(low <= value <= high for value, low, high in [*figures["reward"], *figures["majority"], figures["one"]])

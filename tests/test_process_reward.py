@@ -19,12 +19,12 @@ def base(tmp_path_factory):
 def test_a_step_is_read_at_its_last_token_and_the_last_at_the_end_token(base):
     model = models.load(str(base))
     ids, places = process_reward_model.encode(model, "q", ["ab. ", "c.", " né"])
-    words = model.tokenizer
-    assert words.decode(ids) == "<|user|>q<|assistant|>ab. c. né<|end|>"
+    tokenizer = model.tokenizer
+    assert tokenizer.decode(ids) == "<|user|>q<|assistant|>ab. c. né<|end|>"
     start = len(model.prompt_ids("q"))
-    assert words.decode(ids[start : places[0] + 1]) == "ab. "
-    assert words.decode(ids[start : places[1] + 1]) == "ab. c."
-    assert ids[places[2]] == words.eos_token_id and places[2] == len(ids) - 1
+    assert tokenizer.decode(ids[start : places[0] + 1]) == "ab. "
+    assert tokenizer.decode(ids[start : places[1] + 1]) == "ab. c."
+    assert ids[places[2]] == tokenizer.eos_token_id and places[2] == len(ids) - 1
     assert process_reward_model.encode(model, "q", [""])[1] == [start]
 
 
@@ -48,11 +48,11 @@ def saved(base, tmp_path_factory):
 
 def test_every_step_gets_three_probabilities(base, saved):
     rewards = ProcessRewardModel(models.load(str(base)), saved)
-    found = rewards.steps(["q"], [RIGHT + WRONG])[0]
-    assert [text for text, _ in found] == [RIGHT, WRONG]
-    assert all(sum(p) == pytest.approx(1, abs=1e-5) for _, p in found)
+    steps = rewards.steps(["q"], [RIGHT + WRONG])[0]
+    assert [text for text, _ in steps] == [RIGHT, WRONG]
+    assert all(sum(p) == pytest.approx(1, abs=1e-5) for _, p in steps)
     assert rewards.score(["q"], [RIGHT + WRONG]) == [
-        pytest.approx(sum(process_reward_model.answer_score([p for _, p in found])))
+        pytest.approx(sum(process_reward_model.answer_score([p for _, p in steps])))
     ]
 
 

@@ -12,9 +12,9 @@ GOOD = "def reward(prompts, responses):\n    return [0.0] * len(responses)\n"
 @pytest.fixture
 def file(tmp_path):
     def write(code):
-        made = tmp_path / "mine.py"
-        made.write_text(code)
-        return made
+        path = tmp_path / "mine.py"
+        path.write_text(code)
+        return path
 
     return write
 
@@ -25,7 +25,7 @@ def test_a_file_of_ones_own(file):
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "message"),
     [
         ("def score(p, r): return [0.0]", r"mine\.py has no function reward"),
         ("1 / 0", r"mine\.py cannot be imported: ZeroDivisionError"),
@@ -38,17 +38,17 @@ def test_a_file_of_ones_own(file):
         ("def reward(p, r): return 3", r"mine\.py, reward\(\) must return a list of numbers"),
     ],
 )
-def test_errors_name_file_and_function(file, code, told):
-    with pytest.raises(RewardError, match=told):
+def test_errors_name_file_and_function(file, code, message):
+    with pytest.raises(RewardError, match=message):
         python_file.from_file(file(code))(["a", "b"], ["x", "y"])
 
 
 def test_the_page_takes_no_file_unless_the_owner_names_a_folder(file, tmp_path):
-    made = file(GOOD)
+    path = file(GOOD)
     for page in (settings.load(tmp_path), settings.load(tmp_path, host="0.0.0.0"), settings.load(tmp_path, share=True)):
         with pytest.raises(RewardError, match="--rewards DIR"):
-            sources.settle(f"file:{made}", page)
-    assert sources.settle(f"file:{made}", settings.load(tmp_path, command_line=True))[0] == f"file:{made}"
+            sources.settle(f"file:{path}", page)
+    assert sources.settle(f"file:{path}", settings.load(tmp_path, command_line=True))[0] == f"file:{path}"
 
 
 def test_the_page_takes_only_the_files_of_that_folder(tmp_path):
@@ -76,7 +76,7 @@ def test_a_folder_that_is_none_is_refused_at_the_start(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "message"),
     [
         ("def score(p, r): return [0.0]", r"mine\.py has no function reward"),
         ("class A:\n    def reward(self): ...", r"mine\.py has no function reward"),
@@ -86,11 +86,11 @@ def test_a_folder_that_is_none_is_refused_at_the_start(tmp_path):
         ("#" * 1_000_001, r"mine\.py is larger than 1,000,000 bytes"),
     ],
 )
-def test_a_file_is_read_before_the_start_and_not_run(file, tmp_path, code, told):
+def test_a_file_is_read_before_the_start_and_not_run(file, tmp_path, code, message):
     ran = tmp_path / "ran"
-    made = file(f"open({str(ran)!r}, 'w')\n{code}") if "return [\n" not in code else file(code)
-    with pytest.raises(RewardError, match=told):
-        python_file.check(made)
+    path = file(f"open({str(ran)!r}, 'w')\n{code}") if "return [\n" not in code else file(code)
+    with pytest.raises(RewardError, match=message):
+        python_file.check(path)
     assert not ran.exists()
 
 

@@ -51,8 +51,8 @@ def test_a_ranking_of_four_weighs_as_much_as_a_vote_on_two():
 
 def test_all_pairs_of_a_ranking_point_from_the_better_to_the_worse():
     pairs = reward.pairs_of([[2, 0, 0, 1]])
-    found = {(b, w): t for b, w, t in zip(pairs.better.tolist(), pairs.worse.tolist(), pairs.tie.tolist(), strict=True)}
-    assert found == {(1, 0): 0, (2, 0): 0, (3, 0): 0, (1, 2): 1, (1, 3): 0, (2, 3): 0}
+    ties = {(b, w): t for b, w, t in zip(pairs.better.tolist(), pairs.worse.tolist(), pairs.tie.tolist(), strict=True)}
+    assert ties == {(1, 0): 0, (2, 0): 0, (3, 0): 0, (1, 2): 1, (1, 3): 0, (2, 3): 0}
 
 
 def test_one_answer_alone_is_no_comparison():
@@ -72,19 +72,19 @@ def test_only_differences_of_scores_count():
 
 def ranked(folder, n=24):
     """A workspace in which one wording is always preferred, one of three answers in every fourth comparison."""
-    made, store = small_runs.workspace(folder, n)
+    settings, store = small_runs.workspace(folder, n)
     for prompt in store.prompts()[: n // 4]:
         three = store.add_responses([Response(0, prompt.id, t, "tiny") for t in (GOOD, "maybe", BAD)])
         ids = [r.id for r in three]
         store.add_comparison(prompt.id, three, [[ids[0]], [ids[1], ids[2]]], ids, "other")
-    return made, store
+    return settings, store
 
 
-def finished(made, store, **changes):
+def finished(settings, store, **changes):
     args = parse("reward", {"steps": 12, "batch_size": 4, "learning_rate": 0.01, "checkpoint_every": 4} | changes)
-    run = prepare.prepare_run(made, store, "reward", args)
+    run = prepare.prepare_run(settings, store, "reward", args)
     assert worker.main(run.folder) == 0
-    return find_run(made.workspace, run.number)
+    return find_run(settings.workspace, run.number)
 
 
 @pytest.fixture(scope="module")
@@ -92,15 +92,15 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reward") / "work"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
-        made, store = ranked(folder)
+        settings, store = ranked(folder)
         with store:
-            yield made, finished(made, store)
+            yield settings, finished(settings, store)
 
 
 def test_it_learns_which_wording_is_preferred(trained):
-    made, run = trained
+    settings, run = trained
     assert run.state == "done" and run.result["accuracy"] == 1.0
-    rewards = RewardModel(models.load(made.model), run.folder)
+    rewards = RewardModel(models.load(settings.model), run.folder)
     good, bad = rewards.score(["What is 40 plus 40?"] * 2, [GOOD, BAD])
     assert good > bad + 0.5
 
@@ -108,14 +108,14 @@ def test_it_learns_which_wording_is_preferred(trained):
 @pytest.mark.parametrize("dropout, by_hand", [(0.0, True), (0.5, False)])
 def test_a_small_llama_learns_by_the_forward_written_by_hand_unless_it_drops(tmp_path, monkeypatch, dropout, by_hand):
     """Same scores and gradients as through transformers; dropout is transformers' own, and scoring never drops."""
-    made, store = ranked(tmp_path / "w")
+    settings, store = ranked(tmp_path / "w")
     monkeypatch.setattr(llama, "number_format", lambda device: Choice(torch.float32, "to compare"))
-    with store, small_runs.opened(made, store, "reward", lora_dropout=dropout) as work:
+    with store, small_runs.opened(settings, store, "reward", lora_dropout=dropout) as work:
         head = reward.add_head(work.model.hf)
         for name, weight in work.peft.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(0))
-        rows = [{"answers": reward.whole(one), "places": one.row["places"]} for one in work.examples[:4]]
+        rows = [{"answers": reward.sequences(one), "places": one.row["places"]} for one in work.examples[:4]]
         batch = reward.collate(rows, reward.pad_id(work.model.tokenizer))
         weights = [w for w in work.peft.parameters() if w.requires_grad]
 
@@ -135,37 +135,37 @@ def test_a_small_llama_learns_by_the_forward_written_by_hand_unless_it_drops(tmp
 
 
 def test_scores_are_identical_after_a_reload(trained):
-    made, run = trained
+    settings, run = trained
     prompts, answers = ["What is 3 plus 3?"] * 3, [GOOD, BAD, "something else entirely"]
-    first = RewardModel(models.load(made.model), run.folder).score(prompts, answers)
-    again = RewardModel(models.load(made.model), run.folder).score(prompts, answers)
+    first = RewardModel(models.load(settings.model), run.folder).score(prompts, answers)
+    again = RewardModel(models.load(settings.model), run.folder).score(prompts, answers)
     assert first == again and len(set(first)) == 3
 
 
 def test_a_reloaded_model_scores_as_the_one_that_was_trained(tmp_path, trained, monkeypatch):
     """The head would be lost, and the scores garbage, if it were left to PEFT (see the trap of a missing task type)."""
-    made, _ = trained
-    seen = {}
+    settings, _ = trained
+    scores = {}
     train = reward.train
 
     def watched(work):
         result = train(work)
-        seen["raw"] = reward.score_texts(work, ["What is 3 plus 3?"] * 2, [GOOD, BAD])
+        scores["raw"] = reward.score_texts(work, ["What is 3 plus 3?"] * 2, [GOOD, BAD])
         return result
 
     monkeypatch.setattr(reward, "train", watched)
-    made, store = ranked(tmp_path / "w")
+    settings, store = ranked(tmp_path / "w")
     with store:
-        run = finished(made, store, steps=4)
-    rewards = RewardModel(models.load(made.model), run.folder)
+        run = finished(settings, store, steps=4)
+    rewards = RewardModel(models.load(settings.model), run.folder)
     now = rewards.score(["What is 3 plus 3?"] * 2, [GOOD, BAD])
-    assert [s * rewards.std + rewards.mean for s in now] == pytest.approx(seen["raw"], abs=1e-5)
+    assert [s * rewards.std + rewards.mean for s in now] == pytest.approx(scores["raw"], abs=1e-5)
 
 
 def test_scores_of_the_training_answers_have_mean_0_and_deviation_1(trained):
-    made, run = trained
+    settings, run = trained
     rows = [json.loads(line) for line in (run.folder / "data/train.jsonl").read_text().splitlines()]
-    scores = RewardModel(models.load(made.model), run.folder).score(*reward.flat(rows))
+    scores = RewardModel(models.load(settings.model), run.folder).score(*reward.flatten(rows))
     assert sum(scores) / len(scores) == pytest.approx(0, abs=1e-4)
     assert sum(s * s for s in scores) / len(scores) == pytest.approx(1, abs=1e-3)
 
@@ -206,10 +206,10 @@ def test_a_long_ranking_is_one_row_and_ties_stay_ties(trained):
 
 def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, trained, monkeypatch):
     _, whole = trained
-    made, store = ranked(tmp_path / "w")
+    settings, store = ranked(tmp_path / "w")
     with store:
         args = parse("reward", {"steps": 12, "batch_size": 4, "learning_rate": 0.01, "checkpoint_every": 4})
-        run = prepare.prepare_run(made, store, "reward", args)
+        run = prepare.prepare_run(settings, store, "reward", args)
     loss = reward.Trainer.compute_loss
 
     def broken(self, *args, **kwargs):
@@ -224,7 +224,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, trained, monkeypat
         json.dumps({"state": "waiting", "step": 4, "steps": 12, "pid": None, "prepared": 0})
     )
     assert worker.main(run.folder) == 0
-    resumed = find_run(made.workspace, run.number)
+    resumed = find_run(settings.workspace, run.number)
     timed = ("seconds", "train_seconds", "peak_mb")
     assert {k: v for k, v in resumed.result.as_json().items() if k not in timed} == {
         k: v for k, v in whole.result.as_json().items() if k not in timed
@@ -235,14 +235,16 @@ def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path, trained, monkeypat
 
 
 def test_a_reward_model_starts_from_sft_but_nothing_starts_from_it(tmp_path):
-    made, store = ranked(tmp_path / "w")
+    settings, store = ranked(tmp_path / "w")
     with store:
-        first = prepare.prepare_run(made, store, "sft", parse("sft", {"steps": 2, "batch_size": 4, "live_prompts": 0}))
+        first = prepare.prepare_run(
+            settings, store, "sft", parse("sft", {"steps": 2, "batch_size": 4, "live_prompts": 0})
+        )
         assert worker.main(first.folder) == 0
         args = parse("reward", {"steps": 2, "batch_size": 4, "micro_batch": 2})
-        second = prepare.prepare_run(made, store, "reward", args, start_from=first.number)
+        second = prepare.prepare_run(settings, store, "reward", args, start_from=first.number)
         assert worker.main(second.folder) == 0
         with pytest.raises(ValueError, match="no trained model to start from"):
-            prepare.prepare_run(made, store, "dpo", parse("dpo", {}), start_from=second.number)
-    found = RewardModel(models.load(made.model), find_run(made.workspace, second.number).folder)
-    assert all(math.isfinite(s) for s in found.score(["a", "b"], [GOOD, ""]))
+            prepare.prepare_run(settings, store, "dpo", parse("dpo", {}), start_from=second.number)
+    reward_model = RewardModel(models.load(settings.model), find_run(settings.workspace, second.number).folder)
+    assert all(math.isfinite(s) for s in reward_model.score(["a", "b"], [GOOD, ""]))

@@ -25,16 +25,16 @@ def test_a_name_that_makes_no_sense_is_told(text):
 @pytest.fixture
 def file(tmp_path):
     def write(code):
-        made = tmp_path / "mine.py"
-        made.write_text(code)
-        return made
+        path = tmp_path / "mine.py"
+        path.write_text(code)
+        return path
 
     return write
 
 
 def test_a_sum_of_sources(file, tmp_path):
-    made = file("def reward(prompts, responses):\n    return [float(len(r)) for r in responses]\n")
-    total = sources.build(f"2*file:{made} + -0.5*file:{made}", tmp_path, None)
+    path = file("def reward(prompts, responses):\n    return [float(len(r)) for r in responses]\n")
+    total = sources.build(f"2*file:{path} + -0.5*file:{path}", tmp_path, None)
     assert total(["a"], ["xxxx"]) == [6.0]
 
 
@@ -49,15 +49,15 @@ def test_gold_is_the_sandboxs_own():
 
 
 def test_what_is_missing_is_told_before_anything_starts(tmp_path):
-    made = settings.load(tmp_path, command_line=True)
+    options = settings.load(tmp_path, command_line=True)
     with pytest.raises(RewardError, match="no such file"):
-        sources.check("file:/nowhere/mine.py", made)
+        sources.check("file:/nowhere/mine.py", options)
     with pytest.raises(RewardError, match="there is no run 7"):
-        sources.check("run:7", made)
+        sources.check("run:7", options)
     with pytest.raises(RewardError, match="sandbox's world only"):
         sources.check("gold", settings.load(tmp_path, model=str(tmp_path)))
     with pytest.raises(MissingData, match="There is none yet"):
-        sources.settle("newest", made)
+        sources.settle("newest", options)
 
 
 def test_newest_is_the_newest_finished_reward_model_of_this_base(tmp_path):
@@ -79,11 +79,11 @@ def test_newest_is_the_newest_finished_reward_model_of_this_base(tmp_path):
 
 
 def test_a_sum_names_its_files_by_their_whole_paths(file, tmp_path, monkeypatch):
-    made = file("def reward(prompts, responses):\n    return [0.0] * len(responses)\n")
+    path = file("def reward(prompts, responses):\n    return [0.0] * len(responses)\n")
     monkeypatch.chdir(tmp_path)
     chosen, _ = sources.settle("gold + 0.00001*file:mine.py", settings.load(tmp_path, command_line=True))
-    assert chosen == f"gold + 0.00001*file:{made}"
+    assert chosen == f"gold + 0.00001*file:{path}"
     (tmp_path / "a + b").mkdir()
-    made.rename(tmp_path / "a + b" / "mine.py")
+    path.rename(tmp_path / "a + b" / "mine.py")
     with pytest.raises(RewardError, match="rename it"):
         sources.settle("file:mine.py", settings.load(tmp_path, rewards=tmp_path / "a + b"))

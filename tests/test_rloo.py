@@ -25,17 +25,17 @@ TRAINER = {"rloo": rloo.Trainer, "grpo": grpo.Trainer}
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rloo")
-    made, store = small_runs.workspace(folder / "space")
+    settings, store = small_runs.workspace(folder / "space")
     file = folder / "mine.py"
     file.write_text("def reward(prompts, responses):\n    return [r.count('e') - 0.1 * len(r) for r in responses]\n")
     with store:
-        yield made, store, {"reward": f"file:{file}", "batch_size": 8, "steps": 4, "answers_per_prompt": 4}
+        yield settings, store, {"reward": f"file:{file}", "batch_size": 8, "steps": 4, "answers_per_prompt": 4}
 
 
 @pytest.fixture
 def opened(place):
-    made, store, usual = place
-    with small_runs.opener(made, store, "rloo") as open_:
+    settings, store, usual = place
+    with small_runs.opener(settings, store, "rloo") as open_:
         yield lambda method, start_from=None, **changes: open_(
             method, start_from, **((usual if method in TRAIN else {}) | changes)
         )
@@ -47,15 +47,15 @@ def rows_of(work):
 
 def watched(monkeypatch, method):
     """What the trainer learns from, step by step."""
-    seen, plain = [], TRAINER[method]._generate_and_score_completions
+    batches, plain = [], TRAINER[method]._generate_and_score_completions
 
     def scored(self, inputs):
-        made = plain(self, inputs)
-        seen.append({"asked": [row["prompt"] for row in inputs]} | made)
-        return made
+        batch = plain(self, inputs)
+        batches.append({"prompts": [row["prompt"] for row in inputs]} | batch)
+        return batch
 
     monkeypatch.setattr(TRAINER[method], "_generate_and_score_completions", scored)
-    return seen
+    return batches
 
 
 # of the rewards 1, 0, 0, 0 and 2, 2, 2, 2: the siblings' means are 0, 1/3, 1/3, 1/3 and 2; GRPO takes the group's
@@ -72,9 +72,9 @@ def test_advantages_by_hand(opened, monkeypatch, method, loss, expected):
     changes = {"loss": loss} if loss else {}
     work = opened(method, steps=1, kl_coefficient=0, end_penalty=0, **changes)
     monkeypatch.setattr(rloo, "build", lambda *_: lambda prompts, answers: [1.0, 0, 0, 0, 2, 2, 2, 2])
-    seen = watched(monkeypatch, method)
+    batches = watched(monkeypatch, method)
     TRAIN[method](work)
-    assert seen[0]["advantages"].tolist() == pytest.approx(expected, abs=1e-3)
+    assert batches[0]["advantages"].tolist() == pytest.approx(expected, abs=1e-3)
     assert [r["same_reward"] for r in rows_of(work) if "same_reward" in r] == [0.5]
     assert [r["reward"] for r in rows_of(work) if "reward" in r] == [1.125]
 
@@ -82,19 +82,21 @@ def test_advantages_by_hand(opened, monkeypatch, method, loss, expected):
 @BOTH
 def test_each_prompt_is_answered_several_times_by_our_own_decoder(opened, monkeypatch, method):
     work = opened(method, steps=2, end_penalty=0)
-    told = []
-    monkeypatch.setattr(rloo, "build", lambda *_: lambda prompts, answers: told.append(answers) or [0.0] * len(answers))
-    seen = watched(monkeypatch, method)
+    answers_of_steps = []
+    monkeypatch.setattr(
+        rloo, "build", lambda *_: lambda prompts, answers: answers_of_steps.append(answers) or [0.0] * len(answers)
+    )
+    batches = watched(monkeypatch, method)
     a = work.args
     sampling = Sampling(temperature=a.temperature, max_new_tokens=a.max_new_tokens, seed=a.seed)
     TRAIN[method](work)
-    wanted = [row["prompt"] for row in rloo.prompts(work)]
-    assert [text for step in seen for text in step["asked"][::4]] == wanted and len(wanted) == 4
-    assert all(step["asked"][k] == step["asked"][k - k % 4] for step in seen for k in range(8))
+    prompts_of_work = [row["prompt"] for row in rloo.prompts(work)]
+    assert [text for step in batches for text in step["prompts"][::4]] == prompts_of_work and len(prompts_of_work) == 4
+    assert all(step["prompts"][k] == step["prompts"][k - k % 4] for step in batches for k in range(8))
     # a reward that is always the same teaches nothing, so the model that answers is the base, at every step
-    for step, (step_seen, answers) in enumerate(zip(seen, told, strict=True), 1):
+    for step, (batch, answers) in enumerate(zip(batches, answers_of_steps, strict=True), 1):
         seeds = [(a.seed << 44) + (step << 20) + row for row in range(8)]
-        again = generate.generate(work.model, step_seen["asked"], sampling, [None] * 8, seeds=seeds)
+        again = generate.generate(work.model, batch["prompts"], sampling, [None] * 8, seeds=seeds)
         assert [g.text for g in again] == answers and len(set(answers)) > 2
 
 
@@ -103,7 +105,7 @@ def test_on_the_policy_the_ratio_is_one_and_frozen_weights_stay(opened, method):
     work = opened(method, evaluate_every=2)
     before = {n: w.detach().clone() for n, w in work.peft.named_parameters() if w.requires_grad}
     result = TRAIN[method](work)
-    assert small_runs.known(result)
+    assert small_runs.has_known_keys(result)
     assert result["steps"] == 4 and abs(next(r["loss"] for r in rows_of(work) if "loss" in r)) < 1e-3
     after = dict(work.peft.named_parameters())
     assert any(not torch.equal(w, after[n]) for n, w in before.items())
@@ -131,17 +133,17 @@ def test_an_answer_that_did_not_end_pays_the_penalty(opened, monkeypatch):
     work = opened("rloo", steps=1, kl_coefficient=0, end_penalty=3, answers_per_prompt=16, batch_size=16)
     work.model.hf.generation_config.eos_token_id = list(range(4, 40))  # else this model hardly ever ends
     monkeypatch.setattr(rloo, "build", lambda *_: lambda prompts, answers: [1.0] * 16)
-    seen = watched(monkeypatch, "rloo")
+    batches = watched(monkeypatch, "rloo")
     rloo.train(work)
-    mask = seen[0]["completion_mask"]
-    last = seen[0]["completion_ids"].gather(1, mask.sum(1, keepdim=True) - 1)[:, 0]
+    mask = batches[0]["completion_mask"]
+    last = batches[0]["completion_ids"].gather(1, mask.sum(1, keepdim=True) - 1)[:, 0]
     ended = torch.isin(last, torch.tensor(work.model.end_ids))
-    told = next(r for r in rows_of(work) if "ended" in r)
-    assert told["ended"] == pytest.approx(ended.float().mean().item()) and 0 < told["ended"] < 1
+    row = next(r for r in rows_of(work) if "ended" in r)
+    assert row["ended"] == pytest.approx(ended.float().mean().item()) and 0 < row["ended"] < 1
     rewards = 1.0 - 3.0 * (~ended).float()
     expected = rewards - (rewards.sum() - rewards) / 15
-    assert seen[0]["advantages"].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
-    assert told["reward"] == 1.0 and told["length"] == mask.sum(1).float().mean()
+    assert batches[0]["advantages"].tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    assert row["reward"] == 1.0 and row["length"] == mask.sum(1).float().mean()
     assert work.report.get("notices") == [
         "All 16 answers of step 1 got the same reward, 1: only whether they ended makes a difference. Check the reward."
     ]
@@ -188,8 +190,8 @@ def test_it_learns_what_is_rewarded(opened, monkeypatch):
 
 
 def test_a_reward_model_scores_and_is_left_alone(opened, place):
-    made, store, _ = place
-    scorer = prepare.prepare_run(made, store, "reward", parse("reward", {"steps": 2, "batch_size": 4}))
+    settings, store, _ = place
+    scorer = prepare.prepare_run(settings, store, "reward", parse("reward", {"steps": 2, "batch_size": 4}))
     report = Reporter(scorer.folder)
     reward.train(Work.open(scorer, report))
     report.close()
@@ -220,22 +222,22 @@ def test_a_reward_without_a_number_skips_the_step(opened, monkeypatch):
 
 
 def test_micro_batches_answer_the_same(opened, monkeypatch):
-    told = []
+    answers = []
     for micro in (None, 2):
-        seen = watched(monkeypatch, "rloo")
+        batches = watched(monkeypatch, "rloo")
         rloo.train(opened("rloo", steps=1, seed=77, micro_batch=micro))
-        told.append(seen[0]["completion_ids"])
-    assert torch.equal(told[0], told[1])
+        answers.append(batches[0]["completion_ids"])
+    assert torch.equal(answers[0], answers[1])
 
 
 def test_a_run_killed_and_resumed_equals_one_that_ran_through(place):
-    made, store, usual = place
+    settings, store, usual = place
     method, usual = "rloo", usual | {"steps": 6}
-    whole = small_runs.done(made, small_runs.launch(made, store, method, **usual))
-    cut = small_runs.launch(made, store, method, **usual, held_out=99)
-    small_runs.reached(made, cut, 3)
-    control.stop(made, find_run(made.workspace, cut.number))
-    resumed = small_runs.done(made, control.resume(made, find_run(made.workspace, cut.number)))
+    whole = small_runs.done(settings, small_runs.launch(settings, store, method, **usual))
+    cut = small_runs.launch(settings, store, method, **usual, held_out=99)
+    small_runs.reached(settings, cut, 3)
+    control.stop(settings, find_run(settings.workspace, cut.number))
+    resumed = small_runs.done(settings, control.resume(settings, find_run(settings.workspace, cut.number)))
     assert whole.state == resumed.state == "done", resumed.log_tail()
 
     def figures(run):

@@ -20,17 +20,17 @@ from workbench.processes import write_status
 
 @pytest.fixture
 def place(tmp_path):
-    made, store = workspace(tmp_path / "space")
+    settings, store = workspace(tmp_path / "space")
     with store:
-        yield made, store
+        yield settings, store
 
 
 def corrupt_at(work, at):
     """Change a frozen weight once `at` steps were made."""
-    told = work.report.metrics
+    write = work.report.metrics
 
     def metrics(step, **values):
-        told(step, **values)
+        write(step, **values)
         if step == at:
             with torch.no_grad():
                 next(w for name, w in work.peft.named_parameters() if "lora_" not in name).add_(0.01)
@@ -42,18 +42,18 @@ def corrupt_at(work, at):
 def test_35_a_base_that_changes_ends_the_run_at_the_next_checkpoint_and_a_resume_uses_the_one_before(
     place, method, tmp_path
 ):
-    made, store = place
+    settings, store = place
     rewards = tmp_path / "lengths.py"
     rewards.write_text("def reward(prompts, responses):\n    return [len(set(text)) / 10 for text in responses]\n")
     changes = {"reward": f"file:{rewards}"} if method == "ppo" else {}
-    with opened(made, store, method, steps=12, checkpoint_every=2, evaluate_every=12, **changes) as work:
+    with opened(settings, store, method, steps=12, checkpoint_every=2, evaluate_every=12, **changes) as work:
         corrupt_at(work, 5)
         with pytest.raises(FrozenWeightsChanged, match="frozen have changed"):
             method_module(method).train(work)
         assert work.report.get("step") == 6
         assert sorted(f.name for f in (work.folder / "checkpoints").iterdir()) == ["step-2", "step-4"]
         assert not (work.folder / "adapter").exists()
-    (run,) = list_runs(made.workspace)
+    (run,) = list_runs(settings.workspace)
     report = Reporter(run.folder)
     again = Work.open(run, report)
     assert again.first_step == 4
@@ -62,8 +62,8 @@ def test_35_a_base_that_changes_ends_the_run_at_the_next_checkpoint_and_a_resume
 
 
 def test_35_stop_and_save_saves_nothing_of_a_base_that_has_changed(place):
-    made, store = place
-    with opened(made, store, "sft", steps=12, checkpoint_every=12, evaluate_every=12) as work:
+    settings, store = place
+    with opened(settings, store, "sft", steps=12, checkpoint_every=12, evaluate_every=12) as work:
         corrupt_at(work, 3)
         work.report.wants_stop = lambda: work.report.get("step") == 3
         with pytest.raises(FrozenWeightsChanged):
@@ -117,10 +117,10 @@ def test_02_a_kill_while_checkpoints_are_written_tears_none(tmp_path):
         command = [sys.executable, "-c", WRITE_FOR_EVER, str(tmp_path), str(last + 10)]
         writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         for _ in range(3):
-            told = int(writer.stdout.readline())
+            step = int(writer.stdout.readline())
         time.sleep(pause)
         writer.kill()
-        told = max([told, *map(int, writer.communicate()[0].split())])
+        step = max([step, *map(int, writer.communicate()[0].split())])
         usable, notices = checkpoints.newest(tmp_path)
         last = checkpoints.step_of(usable)
-        assert last >= told and notices == []
+        assert last >= step and notices == []

@@ -47,8 +47,8 @@ def test_a_score_is_the_heads_reading_of_the_end_token(base, folder, rewards):
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
-    words = rewards.model.tokenizer
-    ids = [*rewards.model.prompt_ids("How are you?"), *words("fine")["input_ids"], words.eos_token_id]
+    tokenizer = rewards.model.tokenizer
+    ids = [*rewards.model.prompt_ids("How are you?"), *tokenizer("fine")["input_ids"], tokenizer.eos_token_id]
     plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), folder / "adapter")
     with torch.no_grad():
         hidden = plain(input_ids=torch.tensor([ids]), output_hidden_states=True).hidden_states[-1][0, -1]
@@ -73,10 +73,10 @@ def test_scoring_leaves_the_base_as_it_was(rewards):
 
 
 def test_token_scores_join_to_the_answer_and_end_in_its_score(rewards):
-    found = rewards.token_scores("q", "né ok")
-    assert "".join(text for text, _ in found) == "né ok"
-    assert found[-1][1] == pytest.approx(rewards.score(["q"], ["né ok"])[0], abs=1e-5)
-    assert found[0][1] == pytest.approx(rewards.score(["q"], ["n"])[0], abs=1e-5)
+    scores = rewards.token_scores("q", "né ok")
+    assert "".join(text for text, _ in scores) == "né ok"
+    assert scores[-1][1] == pytest.approx(rewards.score(["q"], ["né ok"])[0], abs=1e-5)
+    assert scores[0][1] == pytest.approx(rewards.score(["q"], ["n"])[0], abs=1e-5)
     assert rewards.token_scores("q", "") == []
 
 

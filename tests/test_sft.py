@@ -20,20 +20,22 @@ from workbench.learn.methods import sft
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    made, store = workspace(tmp_path_factory.mktemp("sft") / "space")
+    settings, store = workspace(tmp_path_factory.mktemp("sft") / "space")
     with store:
-        yield made, store
+        yield settings, store
 
 
 @pytest.fixture
 def opened(place):
     """Open a new run with these settings, as its process would."""
-    made, store = place
+    settings, store = place
     reports = []
 
     def open_(method="sft", start_from=None, **changes):
-        changes = {"seed": len(list_runs(made.workspace))} | changes  # no two runs alike: alike means a double click
-        run = prepare.prepare_run(made, store, method, parse(method, SMALL | {"held_out": 4} | changes), start_from)
+        changes = {
+            "seed": len(list_runs(settings.workspace))
+        } | changes  # no two runs alike: alike means a double click
+        run = prepare.prepare_run(settings, store, method, parse(method, SMALL | {"held_out": 4} | changes), start_from)
         control.write_status(run.folder, state="done")  # nobody is to take it for a job that died
         report = Reporter(run.folder)
         report.status(steps=run.config["args"]["steps"])
@@ -48,11 +50,11 @@ def opened(place):
 def test_only_the_answer_is_learned_from_its_end_included(opened):
     work = opened()
     row = sft.rows(work)[0]
-    words = work.model.tokenizer
+    tokenizer = work.model.tokenizer
     first = work.train[data.order(work.train, 1, work.args.seed)[0]]
-    assert words.decode(row["input_ids"]) == f"<|user|>{first['prompt']}<|assistant|>{first['completion']}<|end|>"
+    assert tokenizer.decode(row["input_ids"]) == f"<|user|>{first['prompt']}<|assistant|>{first['completion']}<|end|>"
     learned = [i for i in row["labels"] if i != -100]
-    assert words.decode(learned) == f"{first['completion']}<|end|>"
+    assert tokenizer.decode(learned) == f"{first['completion']}<|end|>"
     assert len(row["labels"]) == len(row["input_ids"])
     assert len(sft.rows(work)) == SMALL["steps"] * SMALL["batch_size"]
 
@@ -111,12 +113,12 @@ def test_micro_batches_make_the_same_updates(opened):
 
 def test_13_a_step_without_a_valid_number_changes_nothing_and_is_a_gap(opened, monkeypatch):
     work = opened(steps=4, evaluate_every=4, schedule="constant", warmup=0)
-    plain, seen = sft.SFTTrainer.compute_loss, []
+    plain, weights = sft.SFTTrainer.compute_loss, []
 
     def loss(self, model, inputs, **more):
         value = plain(self, model, inputs, **more)
-        seen.append({n: w.detach().clone() for n, w in work.peft.named_parameters() if w.requires_grad})
-        return value * float("nan") if len(seen) == 3 else value
+        weights.append({n: w.detach().clone() for n, w in work.peft.named_parameters() if w.requires_grad})
+        return value * float("nan") if len(weights) == 3 else value
 
     monkeypatch.setattr(sft.SFTTrainer, "compute_loss", loss)
     sft.train(work)
@@ -124,9 +126,9 @@ def test_13_a_step_without_a_valid_number_changes_nothing_and_is_a_gap(opened, m
     assert [r["step"] for r in rows if "loss" in r] == [1, 2, 4]
     assert {"step": 3, "rejected": True} in rows
     assert work.report.get("notices") == ["Step 3 gave no valid number and was skipped."]
-    same = [torch.equal(seen[2][n], seen[3][n]) for n in seen[2]]
+    same = [torch.equal(weights[2][n], weights[3][n]) for n in weights[2]]
     assert all(same), "the weights before step 4 are those before step 3"
-    assert not all(torch.equal(seen[1][n], seen[2][n]) for n in seen[1])
+    assert not all(torch.equal(weights[1][n], weights[2][n]) for n in weights[1])
 
 
 def test_13_several_such_steps_in_a_row_stop_the_job(opened, monkeypatch):
@@ -197,8 +199,8 @@ def test_a_checkpoint_holds_no_pickle_and_brings_back_the_optimizer(opened):
 
 def test_settings_of_trl_are_ours_where_its_defaults_do_not_suit(opened):
     work = opened()
-    made = trl_trainer.trainer_settings(work)
-    assert made["bf16"] is False and made["logging_steps"] == 1 and made["report_to"] == "none"
-    assert made["learning_rate"] == 0.003
+    arguments = trl_trainer.trainer_settings(work)
+    assert arguments["bf16"] is False and arguments["logging_steps"] == 1 and arguments["report_to"] == "none"
+    assert arguments["learning_rate"] == 0.003
     assert asdict(replace(work.args, seed=1))["seed"] == 1
     assert issubclass(sft.Trainer, trl_trainer.Tracked)

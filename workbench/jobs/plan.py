@@ -78,7 +78,7 @@ def plan_run(
         change: dict[str, Any] = {"reward": reward.text or asked}
         resolved = replace(resolved, **change)
         reasons |= {"reward": reward.reason} if reward.reason else {}
-        despite = tuple(v.words for v in reward.untrusted) if allow_failed_gate else ()
+        despite = tuple(v.sentence for v in reward.untrusted) if allow_failed_gate else ()
         problems.append(reward.problem)
         problems.append(Distrusted(reward.untrusted) if reward.untrusted and not allow_failed_gate else None)
     problems.append(_parent_problem(settings, start_from))

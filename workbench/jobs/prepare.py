@@ -159,7 +159,7 @@ def _dry_run(settings: Settings, method: str, train: list[data.Row], heldout: li
     if model_folder(model) is None:
         return
     from workbench.learn import dry_run
-    from workbench.learn.examples import Limits, check_some_left, surely_some_left
+    from workbench.learn.examples import Limits, check_learnable, surely_learnable
     from workbench.models import check_consent, context, needs_own_code, tokenizer
 
     check_consent(model, trust)
@@ -167,9 +167,9 @@ def _dry_run(settings: Settings, method: str, train: list[data.Row], heldout: li
         return
     dry_run.check(model, train + heldout, args, trust)
     written = model_config(model).get("max_position_embeddings")
-    if written and surely_some_left(method, train, Limits.of(args, written)):
+    if written and surely_learnable(method, train, Limits.of(args, written)):
         return
-    check_some_left(tokenizer(model, trust), method, train, Limits.of(args, context(model, trust)))
+    check_learnable(tokenizer(model, trust), method, train, Limits.of(args, context(model, trust)))
 
 
 class SameRun(ValueError):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.learn.catalogue import METHODS, AnswerArgs, TrainArgs
 from workbench.learn.catalogue.facts import Row
-from workbench.learn.examples import Example, Limits, examples, nothing_left
+from workbench.learn.examples import Example, Limits, examples, nothing_to_learn
 from workbench.learn.run_files import DataCounts, RunConfig, SpoiledFile
 from workbench.processes import read_json, write_atomic
 from workbench.sandbox import spelling
@@ -50,11 +50,11 @@ def rows(store: Store, method: str, model: str = "") -> tuple[list[Row], list[Ro
     To a method that learns from prompts alone the model "sandbox" brings many of its own.
     """
     m = METHODS[method]
-    judged = m.read(store, model)
-    train = [r for r in judged if r["split"] == "train"]
-    if (missing := shortfall(method, len(train), len(judged), m.shortage(train) if train else "")) is not None:
+    all_rows = m.read(store, model)
+    train = [r for r in all_rows if r["split"] == "train"]
+    if (missing := shortfall(method, len(train), len(all_rows), m.shortage(train) if train else "")) is not None:
         raise missing
-    return train, [r for r in judged if r["split"] == "heldout"]
+    return train, [r for r in all_rows if r["split"] == "heldout"]
 
 
 def shortfall(method: str, train: int, n: int, shortage: str) -> MissingData | None:
@@ -202,12 +202,12 @@ def order(rows: Sequence[Row], n: int, seed: int) -> list[int]:
     for i, row in enumerate(rows):
         groups.setdefault(row["id"], []).append(i)
     rng = random.Random(seed)
-    chosen: list[int] = []
-    while len(chosen) < n:
+    indices: list[int] = []
+    while len(indices) < n:
         ids = list(groups)
         rng.shuffle(ids)
-        chosen += [rng.choice(groups[i]) for i in ids]
-    return chosen[:n]
+        indices += [rng.choice(groups[i]) for i in ids]
+    return indices[:n]
 
 
 def row_seed(seed: int, step: int, row: int) -> int:
@@ -226,9 +226,9 @@ def first_batch(
     is how many tokens the model reads. Raises NothingToLearn when no row is left.
     """
     limits = Limits.of(args, context or args.max_tokens)
-    usable, left_out = examples(tokenizer, method, rows, limits)
+    usable, exclusions = examples(tokenizer, method, rows, limits)
     if not usable:
-        raise nothing_left(method, left_out)
+        raise nothing_to_learn(method, exclusions)
     return batch_of(tokenizer, method, usable, args)
 
 

@@ -58,8 +58,8 @@ def fit(
     or with `keep_end`, for a score that is read there, what comes before its last token.
     """
     longest = max(map(len, answers), default=0)
-    kept = max(limit - longest, limit // 2)
-    start = list(prompt[-kept:]) if len(prompt) > kept else list(prompt)
+    prompt_room = max(limit - longest, limit // 2)
+    start = list(prompt[-prompt_room:]) if len(prompt) > prompt_room else list(prompt)
     room = limit - len(start)
     cut = [list(ids) if len(ids) <= room else [*ids[: room - keep_end], *ids[len(ids) - keep_end :]] for ids in answers]
     return start, cut
@@ -82,15 +82,19 @@ def example(tokenizer: Any, method: str, row: Row, limits: Limits) -> Example | 
         answers = [ids]
     else:
         answers = [tokens.answer_ids(tokenizer, text) for text in answer_of.values()]
-    start, kept = fit(prompt, answers, limits.tokens, keep_end=m.scores == "answers")
-    if len(kept) > 1 and all(ids == kept[0] for ids in kept):
-        return "their answers do not differ" if kept == answers else "their answers do not differ within max_tokens"
-    places = [place for place in places if place < len(kept[0])]
+    start, cuts = fit(prompt, answers, limits.tokens, keep_end=m.scores == "answers")
+    if len(cuts) > 1 and all(ids == cuts[0] for ids in cuts):
+        return "their answers do not differ" if cuts == answers else "their answers do not differ within max_tokens"
+    places = [place for place in places if place < len(cuts[0])]
     if m.scores == "steps" and not places:
         return "none of their steps fits into max_tokens"
-    cut = ("prompt" if len(start) < len(prompt) else "", "answer" if kept != answers else "")
+    shortened = ("prompt" if len(start) < len(prompt) else "", "answer" if cuts != answers else "")
     return Example(
-        row, start, dict(zip(answer_of, kept, strict=True)), "both" if all(cut) else "".join(cut), tuple(places)
+        row,
+        start,
+        dict(zip(answer_of, cuts, strict=True)),
+        "both" if all(shortened) else "".join(shortened),
+        tuple(places),
     )
 
 
@@ -107,45 +111,47 @@ def examples(
 ) -> tuple[list[Example], dict[str, list[str]]]:
     """What can be learned from, in order; and the prompts of what cannot, by reason."""
     usable: list[Example] = []
-    left_out: dict[str, list[str]] = {}
+    exclusions: dict[str, list[str]] = {}
     for row in rows:
-        made = example(tokenizer, method, row, limits)
-        if isinstance(made, str):
-            left_out.setdefault(made, []).append(row["prompt"])
+        outcome = example(tokenizer, method, row, limits)
+        if isinstance(outcome, str):
+            exclusions.setdefault(outcome, []).append(row["prompt"])
         else:
-            usable.append(made)
-    return usable, left_out
+            usable.append(outcome)
+    return usable, exclusions
 
 
 def answerable(tokenizer: Any, prompts: dict[str, list[str]], limits: Limits) -> tuple[dict[str, list[str]], list[str]]:
     """`prompts` without those that leave no room for an answer of `new_tokens`; and these, each once."""
-    asked = dict.fromkeys(text for some in prompts.values() for text in some)
-    long = [text for text in asked if too_long(tokens.prompt_ids(tokenizer, text), limits, limits.new_tokens)]
+    texts = dict.fromkeys(text for some in prompts.values() for text in some)
+    long = [text for text in texts if too_long(tokens.prompt_ids(tokenizer, text), limits, limits.new_tokens)]
     return {name: [text for text in some if text not in long] for name, some in prompts.items()}, long
 
 
-def check_some_left(tokenizer: Any, method: str, rows: Sequence[Row], limits: Limits) -> None:
+def check_learnable(tokenizer: Any, method: str, rows: Sequence[Row], limits: Limits) -> None:
     """Raise NothingToLearn when every row would be left out; reads no further than it has to."""
-    left_out: dict[str, list[str]] = {}
-    kept: list[Row] = []
+    exclusions: dict[str, list[str]] = {}
+    usable: list[Row] = []
     for row in rows:
-        made = example(tokenizer, method, row, limits)
-        if isinstance(made, str):
-            left_out.setdefault(made, []).append(row["prompt"])
+        outcome = example(tokenizer, method, row, limits)
+        if isinstance(outcome, str):
+            exclusions.setdefault(outcome, []).append(row["prompt"])
             continue
-        kept.append(row)
-        if not METHODS[method].shortage([kept[0], row]):
+        usable.append(row)
+        if not METHODS[method].shortage([usable[0], row]):
             return
-    if not kept:
-        raise nothing_left(method, left_out)
-    raise NothingToLearn(f"{METHODS[method].shortage(kept)} {_why(method, left_out) if left_out else ''}".rstrip())
+    if not usable:
+        raise nothing_to_learn(method, exclusions)
+    raise NothingToLearn(
+        f"{METHODS[method].shortage(usable)} {_why(method, exclusions) if exclusions else ''}".rstrip()
+    )
 
 
-def surely_some_left(method: str, rows: Iterable[Row], limits: Limits) -> bool:
+def surely_learnable(method: str, rows: Iterable[Row], limits: Limits) -> bool:
     """Whether some row fits as it is, told by its length in bytes: no text has more tokens. Reading a tokenizer takes
     seconds in a process that has not yet done so, and hardly any data set needs it for this question."""
-    fitting = [row for row in rows if _surely_fits(method, row, limits)]
-    return bool(fitting) and not METHODS[method].shortage(fitting)
+    candidates = [row for row in rows if _surely_fits(method, row, limits)]
+    return bool(candidates) and not METHODS[method].shortage(candidates)
 
 
 def _surely_fits(method: str, row: Row, limits: Limits) -> bool:
@@ -158,22 +164,22 @@ def _surely_fits(method: str, row: Row, limits: Limits) -> bool:
     return differ and prompt + max(len(text.encode()) for text in answers) < limits.tokens
 
 
-def nothing_left(method: str, left_out: dict[str, list[str]]) -> NothingToLearn:
-    return NothingToLearn(f"Nothing is left to learn from. {_why(method, left_out)}")
+def nothing_to_learn(method: str, exclusions: dict[str, list[str]]) -> NothingToLearn:
+    return NothingToLearn(f"Nothing is left to learn from. {_why(method, exclusions)}")
 
 
-def _why(method: str, left_out: dict[str, list[str]]) -> str:
-    total = sum(map(len, left_out.values()))
-    sentences = [left_out_text(method, reason, prompts, total) for reason, prompts in left_out.items()]
+def _why(method: str, exclusions: dict[str, list[str]]) -> str:
+    total = sum(map(len, exclusions.values()))
+    sentences = [exclusion_text(method, reason, prompts, total) for reason, prompts in exclusions.items()]
     return " ".join([*sentences, "Shorten the prompts, or set max_tokens and max_new_tokens to suit them."])
 
 
 def notices(
-    method: str, usable: Sequence[Example], left_out: dict[str, list[str]], limits: Limits, held_out: bool = False
+    method: str, usable: Sequence[Example], exclusions: dict[str, list[str]], limits: Limits, held_out: bool = False
 ) -> list[str]:
     """What the person should know of the whole data set: what is left out and what is cut, with numbers."""
-    total = len(usable) + sum(map(len, left_out.values()))
-    lines = [left_out_text(method, reason, prompts, total, held_out) for reason, prompts in left_out.items()]
+    total = len(usable) + sum(map(len, exclusions.values()))
+    lines = [exclusion_text(method, reason, prompts, total, held_out) for reason, prompts in exclusions.items()]
     cuts = [one.cut for one in usable]
     parts = [
         f"{n} lose {what}"
@@ -192,7 +198,7 @@ def notices(
     return lines
 
 
-def left_out_text(method: str, reason: str, prompts: Sequence[str], total: int, held_out: bool = False) -> str:
+def exclusion_text(method: str, reason: str, prompts: Sequence[str], total: int, held_out: bool = False) -> str:
     verb = "is" if len(prompts) == 1 else "are"
     return f"{len(prompts)} of {total} {_unit(method, held_out)} {verb} left out: {reason}. {instance(prompts)}"
 
@@ -200,8 +206,8 @@ def left_out_text(method: str, reason: str, prompts: Sequence[str], total: int, 
 def instance(prompts: Sequence[str]) -> str:
     """The first of the prompts, shortened, as a sentence."""
     first = " ".join(prompts[0].split())
-    shown = first if len(first) <= 60 else f"{first[:59]}\u2026"
-    return f'For example: "{shown}"'
+    excerpt = first if len(first) <= 60 else f"{first[:59]}\u2026"
+    return f'For example: "{excerpt}"'
 
 
 def _unit(method: str, held_out: bool) -> str:

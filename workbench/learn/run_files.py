@@ -85,14 +85,14 @@ class RunConfig(Stored):
 
     @field_validator("method")
     @classmethod
-    def known(cls, name: str) -> str:
-        now = OLD_NAMES.get(name, name)
-        if now not in METHODS:
+    def current_name(cls, name: str) -> str:
+        current = OLD_NAMES.get(name, name)
+        if current not in METHODS:
             raise ValueError(f"there is no method {name!r}; there are: {', '.join(METHODS)}")
-        return now
+        return current
 
     @model_validator(mode="after")
-    def checked(self) -> Self:
+    def with_all_settings(self) -> Self:
         try:
             args = asdict(_settings_of(self.method).validate_python(self.args))
         except ValidationError as error:

@@ -143,7 +143,7 @@ def choice(context: Context, plan: RewardPlan, despite: bool) -> dict[str, Any]:
     offered |= {"value": plan.text, "says": " ".join(filter(None, [reason, _caution(context, plan.text)]))}
     if plan.untrusted:
         helps = " ".join(dict.fromkeys(v.helps for v in plan.untrusted if v.helps))
-        results = " And ".join(replace(v, reason=_one_sentence(v)).words for v in plan.untrusted)
+        results = " And ".join(replace(v, reason=_one_sentence(v)).sentence for v in plan.untrusted)
         offered["red"] = f"{results[0].upper()}{results[1:]} What would help: {helps}"
     return offered
 

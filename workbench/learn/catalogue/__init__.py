@@ -43,10 +43,10 @@ OLD_NAMES = {old: m.name for m in METHODS.values() for old in m.old_names}
 
 def method(name: str) -> Method:
     """The method of that name or of an old one. Raises ValueError naming those that exist."""
-    now = OLD_NAMES.get(name, name)
-    if now not in METHODS:
+    current = OLD_NAMES.get(name, name)
+    if current not in METHODS:
         raise ValueError(f"there is no method {name!r}; there are: {', '.join(METHODS)}")
-    return METHODS[now]
+    return METHODS[current]
 
 
 def parse(name: str, values: Mapping[str, Any], preset: str = "normal") -> TrainArgs:
@@ -58,14 +58,14 @@ def parse(name: str, values: Mapping[str, Any], preset: str = "normal") -> Train
     if preset not in m.presets:
         raise ValueError(f"--preset: {preset!r} is none of {', '.join(m.presets)}")
     types_ = get_type_hints(m.args)
-    chosen: dict[str, Any] = dict(m.presets[preset])
+    arguments: dict[str, Any] = dict(m.presets[preset])
     for key, value in values.items():
         if key not in types_:
             raise SettingError(key, value, f"{m.label} has no such setting; it has: {', '.join(types_)}")
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
-        chosen[key] = _typed(key, value, types_[key])
-    args = m.args(**chosen)
+        arguments[key] = _typed(key, value, types_[key])
+    args = m.args(**arguments)
     check(args)
     return args
 
@@ -127,11 +127,11 @@ def learning_rate(name: str, parameters: int | None) -> Choice:
 def resolve(name: str, args: TrainArgs, parameters: int | None) -> tuple[TrainArgs, dict[str, str]]:
     """`args` with nothing left open, and for each setting chosen here the reason."""
     reasons: dict[str, str] = {}
-    chosen: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
 
     def choose(key: str, choice: Choice) -> None:
-        if getattr(args, key) is None and key not in chosen:
-            chosen[key], reasons[key] = choice.value, choice.reason
+        if getattr(args, key) is None and key not in defaults:
+            defaults[key], reasons[key] = choice.value, choice.reason
 
     choose("learning_rate", learning_rate(name, parameters))
     for key, by_size in method(name).by_size.items():
@@ -139,7 +139,7 @@ def resolve(name: str, args: TrainArgs, parameters: int | None) -> tuple[TrainAr
     choose("micro_batch", args.default_micro_batch(parameters))
     choose("evaluate_every", Choice(max(1, args.steps // 8), "eight looks in a run"))
     choose("checkpoint_every", Choice(max(1, args.steps // 4), "four checkpoints in a run"))
-    return replace(args, **chosen), reasons
+    return replace(args, **defaults), reasons
 
 
 def fields_of(name: str, parameters: int | None = None) -> list[dict[str, Any]]:

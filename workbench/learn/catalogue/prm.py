@@ -40,8 +40,8 @@ def texts(row: Row) -> dict[str, str]:
 
 def show(row: Row, texts: dict[str, str]) -> dict[str, str]:
     """The steps, each on a line of its own after its label."""
-    judged = zip(row["labels"], row["steps"], strict=True)
-    return {"completion": "\n".join(f"[{LABELS[label]}] {step.strip()}" for label, step in judged)}
+    steps = zip(row["labels"], row["steps"], strict=True)
+    return {"completion": "\n".join(f"[{LABELS[label]}] {step.strip()}" for label, step in steps)}
 
 
 METHOD = Method(

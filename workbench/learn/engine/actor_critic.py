@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from workbench import settings
 from workbench.learn.engine.through_transformers import ThroughTransformers, output_layer
 from workbench.models import Model, decoders, llama
 
+T = TypeVar("T")
 POLICY = "default"  # name of the trained adapter
 CHUNKS_PER_WORKER = 2  # a worker that has finished takes over from one that has not
 LEAST_ROWS = 16  # in a chunk, if every worker gets one: eight take almost as long
@@ -51,14 +52,14 @@ class Rows:
 @dataclass(frozen=True)
 class Chunk:
     """Rows that run together, `ids` [rows, T]; `where` says which places are no padding. `at` [2, N] are (row, position)
-    of the N places that foresaw an answer's token, in order of rows; `wanted` [N] those tokens; `last` the position of
+    of the N places that foresaw an answer's token, in order of rows; `targets` [N] those tokens; `last` the position of
     each row's last token."""
 
     rows: tuple[int, ...]
     ids: Tensor
     where: Tensor
     at: Tensor
-    wanted: Tensor
+    targets: Tensor
     last: Tensor
 
 
@@ -96,33 +97,33 @@ class ActorCritic:
         nn.init.zeros_(self.head.bias)
         model.peft.eval()  # no dropout: the ratio of the first pass must be 1
         self.output = None if self.reason is None else output_layer(model)  # the hand-written forward has its own
-        self.engines: dict[str | None, Any] = {}
+        self.engines: dict[str | None, llama.Llama | ThroughTransformers] = {}
         self.trainable: dict[str, Tensor] = {}
         self.claim()
 
     def claim(self) -> None:
         """Make the policy's adapter and the value's head trainable and nothing else: again after attaching an adapter."""
-        chosen: dict[str, Tensor] = {}
+        weights: dict[str, Tensor] = {}
         for name, weight in self.model.peft.named_parameters():
             weight.requires_grad_("lora_" in name and f".{POLICY}." in name)
             if weight.requires_grad:
-                chosen[name] = weight
-        self.trainable = chosen | {"value_head.weight": self.head.weight, "value_head.bias": self.head.bias}
+                weights[name] = weight
+        self.trainable = weights | {"value_head.weight": self.head.weight, "value_head.bias": self.head.bias}
 
     def check_trainable(self) -> None:
         """Raise RuntimeError unless exactly the policy's adapter can be trained, beside the value's head.
 
         PEFT turns gradients on and off as adapters are switched and loaded (peft #3447, #3580).
         """
-        now = {name for name, weight in self.model.peft.named_parameters() if weight.requires_grad}
-        meant = {name for name in self.trainable if not name.startswith("value_head.")}
-        if now != meant:
+        actual = {name for name, weight in self.model.peft.named_parameters() if weight.requires_grad}
+        expected = {name for name in self.trainable if not name.startswith("value_head.")}
+        if actual != expected:
             raise RuntimeError(
-                f"the wrong weights are trainable: {len(now - meant)} too many ({', '.join(sorted(now - meant)[:3])}), "
-                f"{len(meant - now)} missing ({', '.join(sorted(meant - now)[:3])})"
+                f"the wrong weights are trainable: {len(actual - expected)} too many ({', '.join(sorted(actual - expected)[:3])}), "
+                f"{len(expected - actual)} missing ({', '.join(sorted(expected - actual)[:3])})"
             )
 
-    def engine(self, adapter: str | None) -> Any:
+    def engine(self, adapter: str | None) -> llama.Llama | ThroughTransformers:
         """What runs the base with that adapter; kept until `changed`."""
         if adapter not in self.engines:
             self.engines[adapter] = (
@@ -136,44 +137,44 @@ class ActorCritic:
         """The policy's adapter has new values."""
         self.engines.pop(POLICY, None)
 
-    def chunks(self, rows: Rows, chosen: Sequence[int]) -> list[Chunk]:
-        """The chosen rows in batches that run at once.
+    def chunks(self, rows: Rows, indices: Sequence[int]) -> list[Chunk]:
+        """The rows at `indices` in batches that run at once.
 
         A Llama skips padding, so each batch gets long and short rows alike and takes as long as the others; elsewhere
         rows of like length stand together.
         """
-        order = sorted(chosen, key=lambda i: -len(rows.prompts[i]) - len(rows.answers[i]))
-        wanted = self.workers * CHUNKS_PER_WORKER if self.workers > 1 else 1
+        order = sorted(indices, key=lambda i: -len(rows.prompts[i]) - len(rows.answers[i]))
+        count = self.workers * CHUNKS_PER_WORKER if self.workers > 1 else 1
         least = min(LEAST_ROWS, -(-len(order) // self.workers))
-        size = max(1, min(self.rows_at_once, max(least, -(-len(order) // wanted))))
+        size = max(1, min(self.rows_at_once, max(least, -(-len(order) // count))))
         n = -(-len(order) // size)
         shares = [order[k::n] if self.reason is None else order[k * size : (k + 1) * size] for k in range(n)]
-        return [self._chunk(rows, tuple(some)) for some in shares]
+        return [self._chunk(rows, tuple(share)) for share in shares]
 
-    def _chunk(self, rows: Rows, chosen: tuple[int, ...]) -> Chunk:
+    def _chunk(self, rows: Rows, indices: tuple[int, ...]) -> Chunk:
         device = self.model.device
-        whole = [torch.tensor(rows.prompts[i] + rows.answers[i]) for i in chosen]
-        row = [k for k, i in enumerate(chosen) for _ in rows.answers[i]]
-        place = [len(rows.prompts[i]) - 1 + t for i in chosen for t in range(len(rows.answers[i]))]
-        ids = nn.utils.rnn.pad_sequence(whole, batch_first=True)
+        sequences = [torch.tensor(rows.prompts[i] + rows.answers[i]) for i in indices]
+        row = [k for k, i in enumerate(indices) for _ in rows.answers[i]]
+        place = [len(rows.prompts[i]) - 1 + t for i in indices for t in range(len(rows.answers[i]))]
+        ids = nn.utils.rnn.pad_sequence(sequences, batch_first=True)
         if self.reason is None and device.type == "cpu":
             ids = F.pad(ids, (0, -ids.shape[1] % ALIKE))
-        real = torch.arange(ids.shape[1])[None] < torch.tensor([len(w) for w in whole])[:, None]
+        mask = torch.arange(ids.shape[1])[None] < torch.tensor([len(s) for s in sequences])[:, None]
         return Chunk(
-            chosen,
+            indices,
             ids.to(device),
-            llama.packed(real).to(device),
+            llama.packed(mask).to(device),
             torch.tensor([row, place], device=device),
-            torch.tensor([token for i in chosen for token in rows.answers[i]], device=device),
-            torch.tensor([len(w) - 1 for w in whole], device=device),
+            torch.tensor([token for i in indices for token in rows.answers[i]], device=device),
+            torch.tensor([len(s) - 1 for s in sequences], device=device),
         )
 
-    def map(self, work: Callable[[Chunk], Any], chunks: Sequence[Chunk]) -> list[Any]:
+    def map(self, work: Callable[[Chunk], T], chunks: Sequence[Chunk]) -> list[T]:
         """`work` on every chunk, in order; on a CPU several at a time."""
         for adapter in (POLICY, self.reference):
             self.engine(adapter)  # made here, since workers would each make their own
 
-        def one(chunk: Chunk) -> Any:
+        def one(chunk: Chunk) -> T:
             result = work(chunk)
             self.alive()
             return result
@@ -201,26 +202,28 @@ class ActorCritic:
     def _read(self, adapter: str | None, chunk: Chunk) -> tuple[Tensor, Tensor, Tensor]:
         """log-probabilities [N], entropies [N] and last hidden states [N, H] at the chunk's answer tokens."""
         engine, row, place = self.engine(adapter), *chunk.at
-        if engine.output is None:
+        output = engine.output
+        if output is None:
+            assert isinstance(engine, ThroughTransformers)
             states, logits = engine.hidden_and_logits(chunk.ids)
             log_probs = (logits[row, place] / self.temperature).log_softmax(-1)
             entropy = -(log_probs.detach().exp() * log_probs.detach()).sum(-1)
-            return log_probs.gather(1, chunk.wanted[:, None])[:, 0], entropy, states[row, place]
+            return log_probs.gather(1, chunk.targets[:, None])[:, 0], entropy, states[row, place]
         hidden = engine.hidden(chunk.ids, chunk.where)[row, place]
-        return *llama.log_prob(hidden, engine.output, chunk.wanted, self.temperature), hidden
+        return *llama.log_prob(hidden, output, chunk.targets, self.temperature), hidden
 
     @torch.no_grad()
     def ends(self, adapter: str, rows: Rows) -> Tensor:
         """The adapter's last hidden state at each row's last token [rows, H]: what a reward model's head reads."""
         chunks = self.chunks(rows, range(len(rows)))
         self.engine(adapter)
-        found = self.map(
+        parts = self.map(
             lambda c: self.engine(adapter).hidden(c.ids, c.where)[torch.arange(len(c.rows)), c.last], chunks
         )
-        out = found[0].new_empty(len(rows), found[0].shape[-1])
-        for chunk, part in zip(chunks, found, strict=True):
-            out[list(chunk.rows)] = part
-        return out
+        states = parts[0].new_empty(len(rows), parts[0].shape[-1])
+        for chunk, part in zip(chunks, parts, strict=True):
+            states[list(chunk.rows)] = part
+        return states
 
 
 def to_matrix(rows: Rows, chunks: Sequence[Chunk], parts: Sequence[Tensor]) -> Tensor:
@@ -228,7 +231,7 @@ def to_matrix(rows: Rows, chunks: Sequence[Chunk], parts: Sequence[Tensor]) -> T
     out = torch.zeros(len(rows), max(map(len, rows.answers)))
     for chunk, part in zip(chunks, parts, strict=True):
         lengths = [len(rows.answers[i]) for i in chunk.rows]
-        for i, piece in zip(chunk.rows, part.detach().float().cpu().split(lengths), strict=True):
+        for i, piece in zip(chunk.rows, torch.split(part.detach().float().cpu(), lengths), strict=True):
             out[i, : len(piece)] = piece
     return out
 

@@ -54,7 +54,7 @@ def settle_base(hf: Any) -> None:
         config.router_aux_loss_coef = 0.0  # the routers are frozen: it would bend the attention instead
 
 
-def save_adapter(peft: PeftModel, folder: Path, base: str, beside: Callable[[Path], None] | None = None) -> None:
+def save_adapter(peft: PeftModel, folder: Path, base: str, write_beside: Callable[[Path], None] | None = None) -> None:
     """The trained adapter alone, as safetensors, complete or not at all; nothing pickled lies beside it."""
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
@@ -65,11 +65,11 @@ def save_adapter(peft: PeftModel, folder: Path, base: str, beside: Callable[[Pat
     state = get_peft_model_state_dict(peft, adapter_name=POLICY, save_embedding_layers=False)
     save_file({k: v.contiguous() for k, v in state.items()}, fresh / "adapter_model.safetensors", {"format": "pt"})
     config = peft.peft_config[POLICY]
-    was, config.base_model_name_or_path = config.base_model_name_or_path, base
+    previous, config.base_model_name_or_path = config.base_model_name_or_path, base
     config.save_pretrained(str(fresh))
-    config.base_model_name_or_path = was
-    if beside:
-        beside(fresh)
+    config.base_model_name_or_path = previous
+    if write_beside:
+        write_beside(fresh)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
 
@@ -81,7 +81,7 @@ def frozen_hash(peft: PeftModel) -> str:
     optimizer or a reload changes nearly all values. One altered value may be missed.
     """
     formats, digest = set(), blake2b(digest_size=16)
-    for name, weight in sorted(peft.named_parameters(), key=lambda named: named[0]):
+    for name, weight in sorted(peft.named_parameters(), key=lambda item: item[0]):
         if not weight.requires_grad or f".{START}." in name:  # PEFT may hold a frozen adapter's weights trainable
             formats.add(str(weight.dtype).removeprefix("torch."))
             flat = weight.detach().reshape(-1)

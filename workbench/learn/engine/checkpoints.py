@@ -72,18 +72,18 @@ def newest(folder: Path, frozen: str = "") -> tuple[Path | None, list[str]]:
     `frozen` is the hash of the frozen weights as they were loaded; a checkpoint that was made on others is not used.
     """
     notices: list[str] = []
-    for found in sorted(folder.glob("step-*"), key=step_of, reverse=True):
-        fault = damage(found) or _other_base(found, frozen)
+    for checkpoint in sorted(folder.glob("step-*"), key=step_of, reverse=True):
+        fault = damage(checkpoint) or _other_base(checkpoint, frozen)
         if fault is None:
-            return found, notices
-        notices.append(f"The checkpoint of step {step_of(found)} is not used: {fault}.")
+            return checkpoint, notices
+        notices.append(f"The checkpoint of step {step_of(checkpoint)} is not used: {fault}.")
     return None, notices
 
 
 def _other_base(folder: Path, frozen: str) -> str | None:
     """Older checkpoints do not say on what they were made. Two number formats, as of a CPU and a GPU, are not compared."""
-    kept = json.loads((folder / "state.json").read_text("utf-8")).get("frozen", "")
-    if kept and frozen and kept != frozen and kept.partition(":")[0] == frozen.partition(":")[0]:
+    saved_hash = json.loads((folder / "state.json").read_text("utf-8")).get("frozen", "")
+    if saved_hash and frozen and saved_hash != frozen and saved_hash.partition(":")[0] == frozen.partition(":")[0]:
         return "the frozen weights of the model differed from those that were loaded"
     return None
 

@@ -21,8 +21,8 @@ def one_gpu() -> None:
     """
     n = torch.cuda.device_count()
     if n > 1:
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(n)))
-        os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[int(os.environ.get("LOCAL_RANK", "0")) % n]
+        devices = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(n)))
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices.split(",")[int(os.environ.get("LOCAL_RANK", "0")) % n]
 
 
 class ProcessGroup:
@@ -34,16 +34,16 @@ class ProcessGroup:
         `waiting()` is entered while this process waits for the others.
         """
         self.waiting = waiting
-        asked = int(os.environ.get("WORLD_SIZE", "1"))
-        if asked > 1 and not dist.is_initialized():
+        expected = int(os.environ.get("WORLD_SIZE", "1"))
+        if expected > 1 and not dist.is_initialized():
             # gloo takes tensors of CPU and GPU alike, and several processes on one GPU. A hang is the watchdog's to end:
             # the others wait as long as the first one evaluates
             dist.init_process_group("gloo", timeout=timedelta(days=7))
-        here = dist.is_initialized() and asked > 1
-        self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if here else (0, 1)
+        distributed = dist.is_initialized() and expected > 1
+        self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
         # a launcher can start one process while several were asked for, and nothing would tell
-        if self.size != asked:
-            raise RuntimeError(f"{asked} processes were asked for, and {self.size} came")
+        if self.size != expected:
+            raise RuntimeError(f"{expected} processes were asked for, and {self.size} came")
 
     def leave(self) -> None:
         """Wait for all and part: a process that just ends while the others are connected to it may abort."""
@@ -66,7 +66,9 @@ class ProcessGroup:
         flat = torch.cat([t.reshape(-1) for t in tensors])
         with self.waiting():
             dist.all_reduce(flat)
-        return [part.view_as(t) for part, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)]
+        return [
+            part.view_as(t) for part, t in zip(torch.split(flat, [t.numel() for t in tensors]), tensors, strict=True)
+        ]
 
     def rows(self, matrix: Tensor) -> Tensor:
         """All processes' rows, in order of rank; a [rows, T] matrix is padded with 0 to the longest T of all."""
@@ -82,17 +84,17 @@ class ProcessGroup:
 
     def own(self, matrix: Tensor, like: Tensor) -> Tensor:
         """What `rows` has put together taken apart again: this process's rows of `matrix`, as wide as `like`."""
-        mine = self.share(len(matrix))
-        return matrix[mine.start : mine.stop, : like.shape[1]]
+        rows = self.share(len(matrix))
+        return matrix[rows.start : rows.stop, : like.shape[1]]
 
     def greatest(self, value: float) -> float:
         """The greatest of all processes' values."""
         if self.size == 1:
             return value
-        most = torch.tensor(float(value), dtype=torch.float64)
+        maximum = torch.tensor(float(value), dtype=torch.float64)
         with self.waiting():
-            dist.all_reduce(most, dist.ReduceOp.MAX)
-        return float(most)
+            dist.all_reduce(maximum, dist.ReduceOp.MAX)
+        return float(maximum)
 
     def least(self, value: float) -> float:
         """The least of all processes' values."""

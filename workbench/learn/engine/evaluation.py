@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from workbench import settings
 from workbench.intervals import UNIT, mean_ci
-from workbench.learn import data, examples
+from workbench.learn import examples
+from workbench.learn.catalogue.facts import Row
 from workbench.learn.engine.adapter import POLICY, save_adapter
 from workbench.learn.engine.saving import check_frozen
 from workbench.models import generate
@@ -21,33 +22,39 @@ from workbench.processes import write_atomic
 if TYPE_CHECKING:
     from workbench.learn.engine.work import Work
 
+Metrics = Callable[["Work", int], dict[str, Any]]  # (run, step) -> a method's own figures on held-out examples
 
-def evaluate(work: Work, step: int, method_metrics: Callable[[Work, int], dict[str, Any]]) -> None:
+
+def no_metrics(work: Work, step: int) -> dict[str, Any]:
+    """For a method without figures of its own."""
+    return {}
+
+
+def evaluate(work: Work, step: int, method_metrics: Metrics = no_metrics) -> None:
     """Write what the model does on held-out examples now: the method's own figures, sampled answers, KL and gold."""
     work.peft.eval()  # rows with different adapters run only so; the trainer turns it back at its next step
     values = method_metrics(work, step)
     work.report.metrics(step, **values)
     work.report.alive()
     work.last |= values
-    few, live = work.prompts["samples"], work.prompts["live"]
-    if not few and not live:  # a reward model answers nothing
+    samples, live = work.prompts["samples"], work.prompts["live"]
+    if not samples and not live:  # a reward model answers nothing
         return
-    speaker = POLICY if step or work.config["parent"] else None  # a fresh adapter changes nothing yet
     answers = generate.generate(
         work.model,
-        few + live,
+        samples + live,
         work.sampling,
-        adapters=[speaker] * (len(few) + len(live)),
+        adapters=[work.policy(step)] * (len(samples) + len(live)),
         should_stop=work.alive,
     )
-    for prompt, answer in zip(few, answers, strict=False):
+    for prompt, answer in zip(samples, answers, strict=False):
         work.report.sample(step, prompt, answer.text)
     if live:
-        sampled = kl(work, step, live, answers[len(few) :])
-        if work.config["model"] == "sandbox":
-            sampled |= gold(live, [a.text for a in answers[len(few) :]])
-        work.report.metrics(step, **sampled)
-        work.last |= sampled
+        figures = kl(work, step, live, answers[len(samples) :])
+        if work.config.model == "sandbox":
+            figures |= gold(live, [a.text for a in answers[len(samples) :]])
+        work.report.metrics(step, **figures)
+        work.last |= figures
     work.report.alive()
 
 
@@ -58,7 +65,7 @@ def kl(work: Work, step: int, prompts: Sequence[str], answers: Sequence[generate
     """
     if step == 0:
         return {"kl": 0.0, "kl_low": 0.0, "kl_high": 0.0, "kl_n": len(prompts)}
-    began = generate.logprobs(
+    start = generate.logprobs(
         work.model,
         prompts,
         [a.tokens for a in answers],
@@ -67,24 +74,24 @@ def kl(work: Work, step: int, prompts: Sequence[str], answers: Sequence[generate
         batch_size=work.args.micro_batch or work.args.batch_size,
         on_batch=work.alive,
     )
-    values = [a.logprob - sum(b) for a, b in zip(answers, began, strict=True)]
-    return named("kl", *mean_ci(values), len(values))
+    values = [a.logprob - sum(b) for a, b in zip(answers, start, strict=True)]
+    return with_interval("kl", *mean_ci(values), len(values))
 
 
 def gold(prompts: Sequence[str], answers: Sequence[str]) -> dict[str, Any]:
     """Mean gold score with its interval; prompts that are not of the sandbox's world do not count."""
     from workbench.sandbox.gold import score
 
-    scored = [score(p, a) for p, a in zip(prompts, answers, strict=True)]
-    values = [s.total for s in scored if s is not None]
-    return named("gold", *mean_ci(values, UNIT), len(values)) if values else {}
+    scores = [score(p, a) for p, a in zip(prompts, answers, strict=True)]
+    values = [s.total for s in scores if s is not None]
+    return with_interval("gold", *mean_ci(values, UNIT), len(values)) if values else {}
 
 
-def named(key: str, value: float, low: float, high: float, n: int) -> dict[str, Any]:
+def with_interval(key: str, value: float, low: float, high: float, n: int) -> dict[str, Any]:
     return {key: value, f"{key}_low": low, f"{key}_high": high, f"{key}_n": n}
 
 
-def answer_logprobs(work: Work, rows: Sequence[data.Row], key: str, adapter: str | None) -> list[list[float]]:
+def answer_logprobs(work: Work, rows: Sequence[Row], key: str, adapter: str | None) -> list[list[float]]:
     """Log-probabilities of the answers `rows[i][key]`, cut as in training; one list per answer."""
     encoded, _ = examples.examples(work.model.tokenizer, work.method, rows, work.limits)
     prompts, answers = [one.prompt for one in encoded], [one.answers[key] for one in encoded]
@@ -104,7 +111,7 @@ def finish(work: Work) -> dict[str, Any]:
     """Check that only the adapter has changed, save it, answer the final prompts, and return the result."""
     step = work.report.get("step") or 0
     check_frozen(work)
-    save_adapter(work.peft, work.folder / "adapter", work.config["model"], work.beside)
+    save_adapter(work.peft, work.folder / "adapter", work.config.model, work.write_beside)
     result: dict[str, Any] = {"steps": step, "train_seconds": round(work.trained_for, 2), **_rounded(work.last)}
     final = work.prompts["final"]
     if final and step == work.args.steps:
@@ -121,19 +128,19 @@ def _final(work: Work, prompts: list[str]) -> dict[str, Any]:
     from workbench.measure import evaluate as gold_evaluation
     from workbench.measure.winrate import mean, win_rate
 
-    found = gold_evaluation.evaluate(work.model, prompts, work.sampling, adapter=POLICY, should_stop=work.alive)
-    golds = [a.gold for a in found.answers]
-    said = [{"prompt": a.prompt, "answer": a.text, "gold": a.gold, "style": a.style} for a in found.answers]
-    write_atomic(work.folder / "answers.jsonl", "".join(json.dumps(row) + "\n" for row in said))
+    policy = gold_evaluation.evaluate(work.model, prompts, work.sampling, adapter=POLICY, should_stop=work.alive)
+    golds = [a.gold for a in policy.answers]
+    rows = [{"prompt": a.prompt, "answer": a.text, "gold": a.gold, "style": a.style} for a in policy.answers]
+    write_atomic(work.folder / "answers.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     base = _base_golds(work, prompts)
-    start, won = mean(base, UNIT), win_rate(base, golds)
+    base_mean, wins = mean(base, UNIT), win_rate(base, golds)
     return {
-        **named("gold", found.gold, found.low, found.high, found.n),
-        **named("base_gold", start.value, start.low, start.high, start.n),
-        **named("win_rate", won.value, won.low, won.high, won.n),
-        "parts": {name: asdict(part) for name, part in found.parts.items()},
-        "shares": {style: asdict(share) for style, share in found.shares.items()},
-        "length": asdict(found.length),
+        **with_interval("gold", policy.gold, policy.low, policy.high, policy.n),
+        **with_interval("base_gold", base_mean.value, base_mean.low, base_mean.high, base_mean.n),
+        **with_interval("win_rate", wins.value, wins.low, wins.high, wins.n),
+        "parts": {name: asdict(part) for name, part in policy.parts.items()},
+        "shares": {style: asdict(share) for style, share in policy.shares.items()},
+        "length": asdict(policy.length),
     }
 
 
@@ -142,19 +149,19 @@ def _base_golds(work: Work, prompts: list[str]) -> list[float]:
     from workbench.measure import evaluate as gold_evaluation
 
     weights = sorted(settings.SANDBOX.glob("*.safetensors"))
-    asked = json.dumps(
+    key = json.dumps(
         [prompts, asdict(work.sampling), [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in weights]]
     )
-    file = work.folder.parent / f".base-{blake2b(asked.encode(), digest_size=8).hexdigest()}.json"
-    if file.is_file() and (kept := _kept_golds(file, len(prompts))):
-        return kept
-    found = gold_evaluation.evaluate(work.model, prompts, work.sampling, should_stop=work.alive)
-    golds = [a.gold for a in found.answers]
+    file = work.folder.parent / f".base-{blake2b(key.encode(), digest_size=8).hexdigest()}.json"
+    if file.is_file() and (golds := _read_golds(file, len(prompts))):
+        return golds
+    base = gold_evaluation.evaluate(work.model, prompts, work.sampling, should_stop=work.alive)
+    golds = [a.gold for a in base.answers]
     write_atomic(file, json.dumps(golds))
     return golds
 
 
-def _kept_golds(file: Path, n: int) -> list[float] | None:
+def _read_golds(file: Path, n: int) -> list[float] | None:
     """The numbers in the file, None when they are not n of them: they can be measured again."""
     try:
         golds = json.loads(file.read_text("utf-8"))

@@ -107,9 +107,9 @@ def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> float:
     """1 - Var(returns - values) / Var(returns) over the mask; nan when the returns do not vary."""
-    kept = mask.bool()
-    variance = returns[kept].var(correction=0)
-    return float("nan") if variance == 0 else float(1 - (returns - values)[kept].var(correction=0) / variance)
+    real = mask.bool()
+    variance = returns[real].var(correction=0)
+    return float("nan") if variance == 0 else float(1 - (returns - values)[real].var(correction=0) / variance)
 
 
 def bradley_terry(margin: Tensor, weight: Tensor | None = None) -> Tensor:

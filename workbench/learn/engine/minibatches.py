@@ -128,7 +128,7 @@ class Minibatches:
             return at_tokens(self.rows, chunk, matrix)[None]
 
         value, means = loss(Forward(log_p[None], entropy[None], values[None], old))
-        share = len(chunk.wanted) / total  # a mean over the minibatch's tokens, however it is cut up
+        share = len(chunk.targets) / total  # a mean over the minibatch's tokens, however it is cut up
         gradients = torch.autograd.grad(value * share, list(self.actor.trainable.values()))
         ratio = float((log_p.detach() - old(self.log_p)[0]).abs().max())
         return gradients, torch.stack(list(means)).detach() * share, ratio

@@ -31,8 +31,8 @@ class Reporter:
         self._status = read_json(folder / "status.json")
         self._lock = threading.Lock()
         self._written = 0.0
-        self._began = time.monotonic()
-        self._lived = time.monotonic()
+        self._start = time.monotonic()
+        self._last_sign = time.monotonic()
         self._slowest = 0.0  # the longest pause between two signs of life while running, in seconds
         self._patient = 0  # how many calls that cannot tell of themselves are under way
         self._files = {name: (folder / name).open("a", encoding="utf-8") for name in ("metrics.jsonl", "samples.jsonl")}
@@ -45,12 +45,12 @@ class Reporter:
     @property
     def seconds(self) -> float:
         """Seconds since this process began the job."""
-        return time.monotonic() - self._began
+        return time.monotonic() - self._start
 
     def status(self, now: bool = True, **changes: Any) -> None:
         """Change status.json; without `now` at most five times a second, so that fast steps are not slowed."""
-        if unknown := changes.keys() - RunStatus.model_fields.keys():
-            raise TypeError(f"status.json has no {', '.join(sorted(unknown))}")
+        if unknown_keys := changes.keys() - RunStatus.model_fields.keys():
+            raise TypeError(f"status.json has no {', '.join(sorted(unknown_keys))}")
         with self._lock:
             self._status |= changes
             if now or time.monotonic() - self._written > 0.2:
@@ -63,8 +63,8 @@ class Reporter:
         """The job got on, by a micro-batch, a token or whatever it does: a sign of life for the watchdog."""
         now = time.monotonic()
         if self._status.get("state") == "running" and not self._patient:
-            self._slowest = max(self._slowest, now - self._lived)
-        self._lived = now
+            self._slowest = max(self._slowest, now - self._last_sign)
+        self._last_sign = now
 
     @contextmanager
     def patience(self) -> Iterator[None]:
@@ -80,13 +80,13 @@ class Reporter:
     @property
     def limit(self) -> float:
         """Seconds without a sign of life after which the job counts as hung, as things stand now."""
-        unknown = self._patient or not self._slowest or self._status.get("state") != "running"
-        return max(hang_seconds() * (PATIENCE if unknown else 1), TIMES_SLOWEST * self._slowest)
+        can_tell = self._slowest and not self._patient and self._status.get("state") == "running"
+        return max(hang_seconds() * (1 if can_tell else PATIENCE), TIMES_SLOWEST * self._slowest)
 
     def metrics(self, step: int, **values: Any) -> None:
         """Append one row. What is no finite number is left out: JSON has none, and the chart shows a gap."""
-        kept = {k: v for k, v in values.items() if not isinstance(v, float) or math.isfinite(v)}
-        self._append("metrics.jsonl", {"step": step} | kept)
+        finite = {k: v for k, v in values.items() if not isinstance(v, float) or math.isfinite(v)}
+        self._append("metrics.jsonl", {"step": step} | finite)
 
     def sample(self, step: int, prompt: str, answer: str) -> None:
         self._append("samples.jsonl", {"step": step, "prompt": prompt, "answer": answer})
@@ -146,7 +146,7 @@ class Reporter:
     def look_after(self) -> None:
         """End this process if the job hangs."""
         limit = self.limit
-        if time.monotonic() - self._lived > limit:
+        if time.monotonic() - self._last_sign > limit:
             self._hung(limit)
 
     def _ended_by_full_disk(self) -> None:
@@ -183,7 +183,7 @@ class Silent(Reporter):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._status = read_json(folder / "status.json")
-        self._began = time.monotonic()
+        self._start = time.monotonic()
         self._patient = 0
 
     def status(self, now: bool = True, **changes: Any) -> None:

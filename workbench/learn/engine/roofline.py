@@ -7,6 +7,7 @@ update 4 N (forward, and the way back to the activations alone), and a decoding 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -52,14 +53,14 @@ def probe(device: torch.device, dtype: torch.dtype, workers: int) -> Machine:
     return Machine(times * 2 * PROBE * 512 * 512 / product, 2 * COPY * source.element_size() / copy)
 
 
-def _fastest(device: torch.device, work: object) -> float:
+def _fastest(device: torch.device, work: Callable[[], object]) -> float:
     best = float("inf")
     for _ in range(5):
         if device.type == "cuda":
             torch.cuda.synchronize()
-        began = time.perf_counter()
-        work()  # type: ignore[operator]
+        start = time.perf_counter()
+        work()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.perf_counter() - start)
     return best

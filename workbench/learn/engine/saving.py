@@ -41,7 +41,7 @@ def save_checkpoint(
     check_frozen(work)
 
     def write(fresh: Path) -> None:
-        adapter.save_adapter(work.peft, fresh / "adapter", work.config.model, work.beside)
+        adapter.save_adapter(work.peft, fresh / "adapter", work.config.model, work.write_beside)
         if more:
             more(fresh)
 

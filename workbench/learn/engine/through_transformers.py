@@ -35,9 +35,9 @@ class ThroughTransformers:
 
     def _run(self, ids: Tensor, logits: int) -> tuple[Tensor, Tensor]:
         call = {"input_ids": ids, "use_cache": False, "logits_to_keep": logits}
-        with decoders.last_hidden(self.model.hf) as caught:
+        with decoders.last_hidden(self.model.hf) as states:
             last = decoders.forward(self.model, [(self.adapter, 1.0)] * len(ids), **call).logits
-        return caught[0].float(), last.float()
+        return states[0].float(), last.float()
 
 
 @torch.no_grad()

@@ -1,11 +1,11 @@
-"""`Tracked`, mixed into TRL's trainers: every step told, bad steps rejected, stop and resume without a pickle."""
+"""`Tracked`, mixed into TRL's trainers: every step reported, bad steps rejected, stop and resume without a pickle."""
 
 from __future__ import annotations
 
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from transformers import PrinterCallback, TrainerCallback
 from workbench.learn.catalogue import TrainArgs
 from workbench.learn.engine import evaluation, saving
 from workbench.learn.engine.adapter import POLICY, START
+from workbench.learn.engine.evaluation import Metrics, no_metrics
 from workbench.learn.engine.reporter import NOT_FINITE_IN_A_ROW, NotFinite
 from workbench.learn.engine.work import Work
 from workbench.memory import recomputes
 
 # TRL's names of what it logs -> ours
-LOGGED = {
+METRIC_NAMES = {
     "loss": "loss",
     "grad_norm": "grad_norm",
     "learning_rate": "learning_rate",
@@ -35,7 +36,6 @@ LOGGED = {
     "entropy": "entropy",
     "step_time": "seconds_round",
 }
-Metrics = Callable[[Work, int], dict[str, Any]]
 
 
 class Tracked:
@@ -52,13 +52,13 @@ class Tracked:
     def track(self, work: Work, method_metrics: Metrics) -> None:
         self.work = work
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
-        self.add_callback(Teller(self, work, method_metrics))  # type: ignore[attr-defined]
+        self.add_callback(TrackingCallback(self, work, method_metrics))  # type: ignore[attr-defined]
 
     # Steps without a valid number
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         self.work.report.alive()
-        loss = super().training_step(*args, **kwargs)  # type: ignore[misc]
+        loss: torch.Tensor = super().training_step(*args, **kwargs)  # type: ignore[misc]
         self.work.report.alive()
         if not torch.isfinite(loss):
             self.bad = True
@@ -108,22 +108,22 @@ class Tracked:
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is None:
             return
-        kept = json.loads((Path(checkpoint) / "state.json").read_text("utf-8"))
+        record = json.loads((Path(checkpoint) / "state.json").read_text("utf-8"))
         state: dict[int, dict[str, torch.Tensor]] = {}
         for name, tensor in load_file(Path(checkpoint) / "optimizer.safetensors").items():
             i, _, key = name.partition(".")
             if i != "random":
                 state.setdefault(int(i), {})[key] = tensor
-        self.optimizer.load_state_dict({"state": state, "param_groups": kept["groups"]})  # type: ignore[attr-defined]
-        self.lr_scheduler.load_state_dict(kept["schedule"])  # type: ignore[attr-defined]
+        self.optimizer.load_state_dict({"state": state, "param_groups": record["groups"]})  # type: ignore[attr-defined]
+        self.lr_scheduler.load_state_dict(record["schedule"])  # type: ignore[attr-defined]
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is None:
             return
-        kept = json.loads((Path(checkpoint) / "state.json").read_text("utf-8"))
-        version, inner, gauss = kept["python"]
+        record = json.loads((Path(checkpoint) / "state.json").read_text("utf-8"))
+        version, inner, gauss = record["python"]
         random.setstate((version, tuple(inner), gauss))
-        name, keys, *rest = kept["numpy"]
+        name, keys, *rest = record["numpy"]
         np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
         tensors = load_file(Path(checkpoint) / "optimizer.safetensors")
         torch.set_rng_state(tensors["random.cpu"])
@@ -131,17 +131,17 @@ class Tracked:
             torch.cuda.set_rng_state(tensors["random.cuda"])
 
 
-class Teller(TrainerCallback):
-    """Tells each step, looks at held-out examples every so often, keeps checkpoints, and stops when asked to."""
+class TrackingCallback(TrainerCallback):
+    """Reports each step, looks at held-out examples every so often, keeps checkpoints, and stops when asked to."""
 
     def __init__(self, trainer: Tracked, work: Work, method_metrics: Metrics) -> None:
         self.trainer, self.work, self.method_metrics = trainer, work, method_metrics
-        self.looked = 0.0  # seconds in looks and checkpoints since training began, which are not training
-        self.began = time.monotonic()
-        self.before = work.trained_for
+        self.pause = 0.0  # seconds in looks and checkpoints since training began, which are not training
+        self.start = time.monotonic()
+        self.seconds_before = work.trained_for
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.began = time.monotonic()
+        self.start = time.monotonic()
         steps = self.work.args.steps
         self.work.report.status(state="running", step=state.global_step, steps=steps, message="")
 
@@ -156,29 +156,29 @@ class Teller(TrainerCallback):
             return
         work, report, step = self.work, self.work.report, state.global_step
         report.alive()
-        work.trained_for = self.before + time.monotonic() - self.began - self.looked
+        work.trained_for = self.seconds_before + time.monotonic() - self.start - self.pause
         if self.trainer.bad:
             self._reject(step)
         else:
             self.trainer.bad_in_a_row, self.trainer.cause = 0, ""
-            names = {**LOGGED, **self.trainer.adds}
+            names = {**METRIC_NAMES, **self.trainer.adds}
             report.metrics(step, **{ours: logs[name] for name, ours in names.items() if name in logs})
             print(f"step {step}  loss {logs['loss']:.4f}  learning rate {logs['learning_rate']:.3g}", flush=True)
-        self._tell_idle(step)
+        self._report_idle(step)
         steps, a = work.args.steps, work.args
         last, stopping = step == steps, report.wants_stop()
-        per_step = (time.monotonic() - self.began) / max(1, step - work.first_step)
+        per_step = (time.monotonic() - self.start) / max(1, step - work.first_step)
         report.status(now=last, step=step, steps=steps, eta_s=round(per_step * (steps - step), 1))
-        began = time.monotonic()
+        pause_start = time.monotonic()
         if last or stopping or step % a.evaluate_every == 0:
             evaluation.evaluate(work, step, self.method_metrics)
         if last or stopping or step % a.checkpoint_every == 0:
             self.trainer._save_checkpoint(None, None)
         if stopping:
             control.should_training_stop = True
-        self.looked += time.monotonic() - began
+        self.pause += time.monotonic() - pause_start
 
-    def _tell_idle(self, step: int) -> None:
+    def _report_idle(self, step: int) -> None:
         if self.trainer.idle and not self.trainer.idle_steps:  # once: a reward may stay so for all steps
             self.work.report.notice(f"Step {step} made no update: {self.trainer.idle}")
         self.trainer.idle_steps += bool(self.trainer.idle)
@@ -206,7 +206,7 @@ def reference(work: Work, copies: bool = True) -> Iterator[None]:
         work.peft.delete_adapter(START)
 
 
-def run(trainer: Any, work: Work, method_metrics: Metrics) -> dict[str, Any]:
+def run(trainer: Any, work: Work, method_metrics: Metrics = no_metrics) -> dict[str, Any]:
     """Train from the start or from the checkpoint, and return the result of the run."""
     trainer.track(work, method_metrics)
     trainer.train(resume_from_checkpoint=str(work.resume_from) if work.resume_from else None)

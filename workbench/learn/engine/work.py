@@ -18,6 +18,7 @@ from peft import PeftModel
 from workbench import models
 from workbench.learn import data, dry_run, examples
 from workbench.learn.catalogue import TrainArgs, parse
+from workbench.learn.catalogue.facts import Row
 from workbench.learn.engine import checkpoints
 from workbench.learn.engine.adapter import POLICY, START, frozen_hash, with_adapter
 from workbench.learn.engine.reporter import Reporter
@@ -40,15 +41,15 @@ class Work:
     report: Reporter
     model: models.Model
     peft: PeftModel
-    train: list[data.Row]
-    heldout: list[data.Row]
+    train: list[Row]
+    heldout: list[Row]
     prompts: dict[str, list[str]]
     resume_from: Path | None = None
     first_step: int = 0
     frozen: str = ""  # hash of the weights that must not change
     loaded: str = ""  # the same of what was loaded, before a method attached a reward or removed START
     trained_for: float = 0.0
-    beside: Callable[[Path], None] | None = None  # writes what else belongs into the adapter's folder
+    write_beside: Callable[[Path], None] | None = None  # writes what else belongs into the adapter's folder
     last: dict[str, Any] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)  # `train` as token ids
 
@@ -59,8 +60,8 @@ class Work:
         args: TrainArgs = parse(run.method, run.config.args)
         train, heldout, prompts = data.load(run.folder / "data")
         start = data.frozen_start(run.folder, run.config)
-        if different := origin.difference(run.config, run.config.model):
-            raise models.ModelError(f"This run {different}.")
+        if difference := origin.difference(run.config, run.config.model):
+            raise models.ModelError(f"This run {difference}.")
         model = models.load(run.config.model, trust_remote_code=run.config.trust_remote_code)
         freeze_date(model.tokenizer, datetime.fromisoformat(run.config.created))
         report.alive()
@@ -91,13 +92,13 @@ class Work:
         """The rows as token ids, without those that nothing can be learned from, and the prompts without those that
         cannot be answered; the person is told of these."""
         tokenizer, limits, method = self.model.tokenizer, self.limits, self.method
-        examples.check_some_left(tokenizer, method, self.train, limits)
-        self.examples, left_out = examples.examples(tokenizer, method, self.train, limits)
-        held_out, held_out_left_out = examples.examples(tokenizer, method, self.heldout, limits)
+        examples.check_learnable(tokenizer, method, self.train, limits)
+        self.examples, exclusions = examples.examples(tokenizer, method, self.train, limits)
+        held_out, held_out_exclusions = examples.examples(tokenizer, method, self.heldout, limits)
         self.prompts, long = examples.answerable(tokenizer, self.prompts, limits)
         data.check_same_tokens(self.folder / "data", examples.digest([*self.examples, *held_out]))
-        notices = examples.notices(method, self.examples, left_out, limits)
-        notices += examples.notices(method, held_out, held_out_left_out, limits, held_out=True)
+        notices = examples.notices(method, self.examples, exclusions, limits)
+        notices += examples.notices(method, held_out, held_out_exclusions, limits, held_out=True)
         if long:
             notices.append(
                 f"{len(long)} held-out prompt{'s' if len(long) > 1 else ''} cannot be answered as training goes on: with "
@@ -115,6 +116,10 @@ class Work:
         """The adapter that stands for where the run began: None is the base."""
         return START if self.config.parent else None
 
+    def policy(self, step: int) -> str | None:
+        """The adapter that answers after `step` updates: None is the base, of which a fresh adapter changes nothing."""
+        return POLICY if step or self.start else None
+
     @property
     def sampling(self) -> Sampling:
         a = self.args
@@ -128,21 +133,21 @@ class Work:
     def patiently(self, call: Callable[..., T]) -> Callable[..., T]:
         """`call` with the watchdog's patience, for what cannot tell of itself: a person's reward function, say."""
 
-        def patient(*given: Any) -> T:
+        def patient(*args: Any) -> T:
             with self.report.patience():
-                return call(*given)
+                return call(*args)
 
         return patient
 
     def _find_checkpoint(self) -> None:
-        found, notices = checkpoints.newest(self.folder / "checkpoints", self.loaded)
+        checkpoint, notices = checkpoints.newest(self.folder / "checkpoints", self.loaded)
         self.report.status(frozen=self.loaded)
         for text in notices:
             self.report.notice(text)
-        told = (self.folder / "metrics.jsonl").stat().st_size > 0
-        if found is not None:
-            self.resume_from, self.first_step = found, checkpoints.step_of(found)
-            self.trained_for = json.loads((found / "state.json").read_text("utf-8"))["trained_for"]
-        if told:
-            self.report.back_to(self.first_step if found is not None else -1)
+        is_resumed = (self.folder / "metrics.jsonl").stat().st_size > 0
+        if checkpoint is not None:
+            self.resume_from, self.first_step = checkpoint, checkpoints.step_of(checkpoint)
+            self.trained_for = json.loads((checkpoint / "state.json").read_text("utf-8"))["trained_for"]
+        if is_resumed:
+            self.report.back_to(self.first_step if checkpoint is not None else -1)
             self.report.notice(f"Resumed from step {self.first_step}.")

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from datasets import Dataset
-from trl import DPOConfig, DPOTrainer
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
 
 from workbench.intervals import clustered
 from workbench.learn import data
+from workbench.learn.catalogue.facts import Row
 from workbench.learn.engine import evaluation, trl_trainer
 from workbench.learn.engine.adapter import POLICY
 from workbench.learn.engine.work import Work
@@ -54,7 +56,7 @@ def rows(work: Work) -> Dataset:
 
 
 class HeldOut:
-    """Held-out pairs told apart; what the reference thinks of them is computed once."""
+    """Accuracy on held-out pairs; what the reference thinks of them is computed once."""
 
     def __init__(self) -> None:
         self._reference: list[float] | None = None
@@ -65,7 +67,9 @@ class HeldOut:
         if not work.heldout:
             return {}
         margins = [0.0] * len(work.heldout) if step == 0 else self._margins(work)
-        return told_apart(work.heldout, margins) | {"heldout_margin": work.args.beta * sum(margins) / len(margins)}
+        return judgement_accuracy(work.heldout, margins) | {
+            "heldout_margin": work.args.beta * sum(margins) / len(margins)
+        }
 
     def _margins(self, work: Work) -> list[float]:
         """[log p(chosen) - log p(rejected)] of the policy minus that of the reference, in nats."""
@@ -75,17 +79,17 @@ class HeldOut:
         return [a - b for a, b in zip(now, self._reference, strict=True)]
 
 
-def told_apart(pairs: Sequence[data.Row], margins: Sequence[float]) -> dict[str, Any]:
+def judgement_accuracy(pairs: Sequence[Row], margins: Sequence[float]) -> dict[str, Any]:
     """Share of judgements met, by the margin of each of their pairs; its interval takes prompts as clusters."""
     judgements: dict[tuple[str, Any], list[float]] = {}
     for row, margin in zip(pairs, margins, strict=True):
-        right = 0.5 if abs(margin) < ROUNDING else float(margin > 0)
-        judgements.setdefault((row["prompt"], row["id"]), []).append(right)
+        hit = 0.5 if abs(margin) < ROUNDING else float(margin > 0)
+        judgements.setdefault((row["prompt"], row["id"]), []).append(hit)
     by_prompt: dict[str, list[float]] = {}
-    for (prompt, _), right_of_pairs in judgements.items():
-        by_prompt.setdefault(prompt, []).append(sum(right_of_pairs) / len(right_of_pairs))
+    for (prompt, _), hits in judgements.items():
+        by_prompt.setdefault(prompt, []).append(sum(hits) / len(hits))
     share, low, high, n = clustered([sum(v) for v in by_prompt.values()], [len(v) for v in by_prompt.values()])
-    return evaluation.named("accuracy", share, low, high, round(n))
+    return evaluation.with_interval("accuracy", share, low, high, round(n))
 
 
 def _differences(work: Work, adapter: str | None) -> list[float]:

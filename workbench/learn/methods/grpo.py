@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.grpo_config import GRPOConfig
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 from workbench.learn.engine.work import Work
 from workbench.learn.methods import rloo

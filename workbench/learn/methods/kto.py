@@ -6,19 +6,20 @@ estimated on prompts with answers to other prompts (the paper's z0). The referen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import Tensor
-from trl import KTOConfig, KTOTrainer
+from trl.trainer.kto_config import KTOConfig
+from trl.trainer.kto_trainer import KTOTrainer
 
 from workbench.learn import data
 from workbench.learn.engine import evaluation, trl_trainer
 from workbench.learn.engine.adapter import POLICY
 from workbench.learn.engine.work import Work
-from workbench.learn.methods.dpo import told_apart
+from workbench.learn.methods.dpo import judgement_accuracy
 
 
 class Trainer(trl_trainer.Tracked, KTOTrainer):
@@ -38,8 +39,8 @@ class Trainer(trl_trainer.Tracked, KTOTrainer):
         gradients off and the adapter turned, the reference, and takes the mean of the difference."""
         whose = "policy" if torch.is_grad_enabled() else "reference"
         if whose not in self._kl_logps:
-            parts = [super(Trainer, self)._compute_kl_logps(model, self._prepare_inputs(one)) for one in self._batch]
-            self._kl_logps[whose] = torch.cat(parts)
+            compute: Callable[[Any, dict[str, Any]], Tensor] = super()._compute_kl_logps
+            self._kl_logps[whose] = torch.cat([compute(model, self._prepare_inputs(one)) for one in self._batch])
         return self._kl_logps[whose]
 
 
@@ -100,15 +101,15 @@ def weights(labels: Sequence[bool], good: float | None, bad: float | None) -> tu
     n_bad = len(labels) - n_good
     if not n_good or not n_bad:
         return good or 1.0, bad or 1.0
-    if good is None and bad is None:
-        return min(1.0, n_bad / n_good), min(1.0, n_good / n_bad)
-    if good is None:
-        good = bad * n_bad / n_good  # type: ignore[operator]
-    return good, good * n_good / n_bad if bad is None else bad
+    if bad is not None:
+        return bad * n_bad / n_good if good is None else good, bad
+    if good is not None:
+        return good, good * n_good / n_bad
+    return min(1.0, n_bad / n_good), min(1.0, n_good / n_bad)
 
 
 class HeldOut:
-    """Held-out answers judged right; what the reference thinks of them is computed once."""
+    """Accuracy on held-out answers; what the reference thinks of them is computed once."""
 
     def __init__(self) -> None:
         self._reference: list[float] | None = None
@@ -121,7 +122,7 @@ class HeldOut:
         gains = [0.0] * len(work.heldout) if step == 0 else self._gains(work)
         middle = sum(gains) / len(gains)
         signs = [1 if row["label"] else -1 for row in work.heldout]
-        return told_apart(work.heldout, [s * (gain - middle) for s, gain in zip(signs, gains, strict=True)])
+        return judgement_accuracy(work.heldout, [s * (gain - middle) for s, gain in zip(signs, gains, strict=True)])
 
     def _gains(self, work: Work) -> list[float]:
         """log p(answer) of the policy minus that of the reference, in nats."""

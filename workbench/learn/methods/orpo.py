@@ -11,10 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
-from trl import DPOConfig
+from trl.trainer.dpo_config import DPOConfig
 
 from workbench.learn.engine import evaluation, losses, trl_trainer
-from workbench.learn.engine.adapter import POLICY
 from workbench.learn.engine.work import Work
 from workbench.learn.methods import dpo
 
@@ -58,23 +57,22 @@ class Trainer(dpo.Trainer):
 def train(work: Work) -> dict[str, Any]:
     """Train `work.peft` on the pairs of `work.train`; return the run's result."""
     if work.resume_from is None:
-        evaluation.evaluate(work, 0, told_apart)
+        evaluation.evaluate(work, 0, accuracy)
     config = DPOConfig(**trl_trainer.trainer_settings(work), disable_dropout=work.args.lora_dropout == 0)
     with trl_trainer.reference(work):
         trainer = Trainer(
             model=work.peft, args=config, train_dataset=dpo.rows(work), processing_class=work.model.tokenizer
         )
-    return trl_trainer.run(trainer, work, told_apart)
+    return trl_trainer.run(trainer, work, accuracy)
 
 
-def told_apart(work: Work, step: int) -> dict[str, Any]:
+def accuracy(work: Work, step: int) -> dict[str, Any]:
     """Share of held-out judgements whose chosen answer is likelier per token than the rejected one, with its
     interval. All pairs of one ranking count as one judgement."""
     if not work.heldout:
         return {}
-    speaker = POLICY if step or work.config["parent"] else None
     chosen, rejected = (
-        [sum(row) / len(row) for row in evaluation.answer_logprobs(work, work.heldout, key, speaker)]
+        [sum(row) / len(row) for row in evaluation.answer_logprobs(work, work.heldout, key, work.policy(step))]
         for key in ("chosen", "rejected")
     )
-    return dpo.told_apart(work.heldout, [c - r for c, r in zip(chosen, rejected, strict=True)])
+    return dpo.judgement_accuracy(work.heldout, [c - r for c, r in zip(chosen, rejected, strict=True)])

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from workbench.learn import data
+from workbench.learn.catalogue.facts import Row
 from workbench.learn.catalogue.ppo import PPOArgs
 from workbench.learn.engine import adapter, evaluation, losses, roofline, saving
 from workbench.learn.engine.actor_critic import ActorCritic, Rows
@@ -30,13 +31,14 @@ from workbench.learn.engine.distributed import ProcessGroup
 from workbench.learn.engine.minibatches import Forward, Minibatches
 from workbench.learn.engine.reporter import NOT_FINITE_IN_A_ROW, NotFinite
 from workbench.learn.engine.work import Work
-from workbench.learn.rewards.sources import Reward, build
+from workbench.learn.rewards.python_file import Reward
+from workbench.learn.rewards.sources import build
 from workbench.memory import give_memory_back
 from workbench.models import generate
 from workbench.models.llama import merges
 from workbench.records import Sampling
 
-MEANS = ("policy_loss", "value_loss", "clip_fraction", "entropy", "approx_kl")  # what `PPO.loss` tells
+MEANS = ("policy_loss", "value_loss", "clip_fraction", "entropy", "approx_kl")  # what `PPO.loss` returns
 # Times the adapters' rate for the value's head: its bias has to find the rewards' level soon, its weights must not fit
 # the few answers of one round (see docs/log.md).
 BIAS_RATE, HEAD_RATE = 10.0, 0.1
@@ -80,17 +82,17 @@ class PPO:
 
         Raises NotFinite: then no weight has changed, or from the second pass on, only by the passes before.
         """
-        began = time.perf_counter()
+        start = time.perf_counter()
         batch = self.rollout(prompts, step)
-        generated = time.perf_counter()
+        rollout_end = time.perf_counter()
         self.score(batch)
         figures = self.estimate(batch)
-        scored = time.perf_counter()
+        estimate_end = time.perf_counter()
         figures |= self.update(batch, step)
         figures |= {
-            "seconds_generate": generated - began,
-            "seconds_score": scored - generated,
-            "seconds_update": time.perf_counter() - scored,
+            "seconds_generate": rollout_end - start,
+            "seconds_score": estimate_end - rollout_end,
+            "seconds_update": time.perf_counter() - estimate_end,
         }
         if self.a.kl_target:
             self.kl_coefficient = losses.adapt_kl_coefficient(
@@ -107,9 +109,9 @@ class PPO:
         """One answer to each prompt, sampled from the policy as it stands."""
         a, model = self.a, self.actor.model
         sampling = Sampling(temperature=a.temperature, max_new_tokens=a.max_new_tokens, seed=a.seed)
-        mine = self.group.share(len(prompts))
-        seeds = [data.row_seed(a.seed, step, row) for row in mine]
-        prompts = [prompts[row] for row in mine]
+        share = self.group.share(len(prompts))
+        seeds = [data.row_seed(a.seed, step, row) for row in share]
+        prompts = [prompts[row] for row in share]
         ids = [model.prompt_ids(p) for p in prompts]
         longest = max(map(len, ids)) + a.max_new_tokens
         if not self.rollout_tokens:
@@ -130,9 +132,9 @@ class PPO:
             on_halved=sample_fewer,
         )
         rows = Rows(ids, [answer.tokens for answer in answers])
-        shuffled = random.Random(f"{a.seed} {step}").sample(range(len(prompts)), len(prompts))
+        permutation = random.Random(f"{a.seed} {step}").sample(range(len(prompts)), len(prompts))
         size = len(prompts) // a.minibatches
-        cut = [shuffled[k * size : (k + 1) * size] for k in range(a.minibatches)]
+        cut = [permutation[k * size : (k + 1) * size] for k in range(a.minibatches)]
         minibatches = Minibatches(self.actor, rows, cut, self.group, self.notices.append)
         ended = torch.tensor([float(answer.ended) for answer in answers])
         return Batch(prompts, [answer.text for answer in answers], rows, ended, rows.mask, minibatches)
@@ -201,7 +203,7 @@ class PPO:
         return figures | {"epochs": passes / a.minibatches}
 
     def loss(self, batch: Batch, now: Forward) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The loss of a part of a minibatch, and the means that are told (MEANS)."""
+        """The loss of a part of a minibatch, and the means that are reported (MEANS)."""
         a, before = self.a, batch.minibatches
         log_p, values = now.old(before.log_p), now.old(before.values)
         mask = torch.ones_like(log_p)  # only real tokens are here
@@ -215,8 +217,8 @@ class PPO:
         if not math.isfinite(norm):
             for weight in self.actor.trainable.values():
                 weight.grad = None
-            made = f" in pass {passes + 1}; what was learned in the passes before stays" if passes else ""
-            raise NotFinite(f"the gradient is no finite number{made}")
+            place = f" in pass {passes + 1}; what was learned in the passes before stays" if passes else ""
+            raise NotFinite(f"the gradient is no finite number{place}")
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["times"]
         self.optimizer.step()
@@ -239,13 +241,13 @@ def learning_rate(a: PPOArgs, step: int) -> float:
     warm = round(a.warmup * a.steps)
     if step <= warm:
         return a.learning_rate * step / warm
-    left = (a.steps - step + 1) / max(1, a.steps - warm)
+    share = (a.steps - step + 1) / max(1, a.steps - warm)
     if a.schedule == "constant":
         return a.learning_rate
-    return a.learning_rate * (left if a.schedule == "linear" else 0.5 - 0.5 * math.cos(math.pi * left))
+    return a.learning_rate * (share if a.schedule == "linear" else 0.5 - 0.5 * math.cos(math.pi * share))
 
 
-def prompts_of(rows: Sequence[data.Row], a: PPOArgs) -> list[list[str]]:
+def prompts_of(rows: Sequence[Row], a: PPOArgs) -> list[list[str]]:
     """The prompts of every step: all of them once per round, in random order."""
     order = data.order(rows, a.steps * a.batch_size, a.seed)
     texts = [rows[i]["prompt"] for i in order]
@@ -270,11 +272,11 @@ def train(work: Work) -> dict[str, Any]:
     if work.resume_from is not None:
         load_checkpoint(ppo, work.resume_from)
     elif first:
-        evaluation.evaluate(work, 0, nothing_more)
+        evaluation.evaluate(work, 0)
     report.status(state="running", step=work.first_step, steps=a.steps, message="")
-    prompts, rejected, began = prompts_of(work.train, a), 0, time.monotonic()
+    prompts, rejected, start = prompts_of(work.train, a), 0, time.monotonic()
     for step in range(work.first_step + 1, a.steps + 1):
-        started = time.monotonic()
+        step_start = time.monotonic()
         try:
             figures = ppo.iterate(prompts[step - 1], step)
             rejected = 0
@@ -291,13 +293,13 @@ def train(work: Work) -> dict[str, Any]:
             report.notice(f"Step {step}: {text}")
         ppo.notices.clear()
         report.alive()
-        work.trained_for += time.monotonic() - started
-        per_step = (time.monotonic() - began) / (step - work.first_step)
-        (asked,) = group.sum([torch.tensor(float(first and report.wants_stop()))])
-        last, stopping = step == a.steps, bool(asked)
+        work.trained_for += time.monotonic() - step_start
+        per_step = (time.monotonic() - start) / (step - work.first_step)
+        (requests,) = group.sum([torch.tensor(float(first and report.wants_stop()))])
+        last, stopping = step == a.steps, bool(requests)
         report.status(now=last, step=step, steps=a.steps, eta_s=round(per_step * (a.steps - step), 1))
         if first and (last or stopping or step % a.evaluate_every == 0):
-            evaluation.evaluate(work, step, nothing_more)
+            evaluation.evaluate(work, step)
             actor.claim()
         if first and (last or stopping or step % a.checkpoint_every == 0):
             save_checkpoint(ppo, work, step)
@@ -310,21 +312,17 @@ def train(work: Work) -> dict[str, Any]:
     return result
 
 
-def nothing_more(work: Work, step: int) -> dict[str, Any]:
-    return {}
-
-
 def limits(ppo: PPO, machine: roofline.Machine, figures: dict[str, float]) -> dict[str, float]:
     """Shares of the time in which this machine could do the same at best, for each phase that computes. Of several
     processes each does its part."""
     actor, a = ppo.actor, ppo.a
     weights = sum(p.numel() for name, p in actor.model.peft.named_parameters() if "lora_" not in name)
-    answered = figures["length"] * a.batch_size / ppo.group.size
-    read = figures["tokens"] / ppo.group.size
+    sampled_tokens = figures["length"] * a.batch_size / ppo.group.size
+    read_tokens = figures["tokens"] / ppo.group.size
     return {
-        "limit_generate": machine.decode(int(figures["longest"]), int(answered), weights, actor.dtype.itemsize)
+        "limit_generate": machine.decode(int(figures["longest"]), int(sampled_tokens), weights, actor.dtype.itemsize)
         / figures["seconds_generate"],
-        "limit_update": machine.learn(int(read * figures["epochs"]), weights) / figures["seconds_update"],
+        "limit_update": machine.learn(int(read_tokens * figures["epochs"]), weights) / figures["seconds_update"],
     }
 
 
@@ -333,12 +331,12 @@ def save_checkpoint(ppo: PPO, work: Work, step: int) -> None:
     tensors = {f"head.{name}": weight for name, weight in ppo.actor.head.state_dict().items()}
     for i, state in ppo.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{i}.{key}": torch.as_tensor(value) for key, value in state.items()}
-    kept = {
+    progress = {
         "kl_coefficient": ppo.kl_coefficient,
         "rows_at_once": ppo.actor.rows_at_once,
         "rollout_tokens": ppo.rollout_tokens,
     }
-    saving.save_checkpoint(work, step, tensors, kept)
+    saving.save_checkpoint(work, step, tensors, progress)
 
 
 def load_checkpoint(ppo: PPO, folder: Path) -> None:
@@ -356,8 +354,8 @@ def load_checkpoint(ppo: PPO, folder: Path) -> None:
             _, i, key = name.split(".")
             state.setdefault(int(i), {})[key] = tensor
     ppo.optimizer.load_state_dict({"state": state, "param_groups": ppo.optimizer.state_dict()["param_groups"]})
-    kept = json.loads((folder / "state.json").read_text("utf-8"))
-    ppo.kl_coefficient, actor.rows_at_once = kept["kl_coefficient"], kept["rows_at_once"]
-    ppo.rollout_tokens = kept.get("rollout_tokens", 0)  # older checkpoints do not say
+    record = json.loads((folder / "state.json").read_text("utf-8"))
+    ppo.kl_coefficient, actor.rows_at_once = record["kl_coefficient"], record["rows_at_once"]
+    ppo.rollout_tokens = record.get("rollout_tokens", 0)  # older checkpoints do not say
     actor.changed()
     actor.claim()

@@ -1,8 +1,8 @@
 """The process reward as a job: a LoRA and a head that judge every step of an answer wrong, neutral or right.
 
 After Lightman et al. 2023, "Let's Verify Step by Step". Where a step is read, how its judgements become an answer's
-score, and how a finished one is used stand in process_reward.py; here it is trained by TRL's loop, told, kept, resumed
-and tested on held-out answers.
+score, and how a finished one is used stand in rewards/process_reward_model.py; here it is trained by TRL's loop, kept,
+resumed and tested on held-out answers.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ import torch.nn.functional as F
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from trl import RewardConfig, RewardTrainer
+from trl.trainer.reward_config import RewardConfig
+from trl.trainer.reward_trainer import RewardTrainer
 
 from workbench.collect.steps import split_for, split_of_rows
 from workbench.intervals import clustered
 from workbench.learn import data, examples
+from workbench.learn.catalogue.facts import Row
 from workbench.learn.engine import adapter, evaluation, trl_trainer
 from workbench.learn.engine.adapter import START
 from workbench.learn.engine.work import Work
@@ -36,7 +38,7 @@ from workbench.models.decoders import hidden_width
 from workbench.processes import write_atomic
 from workbench.records import LABELS
 
-Judged = tuple[data.Row, list[int]]  # a held-out row, and what each of its steps was judged
+Judgement = tuple[Row, list[int]]  # a held-out row, and what each of its steps was judged
 CUTS = {"sandbox": "steps of the sandbox", "lines": "lines", "sentences": "sentences", "whole": "one step each"}
 FEW = 30  # held-out answers below which a test is not sure
 
@@ -49,7 +51,7 @@ def train(work: Work) -> dict[str, Any]:
         work.frozen = adapter.frozen_hash(work.peft)
     head = add_head(hf)
     cut = split(work)
-    work.beside = lambda folder: save_head(head, folder, cut)
+    work.write_beside = lambda folder: save_head(head, folder, cut)
     if work.resume_from is None:
         evaluation.evaluate(work, 0, held_out)
     config = RewardConfig(**trl_trainer.trainer_settings(work), disable_dropout=a.lora_dropout == 0)
@@ -62,10 +64,10 @@ def train(work: Work) -> dict[str, Any]:
     )
     result = trl_trainer.run(trainer, work, held_out)
     work.report.status(message="Testing it on held-out answers.")
-    found = gate(judge(work), work.config["data"]["simulated"])
-    write_atomic(work.folder / "gate.json", json.dumps(found, indent=1, allow_nan=False))
-    result |= {"verdict": found["verdict"], "reason": found["reason"]}
-    if a.final_prompts and work.config["model"] == "sandbox" and result["steps"] == a.steps:
+    report = gate(judge(work), work.config.data.simulated)
+    write_atomic(work.folder / "gate.json", json.dumps(report, indent=1, allow_nan=False))
+    result |= {"verdict": report["verdict"], "reason": report["reason"]}
+    if a.final_prompts and work.config.model == "sandbox" and result["steps"] == a.steps:
         work.report.status(message="Choosing the best of 16 answers to held-out word problems.")
         result["best_of_n"] = best_of_n(work)
     return result
@@ -85,13 +87,13 @@ def best_of_n(work: Work) -> dict[str, Any]:
 
 def split(work: Work) -> str:
     """How an answer is cut into steps when this reward is used: as most of the training answers were."""
-    best, met = split_of_rows([row["steps"] for row in work.train], split_for(work.config["model"]))
-    if met < len(work.train):
+    name, matches = split_of_rows([row["steps"] for row in work.train], split_for(work.config.model))
+    if matches < len(work.train):
         work.report.notice(
-            f"Answers will be cut into {CUTS[best]}; "
-            f"{len(work.train) - met} of {len(work.train)} training answers were cut otherwise."
+            f"Answers will be cut into {CUTS[name]}; "
+            f"{len(work.train) - matches} of {len(work.train)} training answers were cut otherwise."
         )
-    return best
+    return name
 
 
 def encoded(one: Example) -> dict[str, Any]:
@@ -137,7 +139,7 @@ def collate(rows: Sequence[dict[str, Any]], pad: int) -> dict[str, Tensor]:
 class Trainer(trl_trainer.Tracked, RewardTrainer):
     """TRL's RewardTrainer with cross entropy over steps in place of its loss over pairs."""
 
-    def _prepare_dataset(self, dataset: Any, *rest: Any, **named: Any) -> Any:
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset  # token ids already
 
     def _set_signature_columns_if_needed(self) -> None:
@@ -145,8 +147,8 @@ class Trainer(trl_trainer.Tracked, RewardTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
-        kept = load_file(Path(resume_from_checkpoint) / "adapter" / STEP_HEAD)
-        self.work.model.hf.score.load_state_dict({k.removeprefix("score."): v for k, v in kept.items()})
+        weights = load_file(Path(resume_from_checkpoint) / "adapter" / STEP_HEAD)
+        self.work.model.hf.score.load_state_dict({k.removeprefix("score."): v for k, v in weights.items()})
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -158,17 +160,19 @@ class Trainer(trl_trainer.Tracked, RewardTrainer):
 
 def add_head(hf: Any) -> nn.Linear:
     """Give a causal model a trainable head of its own, [3, hidden] with biases; return it."""
-    hf.score = nn.Linear(hidden_width(hf), len(LABELS), device=hf.device)
-    nn.init.normal_(hf.score.weight, std=0.02)
-    nn.init.zeros_(hf.score.bias)
+    head = nn.Linear(hidden_width(hf), len(LABELS), device=hf.device)
+    nn.init.normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+    hf.score = head
     hf.config.num_labels = 1  # TRL asks for it
-    return hf.score
+    return head
 
 
 def run(work: Work, model: Any, batch: dict[str, Tensor]) -> Tensor:
     """Logits (steps, 3) of wrong, neutral, right, read at each step's place in a batch as from `collate`."""
     states = last_states(work, model, batch["input_ids"], batch["attention_mask"])
-    return work.model.hf.score(states[batch["row"], batch["place"]])
+    logits: Tensor = work.model.hf.score(states[batch["row"], batch["place"]])
+    return logits
 
 
 def save_head(head: nn.Linear, folder: Path, cut: str) -> None:
@@ -182,29 +186,31 @@ def save_head(head: nn.Linear, folder: Path, cut: str) -> None:
 
 
 @torch.no_grad()
-def judge(work: Work, batch_size: int = 64) -> list[Judged]:
+def judge(work: Work, batch_size: int = 64) -> list[Judgement]:
     """What each step of the held-out answers is judged: the likeliest of -1, 0, 1."""
     answers, _ = examples.examples(work.model.tokenizer, work.method, work.heldout, work.limits)
     hf, was_training = work.model.hf, work.peft.training
     work.peft.eval()
-    found: list[Judged] = []
+    judgements: list[Judgement] = []
     for k in range(0, len(answers), batch_size):
-        some = answers[k : k + batch_size]
-        rows = [encoded(one) | {"share": 1.0} for one in some]
+        chunk = answers[k : k + batch_size]
+        rows = [encoded(one) | {"share": 1.0} for one in chunk]
         batch = {name: tensor.to(hf.device) for name, tensor in collate(rows, 0).items()}
         best = iter(run(work, work.peft, batch).argmax(1).tolist())
-        found += [(one.row, [LABELS[next(best)] for _ in one.places]) for one in some]
+        judgements += [(one.row, [LABELS[next(best)] for _ in one.places]) for one in chunk]
         work.report.alive()
     work.peft.train(was_training)
-    return found
+    return judgements
 
 
 def held_out(work: Work, step: int) -> dict[str, Any]:
     """Held-out steps judged right, and answers judged right as a whole, each with its interval over prompts."""
     if not work.heldout:
         return {}
-    found = judge(work)
-    return evaluation.named("accuracy", *steps_right(found)) | evaluation.named("answers", *answers_right(found))
+    judgements = judge(work)
+    return evaluation.with_interval("accuracy", *steps_right(judgements)) | evaluation.with_interval(
+        "answers", *answers_right(judgements)
+    )
 
 
 def sound(labels: Sequence[int]) -> bool:
@@ -212,22 +218,24 @@ def sound(labels: Sequence[int]) -> bool:
     return -1 not in labels and 1 in labels
 
 
-def steps_right(found: Sequence[Judged]) -> tuple[float, float, float, int]:
+def steps_right(judgements: Sequence[Judgement]) -> tuple[float, float, float, int]:
     """Share of steps judged as labelled, its interval, and how many steps there are."""
-    return _share(found, lambda row, said: [a == b for a, b in zip(row["labels"], said, strict=False)])
+    return _share(
+        judgements, lambda row, predictions: [a == b for a, b in zip(row["labels"], predictions, strict=False)]
+    )
 
 
-def answers_right(found: Sequence[Judged]) -> tuple[float, float, float, int]:
+def answers_right(judgements: Sequence[Judgement]) -> tuple[float, float, float, int]:
     """Share of answers judged right or wrong as a whole as their labels say, its interval, and how many there are."""
-    return _share(found, lambda row, said: [sound(row["labels"][: len(said)]) == sound(said)])
+    return _share(judgements, lambda row, predictions: [sound(row["labels"][: len(predictions)]) == sound(predictions)])
 
 
 def _share(
-    found: Sequence[Judged], met: Callable[[data.Row, list[int]], list[bool]]
+    judgements: Sequence[Judgement], hits: Callable[[Row, list[int]], list[bool]]
 ) -> tuple[float, float, float, int]:
     groups: dict[str, list[bool]] = {}
-    for row, said in found:
-        groups.setdefault(row["prompt"], []).extend(met(row, said))
+    for row, predictions in judgements:
+        groups.setdefault(row["prompt"], []).extend(hits(row, predictions))
     share, low, high, n = clustered([sum(some) for some in groups.values()], [len(some) for some in groups.values()])
     return share, low, high, round(n)
 
@@ -235,14 +243,14 @@ def _share(
 # Is it good enough?
 
 
-def gate(found: Sequence[Judged], simulated: int) -> dict[str, Any]:
+def gate(judgements: Sequence[Judgement], simulated: int) -> dict[str, Any]:
     """The verdict as plain JSON in the shape of gate.judge: "verdict", "reason", "helps", "findings", "accuracy",
     "n", and how many of the answers behind it are "simulated"."""
-    labels = [label for row, said in found for label in row["labels"][: len(said)]]
-    whole = [sound(row["labels"][: len(said)]) for row, said in found]
+    labels = [label for row, predictions in judgements for label in row["labels"][: len(predictions)]]
+    soundness = [sound(row["labels"][: len(predictions)]) for row, predictions in judgements]
     findings = [
-        _finding("answers", answers_right(found) if found else None, whole, "whole held-out answers"),
-        _finding("steps", steps_right(found) if found else None, labels, "held-out steps"),
+        _finding("answers", answers_right(judgements) if judgements else None, soundness, "whole held-out answers"),
+        _finding("steps", steps_right(judgements) if judgements else None, labels, "held-out steps"),
     ]
     worst = next((level for level in ("red", "amber") if any(f.level == level for f in findings)), "green")
     reasons = [f for f in findings if f.level == worst]
@@ -254,7 +262,7 @@ def gate(found: Sequence[Judged], simulated: int) -> dict[str, Any]:
         "findings": [asdict(f) for f in findings],
         "accuracy": {"value": first.value, "low": first.low, "high": first.high, "n": first.n},
         "simulated": simulated,
-        "n": len(found),
+        "n": len(judgements),
     }
 
 

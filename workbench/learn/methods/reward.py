@@ -23,9 +23,11 @@ import torch.nn.functional as F
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from trl import RewardConfig, RewardTrainer
+from trl.trainer.reward_config import RewardConfig
+from trl.trainer.reward_trainer import RewardTrainer
 
 from workbench.learn import data
+from workbench.learn.catalogue.facts import Row
 from workbench.learn.engine import adapter, evaluation, trl_trainer
 from workbench.learn.engine.adapter import POLICY, START
 from workbench.learn.engine.work import Work
@@ -47,9 +49,9 @@ def train(work: Work) -> dict[str, Any]:
         work.peft.delete_adapter(START)  # a reward model has no reference
         work.frozen = adapter.frozen_hash(work.peft)
     head = add_head(hf)
-    answers = [ids for one in work.examples for ids in whole(one)]
-    some = random.Random(0).sample(answers, min(SCALE_ANSWERS, len(answers)))
-    work.beside = lambda folder: save_head(head, folder, scale_of(scores_of(work, some)))
+    answers = [ids for one in work.examples for ids in sequences(one)]
+    sample = random.Random(0).sample(answers, min(SCALE_ANSWERS, len(answers)))
+    work.write_beside = lambda folder: save_head(head, folder, scale_of(scores_of(work, sample)))
     if work.resume_from is None:
         evaluation.evaluate(work, 0, held_out)
     # trl turns dropout off otherwise
@@ -63,40 +65,40 @@ def train(work: Work) -> dict[str, Any]:
     )
     result = trl_trainer.run(trainer, work, held_out)
     work.report.status(message="Testing it on held-out comparisons.")
-    found = gate.judge(partial(score_texts, work), work.heldout, work.train)
-    write_atomic(work.folder / "gate.json", json.dumps(found, indent=1, allow_nan=False))
-    return result | {"verdict": found["verdict"], "reason": found["reason"]}
+    report = gate.judge(partial(score_texts, work), work.heldout, work.train)
+    write_atomic(work.folder / "gate.json", json.dumps(report, indent=1, allow_nan=False))
+    return result | {"verdict": report["verdict"], "reason": report["reason"]}
 
 
 def rows(work: Work) -> Dataset:
     """Every ranking in the order of training: `answers`, a list of token ids each, and `places`."""
     a = work.args
-    rows = [{"answers": whole(one), "places": one.row["places"]} for one in work.examples]
+    rows = [{"answers": sequences(one), "places": one.row["places"]} for one in work.examples]
     return Dataset.from_list(rows).select(data.order(work.train, a.steps * a.batch_size, a.seed))
 
 
-def whole(one: Example) -> list[list[int]]:
+def sequences(one: Example) -> list[list[int]]:
     """The answers of a ranking, each behind its prompt."""
     return [one.prompt + ids for ids in one.answers.values()]
 
 
 def held_out(work: Work, step: int) -> dict[str, Any]:
     """Accuracy, lead and overconfidence on held-out comparisons, each with its interval; ties do not count."""
-    scored = iter(score_texts(work, *flat(work.heldout)))
-    found = gate.pairs(work.heldout, [[next(scored) for _ in row["answers"]] for row in work.heldout])
-    if not found:
+    scores = iter(score_texts(work, *flatten(work.heldout)))
+    pairs = gate.pairs_of(work.heldout, [[next(scores) for _ in row["answers"]] for row in work.heldout])
+    if not pairs:
         return {}
-    met = gate.accuracy(found)
-    lead = gate.mean_of(found, lambda p: p.margin)
-    over = gate.mean_of(found, lambda p: gate.sigmoid(abs(p.margin)) - float(p.margin > 0))
+    accuracy = gate.accuracy(pairs)
+    lead = gate.mean_of(pairs, lambda p: p.margin)
+    excess = gate.mean_of(pairs, lambda p: gate.sigmoid(abs(p.margin)) - float(p.margin > 0))
     return {
-        **evaluation.named("accuracy", met["value"], met["low"], met["high"], met["n"]),
+        **evaluation.with_interval("accuracy", accuracy["value"], accuracy["low"], accuracy["high"], accuracy["n"]),
         **dict(zip(("margin", "margin_low", "margin_high"), lead, strict=True)),
-        **dict(zip(("overconfidence", "overconfidence_low", "overconfidence_high"), over, strict=True)),
+        **dict(zip(("overconfidence", "overconfidence_low", "overconfidence_high"), excess, strict=True)),
     }
 
 
-def flat(rankings: Sequence[data.Row]) -> tuple[list[str], list[str]]:
+def flatten(rankings: Sequence[Row]) -> tuple[list[str], list[str]]:
     """(prompts, answers) of all answers of the rankings."""
     return [r["prompt"] for r in rankings for _ in r["answers"]], [text for r in rankings for text in r["answers"]]
 
@@ -108,9 +110,9 @@ def score_texts(work: Work, prompts: Sequence[str], answers: Sequence[str]) -> l
     for prompt, answer in zip(prompts, answers, strict=True):
         start, (end,) = fit(model.prompt_ids(prompt), [model.answer_ids(answer)], limit, keep_end=True)
         rows.append(start + end)
-    found = scores_of(work, rows)
+    scores = scores_of(work, rows)
     work.report.alive()
-    return found
+    return scores
 
 
 def scale_of(scores: Sequence[float]) -> dict[str, float]:
@@ -140,11 +142,11 @@ def pairs_of(rankings: Sequence[Sequence[int]]) -> Pairs:
     for places in rankings:
         if len(places) < 2:
             raise ValueError(f"a comparison needs at least two answers, got {len(places)}")
-        both = [(i, j) for i in range(len(places)) for j in range(i + 1, len(places))]
-        for i, j in both:
+        pairs = [(i, j) for i in range(len(places)) for j in range(i + 1, len(places))]
+        for i, j in pairs:
             if places[i] > places[j]:
                 i, j = j, i
-            rows.append((start + i, start + j, 1 / len(both), float(places[i] == places[j])))
+            rows.append((start + i, start + j, 1 / len(pairs), float(places[i] == places[j])))
         start += len(places)
     better, worse, weight, tie = zip(*rows, strict=True)
     return Pairs(torch.tensor(better), torch.tensor(worse), torch.tensor(weight), torch.tensor(tie))
@@ -168,7 +170,7 @@ def collate(rows: Sequence[dict[str, Any]], pad: int) -> dict[str, Tensor]:
 class Trainer(trl_trainer.Tracked, RewardTrainer):
     """TRL's RewardTrainer on whole rankings. It knows pairs of equal weight and no ties; the rest is as it was."""
 
-    def _prepare_dataset(self, dataset: Any, *rest: Any, **named: Any) -> Any:
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset  # token ids already, nothing dropped: TRL would drop what is longer than max_length
 
     def _set_signature_columns_if_needed(self) -> None:
@@ -189,22 +191,26 @@ class Trainer(trl_trainer.Tracked, RewardTrainer):
 
 def add_head(hf: Any) -> nn.Linear:
     """Give a causal model a score head [1, hidden] of its own, trainable and part of it; return the head."""
-    hf.score = nn.Linear(hidden_width(hf), 1, bias=False, device=hf.device)
-    nn.init.normal_(hf.score.weight, std=0.02)
+    head = nn.Linear(hidden_width(hf), 1, bias=False, device=hf.device)
+    nn.init.normal_(head.weight, std=0.02)
+    hf.score = head
     hf.config.num_labels = 1  # TRL asks for it
-    return hf.score
+    return head
 
 
 def pad_id(tokenizer: Any) -> int:
     """What answers are padded with; any token would do, since nothing looks back from behind the end token."""
-    return tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    pad: int | None = tokenizer.pad_token_id
+    end: int = tokenizer.eos_token_id
+    return end if pad is None else pad
 
 
 def run(work: Work, model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """Raw scores (answers,): the head's reading of each row's last token, where its end token stands."""
     last = attention_mask.sum(1) - 1
     states = last_states(work, model, input_ids, attention_mask)
-    return work.model.hf.score(states[torch.arange(len(last), device=last.device), last])[:, 0]
+    scores: Tensor = work.model.hf.score(states[torch.arange(len(last), device=last.device), last])
+    return scores[:, 0]
 
 
 def last_states(work: Work, model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -217,9 +223,9 @@ def last_states(work: Work, model: Any, input_ids: Tensor, attention_mask: Tenso
     if llama.why_not(hf) is None and llama.merges(hf) and not (learns and work.args.lora_dropout):
         dtype = llama.number_format(hf.device.type).value if learns else None
         return llama.Llama(hf, POLICY, dtype).hidden(input_ids, llama.packed(attention_mask))
-    with last_hidden(hf) as caught:  # the language model's own head computes one token only, and nothing uses it
+    with last_hidden(hf) as states:  # the language model's own head computes one token only, and nothing uses it
         model(input_ids=input_ids, attention_mask=attention_mask, use_cache=False, logits_to_keep=1)
-    return caught[0].float()
+    return states[0].float()
 
 
 def save_head(head: nn.Linear, folder: Path, scale: dict[str, float] | None = None) -> None:

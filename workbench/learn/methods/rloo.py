@@ -16,13 +16,15 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from trl import RLOOConfig, RLOOTrainer
+from trl.trainer.rloo_config import RLOOConfig
+from trl.trainer.rloo_trainer import RLOOTrainer
 
 from workbench.learn import data
 from workbench.learn.engine import adapter, evaluation, trl_trainer
 from workbench.learn.engine.adapter import POLICY
 from workbench.learn.engine.work import Work
-from workbench.learn.rewards.sources import Reward, build
+from workbench.learn.rewards.python_file import Reward
+from workbench.learn.rewards.sources import build
 from workbench.models import generate
 from workbench.records import Sampling
 
@@ -36,47 +38,52 @@ class Sampled(trl_trainer.Tracked):
 
     adds = {name: name for name in ("same_reward", "length", "ended", "seconds_generate", "seconds_score")}  # noqa: RUF012
     adds["earned"] = "reward"
-    asked: list[str]
+    questions: list[str]
     warned = False  # of a reward that is always the same
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         """In place of TRL's, which puts plain text into no chat template."""
-        self.asked = prompts
+        self.questions = prompts
         return [self.work.model.prompt_ids(p) for p in prompts], None, {}
 
     def sample(self) -> list[list[int]]:
-        """Token ids of one answer to each prompt asked, the end token included where it ended by itself."""
-        began, a = time.perf_counter(), self.work.args
+        """Token ids of one answer to each of the questions, the end token included where it ended by itself."""
+        start, a = time.perf_counter(), self.work.args
         sampling = Sampling(temperature=a.temperature, max_new_tokens=a.max_new_tokens, seed=a.seed)
         step = self.state.global_step + 1  # type: ignore[attr-defined]
-        seeds = [data.row_seed(a.seed, step, row) for row in range(len(self.asked))]
+        seeds = [data.row_seed(a.seed, step, row) for row in range(len(self.questions))]
         with answering(self.work):
-            found = generate.generate(
-                self.work.model, self.asked, sampling, [POLICY] * len(seeds), should_stop=self.work.alive, seeds=seeds
+            answers = generate.generate(
+                self.work.model,
+                self.questions,
+                sampling,
+                [POLICY] * len(seeds),
+                should_stop=self.work.alive,
+                seeds=seeds,
             )
-        self.tell(
-            ended=sum(g.ended for g in found) / len(found),
-            length=sum(len(g.tokens) for g in found) / len(found),
-            seconds_generate=time.perf_counter() - began,
+        self.log_figures(
+            ended=sum(g.ended for g in answers) / len(answers),
+            length=sum(len(g.tokens) for g in answers) / len(answers),
+            seconds_generate=time.perf_counter() - start,
         )
-        return [g.tokens for g in found]
+        return [g.tokens for g in answers]
 
     def rewarded(self, reward: Reward, prompts: list[str], completions: list[str], ids: list[list[int]]) -> list[float]:
         """The reward of each answer, less the penalty of one that did not end. A step with a reward that is no finite
         number is rejected."""
-        began, ends = time.perf_counter(), self.work.model.end_ids
+        start, ends = time.perf_counter(), self.work.model.end_ids
         with answering(self.work):
-            found = reward(prompts, completions)
-        if not torch.tensor(found).isfinite().all():
+            rewards = reward(prompts, completions)
+        if not torch.tensor(rewards).isfinite().all():
             self.bad, self.cause = True, "reward"
         n, cut = self.work.args.answers_per_prompt, self.work.args.end_penalty
-        values = [value - cut * (tokens[-1] not in ends) for value, tokens in zip(found, ids, strict=True)]
-        self._check_differences(found, values)
-        groups = [found[k : k + n] for k in range(0, len(found), n)]
-        self.tell(
-            earned=sum(found) / len(found),
+        values = [value - cut * (tokens[-1] not in ends) for value, tokens in zip(rewards, ids, strict=True)]
+        self._check_differences(rewards, values)
+        groups = [rewards[k : k + n] for k in range(0, len(rewards), n)]
+        self.log_figures(
+            earned=sum(rewards) / len(rewards),
             same_reward=sum(map(same, groups)) / len(groups),
-            seconds_score=time.perf_counter() - began,
+            seconds_score=time.perf_counter() - start,
         )
         return values
 
@@ -96,7 +103,7 @@ class Sampled(trl_trainer.Tracked):
                 "ended makes a difference. Check the reward."
             )
 
-    def tell(self, **values: float) -> None:
+    def log_figures(self, **values: float) -> None:
         """For the step's row of metrics, through TRL's own log."""
         for name, value in values.items():
             self._metrics["train"][name].append(value)  # type: ignore[attr-defined]
@@ -145,11 +152,11 @@ def run(work: Work, kind: type, config: Any, copies: bool = True) -> dict[str, A
     """Train with TRL's trainer `kind`, which makes its own frozen copy of the adapter it starts with if it `copies`.
     Raises RewardError for a reward that cannot be had."""
     if work.resume_from is None:
-        evaluation.evaluate(work, 0, nothing_more)
+        evaluation.evaluate(work, 0)
     reward = work.patiently(build(work.args.reward, work.folder.parent, work.model))
     work.peft.set_adapter(POLICY)  # attaching a reward model's adapter turned all of them off
     work.frozen = adapter.frozen_hash(work.peft)  # with the reward model's adapter
-    trainer: Any
+    trainer: Sampled
 
     def rewarded(prompts: list[str], completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float]:
         return trainer.rewarded(reward, prompts, completions, completion_ids)
@@ -162,7 +169,7 @@ def run(work: Work, kind: type, config: Any, copies: bool = True) -> dict[str, A
             train_dataset=prompts(work),
             processing_class=work.model.tokenizer,
         )
-    return trl_trainer.run(trainer, work, nothing_more)
+    return trl_trainer.run(trainer, work)
 
 
 def prompts(work: Work) -> Dataset:
@@ -170,7 +177,3 @@ def prompts(work: Work) -> Dataset:
     a = work.args
     n = a.steps * a.batch_size // a.answers_per_prompt
     return Dataset.from_list([{"prompt": work.train[i]["prompt"]} for i in data.order(work.train, n, a.seed)])
-
-
-def nothing_more(work: Work, step: int) -> dict[str, Any]:
-    return {}

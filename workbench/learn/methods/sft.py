@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from datasets import Dataset
-from trl import SFTConfig, SFTTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from workbench.intervals import ratio_ci
 from workbench.learn import data
 from workbench.learn.engine import evaluation, trl_trainer
-from workbench.learn.engine.adapter import POLICY
 from workbench.learn.engine.work import Work
 
 
@@ -49,7 +49,6 @@ def heldout_loss(work: Work, step: int) -> dict[str, Any]:
     """Cross entropy in nats per token on held-out answers, with its interval over answers."""
     if not work.heldout:
         return {}
-    speaker = POLICY if step or work.config["parent"] else None
-    logps = evaluation.answer_logprobs(work, work.heldout, "completion", speaker)
+    logps = evaluation.answer_logprobs(work, work.heldout, "completion", work.policy(step))
     sums, counts = [-sum(row) for row in logps], [len(row) for row in logps]
-    return evaluation.named("heldout_loss", *ratio_ci(sums, counts), len(logps))
+    return evaluation.with_interval("heldout_loss", *ratio_ci(sums, counts), len(logps))

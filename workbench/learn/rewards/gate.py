@@ -63,15 +63,15 @@ def judge(score: Score, heldout: Sequence[Row], train: Sequence[Row], unit: floa
     for row in heldout:
         scores.append([unit * s for s in flat[start : start + len(row["answers"])]])
         start += len(row["answers"])
-    found = pairs(heldout, scores)
-    calibrated, kept = calibration(found), consistency([*train, *heldout])
-    spoiled = adversarial(score, heldout)
+    preferences = pairs_of(heldout, scores)
+    sureness, agreement = calibration(preferences), consistency([*train, *heldout])
+    attacks = adversarial(score, heldout)
     findings = [
-        _accuracy(found, kept),
-        _calibration(calibrated),
-        _consistency(kept),
-        _length(found),
-        *(_spoiled(name, **figures) for name, figures in spoiled.items()),
+        _accuracy(preferences, agreement),
+        _calibration(sureness),
+        _consistency(agreement),
+        _length(preferences),
+        *(_adversarial(name, **figures) for name, figures in attacks.items()),
     ]
     worst = next((level for level in ("red", "amber") if any(f.level == level for f in findings)), "green")
     reasons = [f for f in findings if f.level == worst and worst != "green"] or findings[:1]
@@ -80,11 +80,11 @@ def judge(score: Score, heldout: Sequence[Row], train: Sequence[Row], unit: floa
         "reason": " ".join(f.says for f in reasons),
         "helps": " ".join(dict.fromkeys(f.helps for f in reasons if f.helps)),
         "findings": [asdict(f) for f in findings],
-        "accuracy": accuracy(found),
-        "calibration": calibrated,
-        "consistency": kept,
-        "length": length(found),
-        "adversarial": spoiled,
+        "accuracy": accuracy(preferences),
+        "calibration": sureness,
+        "consistency": agreement,
+        "length": length(preferences),
+        "adversarial": attacks,
         "simulated": sum(bool(row.get("simulated")) for row in [*train, *heldout]),
         "n": len(heldout),
     }
@@ -93,40 +93,40 @@ def judge(score: Score, heldout: Sequence[Row], train: Sequence[Row], unit: floa
 # Figures
 
 
-def words(text: str) -> int:
+def word_count(text: str) -> int:
     return len(text.split())
 
 
-def pairs(rows: Sequence[Row], scores: Sequence[Sequence[float]]) -> list[Pair]:
+def pairs_of(rows: Sequence[Row], scores: Sequence[Sequence[float]]) -> list[Pair]:
     """The preferred pairs of rankings with each answer's score in log-odds; ties give none."""
-    found = []
+    pairs = []
     for row, values in zip(rows, scores, strict=True):
         places = row["places"]
-        both = [(i, j) for i in range(len(places)) for j in range(len(places)) if places[i] < places[j]]
-        for i, j in both:
-            longer = words(row["answers"][i]) - words(row["answers"][j])
-            found.append(Pair(values[i] - values[j], longer, 1 / len(both), row["prompt"]))
-    return found
+        indices = [(i, j) for i in range(len(places)) for j in range(len(places)) if places[i] < places[j]]
+        for i, j in indices:
+            longer = word_count(row["answers"][i]) - word_count(row["answers"][j])
+            pairs.append(Pair(values[i] - values[j], longer, 1 / len(indices), row["prompt"]))
+    return pairs
 
 
-def accuracy(found: Sequence[Pair]) -> dict[str, Any]:
+def accuracy(pairs: Sequence[Pair]) -> dict[str, Any]:
     """Share of held-out preferences that the scores agree with; equal scores count half.
 
     `n` is the number of rankings, not of pairs, on so many `prompts`; the interval knows that what was judged about one
     prompt is no independent evidence.
     """
-    return _share(found, lambda p: _right(p.margin))
+    return _share(pairs, lambda p: _right(p.margin))
 
 
 def _right(margin: float) -> float:
     return 0.5 if margin == 0 else float(margin > 0)
 
 
-def _share(found: Sequence[Pair], hit: Callable[[Pair], float]) -> dict[str, Any]:
+def _share(pairs: Sequence[Pair], hit: Callable[[Pair], float]) -> dict[str, Any]:
     """{"value", "low", "high", "n", "prompts"} of `hit` over pairs by their weight, prompts as clusters."""
     hits: defaultdict[str, float] = defaultdict(float)
     counts: defaultdict[str, float] = defaultdict(float)
-    for p in found:
+    for p in pairs:
         hits[p.prompt] += p.weight * hit(p)
         counts[p.prompt] += p.weight
     if not counts:
@@ -135,11 +135,11 @@ def _share(found: Sequence[Pair], hit: Callable[[Pair], float]) -> dict[str, Any
     return {"value": value, "low": low, "high": high, "n": round(n), "prompts": len(counts)}
 
 
-def mean_of(found: Sequence[Pair], value: Callable[[Pair], float]) -> tuple[float, float, float]:
+def mean_of(pairs: Sequence[Pair], value: Callable[[Pair], float]) -> tuple[float, float, float]:
     """Weighted mean of a value of pairs with its 95 % interval, prompts as clusters."""
     sums: defaultdict[str, float] = defaultdict(float)
     weights: defaultdict[str, float] = defaultdict(float)
-    for p in found:
+    for p in pairs:
         sums[p.prompt] += p.weight * value(p)
         weights[p.prompt] += p.weight
     return ratio_ci(list(sums.values()), list(weights.values()))
@@ -149,44 +149,44 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
 
 
-def calibration(found: Sequence[Pair]) -> dict[str, Any]:
+def calibration(pairs: Sequence[Pair]) -> dict[str, Any]:
     """How sure the scores are against how often they are right (Guo et al. 2017).
 
     "bins": confidence and share right per range of confidence; "ece": their mean distance, weighted by the bins'
     share; "overconfidence": mean confidence minus share right; "slope": what the margins must be multiplied with to fit
     the votes best, by maximum likelihood with its 95 % interval (below 1: too sure; None when every vote is met).
     """
-    total = sum(p.weight for p in found)
-    sure = [(sigmoid(abs(p.margin)), p) for p in found]
+    total = sum(p.weight for p in pairs)
+    confidences = [(sigmoid(abs(p.margin)), p) for p in pairs]
     bins = []
     for low, high in BINS:
-        inside = [(c, p) for c, p in sure if low <= c < high or (high == 1.0 and c == 1.0)]
+        inside = [(c, p) for c, p in confidences if low <= c < high or (high == 1.0 and c == 1.0)]
         if inside:
             confidence = sum(c * p.weight for c, p in inside) / sum(p.weight for _, p in inside)
             right = _share([p for _, p in inside], lambda p: _right(p.margin))
-            around = {"right": right["value"], "right_low": right["low"], "right_high": right["high"]}
-            bins.append({"low": low, "high": high, "confidence": confidence, "n": max(right["n"], 1)} | around)
+            interval = {"right": right["value"], "right_low": right["low"], "right_high": right["high"]}
+            bins.append({"low": low, "high": high, "confidence": confidence, "n": max(right["n"], 1)} | interval)
     ece = sum(b["n"] * abs(b["confidence"] - b["right"]) for b in bins) / max(sum(b["n"] for b in bins), 1)
-    over = sum((c - _right(p.margin)) * p.weight for c, p in sure) / total if total else None
-    slope, slope_low, slope_high = _slope(found)
-    return {"bins": bins, "ece": ece if found else None, "overconfidence": over, "n": round(total)} | {
+    over = sum((c - _right(p.margin)) * p.weight for c, p in confidences) / total if total else None
+    slope, slope_low, slope_high = _slope(pairs)
+    return {"bins": bins, "ece": ece if pairs else None, "overconfidence": over, "n": round(total)} | {
         "slope": slope,
         "slope_low": slope_low,
         "slope_high": slope_high,
     }
 
 
-def _slope(found: Sequence[Pair]) -> tuple[float | None, float | None, float | None]:
+def _slope(pairs: Sequence[Pair]) -> tuple[float | None, float | None, float | None]:
     """Logistic regression of "the preferred one wins" on the margin, without intercept, by Newton's method."""
-    if not found or all(p.margin >= 0 for p in found) or all(p.margin <= 0 for p in found):
+    if not pairs or all(p.margin >= 0 for p in pairs) or all(p.margin <= 0 for p in pairs):
         return None, None, None  # the likelihood has no maximum
-    scale = math.sqrt(sum(p.margin**2 for p in found) / len(found))
+    scale = math.sqrt(sum(p.margin**2 for p in pairs) / len(pairs))
     b, curvature = 0.0, 0.0
     for _ in range(50):
-        gradient = sum(p.weight * p.margin / scale * sigmoid(-b * p.margin / scale) for p in found)
+        gradient = sum(p.weight * p.margin / scale * sigmoid(-b * p.margin / scale) for p in pairs)
         curvature = sum(
             p.weight * (p.margin / scale) ** 2 * sigmoid(b * p.margin / scale) * sigmoid(-b * p.margin / scale)
-            for p in found
+            for p in pairs
         )
         step = gradient / curvature
         b += max(-2.0, min(2.0, step))
@@ -194,7 +194,7 @@ def _slope(found: Sequence[Pair]) -> tuple[float | None, float | None, float | N
             break
     # pairs of one prompt pull together (Liang & Zeger 1986); where nearly all votes are met, the curvature is the wider
     pull: defaultdict[str, float] = defaultdict(float)
-    for p in found:
+    for p in pairs:
         pull[p.prompt] += p.weight * p.margin / scale * sigmoid(-b * p.margin / scale)
     prompts = len(pull)
     if prompts < 2:
@@ -221,8 +221,8 @@ def consistency(rows: Sequence[Row]) -> dict[str, Any]:
                 votes[row["prompt"], a, b].append((row.get("rater"), 1 if x < y else -1))
     same: list[tuple[str, bool]] = []
     different: list[tuple[str, bool]] = []
-    for (prompt, *_), judged in votes.items():
-        for (who, first), (other, second) in combinations(judged, 2):
+    for (prompt, *_), judgements in votes.items():
+        for (who, first), (other, second) in combinations(judgements, 2):
             (same if who == other else different).append((prompt, first == second))
     value, low, high, n = _agreement([*same, *different])
     ceiling = [_ceiling(v) for v in _agreement(different)[:3]] if len(different) >= FEWEST else [None] * 3
@@ -233,12 +233,12 @@ def consistency(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _agreement(judged: Sequence[tuple[str, bool]]) -> tuple[Any, Any, Any, int]:
+def _agreement(judgements: Sequence[tuple[str, bool]]) -> tuple[Any, Any, Any, int]:
     """(share, low, high, n) of (prompt, whether two judgements agree)."""
-    if not judged:
+    if not judgements:
         return None, None, None, 0
     groups: defaultdict[str, list[bool]] = defaultdict(list)
-    for prompt, agree in judged:
+    for prompt, agree in judgements:
         groups[prompt].append(agree)
     share, low, high, n = clustered([sum(some) for some in groups.values()], [len(some) for some in groups.values()])
     return share, low, high, round(n)
@@ -248,7 +248,7 @@ def _ceiling(agreement: float) -> float:
     return (1 + math.sqrt(max(0.0, 2 * agreement - 1))) / 2
 
 
-def length(found: Sequence[Pair]) -> dict[str, Any]:
+def length(pairs: Sequence[Pair]) -> dict[str, Any]:
     """How the scores go with length, within pairs, so that a prompt that asks for more words does not count.
 
     "r": Spearman's rank correlation of margin and difference in words, interval by Fisher's z (Bonett & Wright 2000) for
@@ -256,18 +256,18 @@ def length(found: Sequence[Pair]) -> dict[str, Any]:
     one is preferred, n of them.
     """
     # each pair is taken from both sides, or all margins would point the rater's way
-    x = [p.longer for p in found] + [-p.longer for p in found]
-    y = [p.margin for p in found] + [-p.margin for p in found]
+    x = [p.longer for p in pairs] + [-p.longer for p in pairs]
+    y = [p.margin for p in pairs] + [-p.margin for p in pairs]
     r = spearman(x, y)
-    n = len({p.prompt for p in found})
+    n = len({p.prompt for p in pairs})
     low = high = None
     if r is not None and n > 3:
         z, half = math.atanh(max(-0.999999, min(0.999999, r))), Z95 * math.sqrt((1 + r * r / 2) / (n - 3))
         low, high = math.tanh(z - half), math.tanh(z + half)
-    unequal = [p for p in found if p.longer]
-    even = [replace(p, weight=1.0) for p in unequal]
-    model = _share(even, lambda p: float((p.margin > 0) == (p.longer > 0)) if p.margin else 0.5)
-    raters = _share(even, lambda p: float(p.longer > 0))
+    unequal = [p for p in pairs if p.longer]
+    unweighted = [replace(p, weight=1.0) for p in unequal]
+    model = _share(unweighted, lambda p: float((p.margin > 0) == (p.longer > 0)) if p.margin else 0.5)
+    raters = _share(unweighted, lambda p: float(p.longer > 0))
     return {"r": r, "low": low, "high": high, "n": n, "pairs": len(unequal)} | {
         "model": model["value"],
         "raters": raters["value"],
@@ -339,10 +339,10 @@ def adversarial(score: Score, heldout: Sequence[Row]) -> dict[str, dict[str, Any
             text = row["answers"][row["places"].index(best)]
             if text.strip():
                 good.setdefault(row["prompt"], text)
-    chosen = list(good.items())[:MOST_SPOILED]
+    answers = list(good.items())[:MOST_SPOILED]
     ways = list(spoil(""))
-    prompts = [p for p, _ in chosen for _ in range(len(ways) + 1)]
-    texts = [t for _, text in chosen for t in (text, *spoil(text).values())]
+    prompts = [p for p, _ in answers for _ in range(len(ways) + 1)]
+    texts = [t for _, text in answers for t in (text, *spoil(text).values())]
     values = score(prompts, texts) if texts else []
     groups = [values[k : k + len(ways) + 1] for k in range(0, len(values), len(ways) + 1)]
     result = {}
@@ -360,8 +360,8 @@ def _rate(value: float, low: float, high: float) -> str:
     return f"{100 * value:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
 
 
-def _accuracy(found: Sequence[Pair], kept: dict[str, Any]) -> Finding:
-    a = accuracy(found)
+def _accuracy(pairs: Sequence[Pair], agreement: dict[str, Any]) -> Finding:
+    a = accuracy(pairs)
     if not a["n"]:
         return Finding("accuracy", "red", "There are no held-out comparisons to test it on.", "Rank more prompts.")
     figures = {"value": a["value"], "low": a["low"], "high": a["high"], "n": a["n"]}
@@ -372,11 +372,15 @@ def _accuracy(found: Sequence[Pair], kept: dict[str, Any]) -> Finding:
     if a["prompts"] < FEWEST:
         helps = "Rank more prompts: about one in seven is held out."
         return Finding("accuracy", "amber", f"{says}: too few to be sure.", helps, **figures)
-    best = kept["ceiling_low"]
-    met = best is not None and a["high"] >= best
-    like = ", about as well as the raters agree with each other" if met else ""
+    best = agreement["ceiling_low"]
+    at_ceiling = best is not None and a["high"] >= best
+    like = ", about as well as the raters agree with each other" if at_ceiling else ""
     if a["value"] < 0.65:
-        helps = "Agree on what to rank by, then rank again." if met else "Rank more pairs, or agree on what to rank by."
+        helps = (
+            "Agree on what to rank by, then rank again."
+            if at_ceiling
+            else "Rank more pairs, or agree on what to rank by."
+        )
         return Finding("accuracy", "amber", f"{says}: weak{like}.", helps, **figures)
     return Finding("accuracy", "green", f"{says}{like}.", **figures)
 
@@ -407,8 +411,8 @@ def _consistency(c: dict[str, Any]) -> Finding:
     return Finding("consistency", "green", f"{says}.", **figures)
 
 
-def _length(found: Sequence[Pair]) -> Finding:
-    f = length(found)
+def _length(pairs: Sequence[Pair]) -> Finding:
+    f = length(pairs)
     if f["r"] is None or f["low"] is None:
         return Finding("length", "unknown", "Whether it goes by length cannot be told: too few pairs differ in length.")
     figures = {"value": f["r"], "low": f["low"], "high": f["high"], "n": f["n"]}
@@ -416,10 +420,10 @@ def _length(found: Sequence[Pair]) -> Finding:
         f"Score and length correlate by {f['r']:.2f} ({f['low']:.2f} to {f['high']:.2f}); it prefers the longer answer in "
         f"{100 * f['model']:.0f} %, the raters in {100 * f['raters']:.0f} % of {f['pairs']} pairs"
     )
-    beyond = f["model"] - f["raters"]
+    excess = f["model"] - f["raters"]
     if f["low"] > 0.8:
         return Finding("length", "red", f"{says}: it measures little but length.", _LENGTH_HELPS, **figures)
-    if f["low"] > 0.5 or (f["low"] > 0 and beyond > 0.15):
+    if f["low"] > 0.5 or (f["low"] > 0 and excess > 0.15):
         return Finding("length", "amber", f"{says}: it leans on length.", _LENGTH_HELPS, **figures)
     return Finding("length", "green", f"{says}.", **figures)
 
@@ -427,7 +431,7 @@ def _length(found: Sequence[Pair]) -> Finding:
 _LENGTH_HELPS = "Rank pairs of equal length, and pairs in which the longer one is worse."
 
 
-def _spoiled(way: str, value: float | None, low: float, high: float, n: int) -> Finding:
+def _adversarial(way: str, value: float | None, low: float, high: float, n: int) -> Finding:
     name = {
         "padding": "padded with empty words",
         "flattery": "with flattery added",

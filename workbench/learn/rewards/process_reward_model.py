@@ -1,7 +1,7 @@
 """The process reward: every step of an answer is judged wrong, neutral or right, and the answer by its steps.
 
 After Lightman et al. 2023, "Let's Verify Step by Step": read at each step's last token; an answer's score is the
-probability that its worst step is not wrong and that some step is right. process.py trains it. Trained on answers of
+probability that its worst step is not wrong and that some step is right. methods/prm.py trains it. Trained on answers of
 one step, the answer as a whole, it is an outcome reward (Cobbe et al. 2021), to compare with.
 """
 
@@ -41,8 +41,8 @@ class ProcessRewardModel:
     def __init__(self, model: Model, run_folder: str | Path, split: Callable[[str], list[str]] | None = None) -> None:
         """Attach the process reward of `run_folder`. Raises ModelError when there is none, or it is for another base."""
         folder = adapter_folder(Path(run_folder), (STEP_HEAD,))
-        named = scale_of(folder).split or split_for(model.name)
-        self.model, self.split = model, split or SPLITS[named]
+        split_name = scale_of(folder).split or split_for(model.name)
+        self.model, self.split = model, split or SPLITS[split_name]
         self.adapter = model.attach(folder)
         head = read_head(folder / STEP_HEAD)
         self.weight, self.bias = (head[f"score.{k}"].to(model.device) for k in ("weight", "bias"))
@@ -60,7 +60,7 @@ class ProcessRewardModel:
 
     def rows(self, prompts: Sequence[str], answers: Sequence[str]) -> list[dict[str, Any]]:
         """{"score", "steps": [{"text", "wrong", "neutral", "right"}]} of each answer, for a file."""
-        judged = self.steps(prompts, answers)
+        judgements = self.steps(prompts, answers)
         return [
             {
                 "score": round(sum(answer_score([p for _, p in steps])), 4),
@@ -69,7 +69,7 @@ class ProcessRewardModel:
                     for text, p in steps
                 ],
             }
-            for steps in judged
+            for steps in judgements
         ]
 
     def _probabilities(self, prompts: Sequence[str], cut: Sequence[Sequence[str]]) -> list[list[tuple[float, ...]]]:
@@ -79,11 +79,11 @@ class ProcessRewardModel:
         result: list[list[tuple[float, ...]]] = [[] for _ in encoded]
         order = sorted(range(len(encoded)), key=lambda i: len(encoded[i][0]))
         for k in range(0, len(order), 64):
-            some = order[k : k + 64]
-            states = self._hidden([encoded[i][0] for i in some], [encoded[i][1] for i in some])
-            found = iter(F.linear(states, self.weight, self.bias).softmax(-1).tolist())
-            for i in some:
-                result[i] = [tuple(next(found)) for _ in encoded[i][1]]
+            batch = order[k : k + 64]
+            states = self._hidden([encoded[i][0] for i in batch], [encoded[i][1] for i in batch])
+            probabilities = iter(F.linear(states, self.weight, self.bias).softmax(-1).tolist())
+            for i in batch:
+                result[i] = [tuple(next(probabilities)) for _ in encoded[i][1]]
         return result
 
     @torch.inference_mode()
@@ -95,9 +95,9 @@ class ProcessRewardModel:
                 hidden = llama.Llama(self.model.hf, self.adapter).hidden(ids)
             else:
                 call = {"input_ids": ids, "use_cache": False, "logits_to_keep": 1}
-                with last_hidden(self.model.hf) as caught:
+                with last_hidden(self.model.hf) as states:
                     forward(self.model, [(self.adapter, 1.0)] * len(rows), **call)
-                hidden = caught[0]
+                hidden = states[0]
         row = torch.tensor([i for i, some in enumerate(places) for _ in some], device=self.model.device)
         place = torch.tensor([p for some in places for p in some], device=self.model.device)
         return hidden[row, place].float()

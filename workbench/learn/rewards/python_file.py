@@ -66,7 +66,7 @@ def check(file: Path) -> None:
     except (OSError, ValueError, RecursionError, MemoryError) as error:
         raise RewardError(f"{file} cannot be read: {error or type(error).__name__}") from error
     if not {FUNCTION, "*"} & set(_names(tree)):
-        raise _nothing(file)
+        raise _no_function(file)
 
 
 def _names(tree: ast.Module) -> Iterator[str]:
@@ -84,7 +84,7 @@ def _names(tree: ast.Module) -> Iterator[str]:
             stack.extend(ast.iter_child_nodes(node))
 
 
-def _nothing(file: Path) -> RewardError:
+def _no_function(file: Path) -> RewardError:
     return RewardError(f"{file} has no function {FUNCTION}(prompts, responses) -> list[float]")
 
 
@@ -95,13 +95,13 @@ def from_file(file: Path) -> Reward:
 
     def checked(prompts: list[str], responses: list[str]) -> list[float]:
         try:
-            found = function(list(prompts), list(responses))
+            output = function(list(prompts), list(responses))
         except Exception as error:  # code of the person's own: whatever it raises is told with its line
             frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file.absolute()]
             where = f" in line {frames[-1].lineno}" if frames else ""
             raise RewardError(f"{name} failed{where}: {type(error).__name__}: {error}") from error
         try:
-            values = [float(value) for value in found]
+            values = [float(value) for value in output]
         except (TypeError, ValueError) as error:
             raise RewardError(f"{name} must return a list of numbers, one per answer: {error}") from error
         if len(values) != len(responses):
@@ -122,7 +122,7 @@ def _function(file: Path) -> Callable[..., Any]:
         spec.loader.exec_module(module)
     except Exception as error:  # as above
         raise RewardError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
-    function = getattr(module, FUNCTION, None)
+    function: Callable[..., Any] | None = getattr(module, FUNCTION, None)
     if not callable(function):
-        raise _nothing(file)
+        raise _no_function(file)
     return function

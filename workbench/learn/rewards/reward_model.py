@@ -53,8 +53,8 @@ class RewardModel:
         self._check(rows)
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
         for k in range(0, len(order), batch_size):
-            some = order[k : k + batch_size]
-            for i, value in zip(some, self._batch([rows[i] for i in some]), strict=True):
+            batch = order[k : k + batch_size]
+            for i, value in zip(batch, self._batch([rows[i] for i in batch]), strict=True):
                 result[i] = value
         return result
 
@@ -119,11 +119,11 @@ class RewardModel:
         from workbench.models.decoders import forward, last_hidden
 
         call = {"input_ids": ids.to(self.model.device), "use_cache": False, "logits_to_keep": 1, **more}
-        with torch.inference_mode(), self.model.lock, last_hidden(self.model.hf) as caught:
+        with torch.inference_mode(), self.model.lock, last_hidden(self.model.hf) as states:
             forward(self.model, [(self.adapter, 1.0)] * len(ids), **call)
             row = torch.tensor([i for i, some in enumerate(places) for _ in some], device=self.model.device)
             place = torch.tensor([p for some in places for p in some], device=self.model.device)
-            end = caught[0][row, place].float()  # [scores, hidden]
+            end = states[0][row, place].float()  # [scores, hidden]
             raw = (end @ self.weight[0] + self.bias).tolist()
         return [(value - self.mean) / self.std for value in raw]
 

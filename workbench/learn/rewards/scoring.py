@@ -58,8 +58,8 @@ def read_rows(path: Path) -> tuple[list[Row], list[Bad]]:
         raise ValueError(f"{path}: there is no such file")
     rows: list[Row] = []
     bad: list[Bad] = []
-    for line, found in _jsonl(path) if kind == ".jsonl" else _csv(path):
-        item = _row(line, found)
+    for line, content in _jsonl(path) if kind == ".jsonl" else _csv(path):
+        item = _row(line, content)
         if isinstance(item, Row):
             rows.append(item)
         else:
@@ -94,19 +94,19 @@ def _csv(path: Path) -> Iterator[tuple[int, Any]]:
         yield reader.line_num, f"not valid CSV: {error}"
 
 
-def _row(line: int, found: Any) -> Row | Bad:
-    if isinstance(found, str):
-        return Bad(line, found)
-    if not isinstance(found, dict):
+def _row(line: int, content: Any) -> Row | Bad:
+    if isinstance(content, str):
+        return Bad(line, content)
+    if not isinstance(content, dict):
         return Bad(line, "not an object with the fields prompt and response")
-    field = next((name for name in ANSWER_FIELDS if found.get(name) is not None), None)
-    if not isinstance(found.get("prompt"), str) or not found["prompt"].strip():
+    field = next((name for name in ANSWER_FIELDS if content.get(name) is not None), None)
+    if not isinstance(content.get("prompt"), str) or not content["prompt"].strip():
         return Bad(line, "the field prompt is missing or empty")
     if field is None:
         return Bad(line, "the field response is missing")
-    if not isinstance(found[field], str):
+    if not isinstance(content[field], str):
         return Bad(line, f"the field {field} is no text")
-    return Row(line, found["prompt"], found[field])
+    return Row(line, content["prompt"], content[field])
 
 
 def score_file(rewards: RewardModel | ProcessRewardModel, path: Path) -> tuple[list[dict[str, Any]], list[Bad]]:
@@ -114,13 +114,14 @@ def score_file(rewards: RewardModel | ProcessRewardModel, path: Path) -> tuple[l
     the lines that could not be scored. Raises ValueError for a file that cannot be read at all.
     """
     rows, bad = read_rows(path)
-    model, fitting = rewards.model, []
+    model, readable = rewards.model, []
     for row in rows:
         n = len(model.prompt_ids(row.prompt)) + len(model.answer_ids(row.response))
         if n > model.context:
             bad.append(Bad(row.line, f"{n} tokens, and {model.name} reads only {model.context}"))
         else:
-            fitting.append(row)
-    found = rewards.rows([row.prompt for row in fitting], [row.response for row in fitting])
-    scored = [asdict(row) | figures for row, figures in zip(fitting, found, strict=True)]
-    return scored, sorted(bad, key=lambda b: b.line)
+            readable.append(row)
+    results = rewards.rows([row.prompt for row in readable], [row.response for row in readable])
+    return [asdict(row) | figures for row, figures in zip(readable, results, strict=True)], sorted(
+        bad, key=lambda b: b.line
+    )

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from workbench.learn.catalogue import METHODS, SettingError
 from workbench.learn.data import MissingData
@@ -32,6 +32,10 @@ from workbench.learn.run_files import config_of
 from workbench.models import origin
 from workbench.processes import read_json
 from workbench.settings import Settings
+
+if TYPE_CHECKING:
+    from workbench.learn.engine.actor_critic import ActorCritic
+    from workbench.models import Model
 
 TERM = re.compile(r"\s*(?:(?P<weight>[-+]?\d*\.?\d+)\s*\*\s*)?(?P<kind>run|gold|file)(?::(?P<what>.+?))?\s*$")
 NEWEST = "newest"
@@ -57,16 +61,16 @@ def parse(text: str) -> list[Term]:
     """The terms of a reward's name. Raises RewardError naming the part that makes no sense."""
     terms = []
     for part in re.split(r"\s\+\s|\+(?=\s*(?:-?\d|run:|gold|file:))", text.strip()):
-        found = TERM.match(part)
-        if not found or (found["kind"] == "gold") == bool(found["what"]):
+        match = TERM.match(part)
+        if not match or (match["kind"] == "gold") == bool(match["what"]):
             raise WrongReward(
                 text,
                 f"{part.strip()!r} is no reward; there are run:NUMBER, gold, file:PATH.py, and weighted sums such as "
                 "run:7 + 0.3*gold",
             )
-        if found["kind"] == "run" and not found["what"].isdigit():
-            raise WrongReward(text, f"{found['what']!r} is no run's number")
-        terms.append(Term(float(found["weight"] or 1), found["kind"], found["what"] or ""))
+        if match["kind"] == "run" and not match["what"].isdigit():
+            raise WrongReward(text, f"{match['what']!r} is no run's number")
+        terms.append(Term(float(match["weight"] or 1), match["kind"], match["what"] or ""))
     return terms
 
 
@@ -100,13 +104,13 @@ def located(text: str, settings: Settings) -> str:
     terms = parse(text)
     if not any(term.kind == "file" for term in terms):
         return text
-    whole = [
+    resolved = [
         replace(term, what=str(python_file.allowed(term.what, settings))) if term.kind == "file" else term
         for term in terms
     ]
-    result = " + ".join(name_of(term) for term in whole)
+    result = " + ".join(name_of(term) for term in resolved)
     try:
-        same = parse(result) == whole
+        same = parse(result) == resolved
     except RewardError:
         same = False
     if not same:
@@ -133,7 +137,7 @@ def check(text: str, settings: Settings) -> None:
             raise WrongReward(text, f"gold scores the sandbox's world only, not {settings.model}")
 
 
-def build(text: str, runs: Path, model: Any, actor: Any = None) -> Reward:
+def build(text: str, runs: Path, model: Model, actor: ActorCritic | None = None) -> Reward:
     """The reward of that name; `runs` is the folder of run folders, `model` the base that reward adapters are put on.
 
     With an ActorCritic as `actor`, reward models are read by its forward, which is faster. Attaching an adapter
@@ -150,7 +154,7 @@ def build(text: str, runs: Path, model: Any, actor: Any = None) -> Reward:
     return total
 
 
-def _source(term: Term, runs: Path, model: Any, actor: Any) -> Reward:
+def _source(term: Term, runs: Path, model: Model, actor: ActorCritic | None) -> Reward:
     if term.kind == "gold":
         return gold
     if term.kind == "file":
@@ -159,7 +163,7 @@ def _source(term: Term, runs: Path, model: Any, actor: Any) -> Reward:
     return _read_by(actor, rewards) if actor is not None and isinstance(rewards, RewardModel) else rewards.score
 
 
-def _read_by(actor: Any, rewards: Any) -> Reward:
+def _read_by(actor: ActorCritic, rewards: RewardModel) -> Reward:
     """The reward model's scores, computed by the forward that trains: the same arithmetic, a third of the time."""
     from workbench.learn.engine.actor_critic import Rows
 
@@ -167,7 +171,8 @@ def _read_by(actor: Any, rewards: Any) -> Reward:
         model = rewards.model
         rows = Rows([model.prompt_ids(p) for p in prompts], [model.answer_ids(r) for r in responses])
         raw = actor.ends(rewards.adapter, rows) @ rewards.weight[0] + rewards.bias
-        return ((raw - rewards.mean) / rewards.std).tolist()
+        scores: list[float] = ((raw - rewards.mean) / rewards.std).tolist()
+        return scores
 
     return score
 
@@ -178,10 +183,10 @@ def gold(prompts: Sequence[str], responses: Sequence[str]) -> list[float]:
 
     result = []
     for prompt, response in zip(prompts, responses, strict=True):
-        found = score(prompt, response)
-        if found is None:
+        gold_score = score(prompt, response)
+        if gold_score is None:
             raise RewardError(f"gold cannot score the prompt {prompt[:80]!r}: it is not of the sandbox's world")
-        result.append(found.total)
+        result.append(gold_score.total)
     return result
 
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.learn.rewards.sources import RewardError, parse
+from workbench.learn.rewards.python_file import RewardError
+from workbench.learn.rewards.sources import parse
 from workbench.learn.run_files import Gate, Rate, SpoiledFile, read
 
 RED, UNTESTED = "red", "untested"
@@ -36,7 +37,7 @@ class GateResult:
         return self.level not in (RED, UNTESTED)
 
     @property
-    def words(self) -> str:
+    def sentence(self) -> str:
         """ "run 3 is red: It agrees with ..." """
         name = "is not tested" if self.level == UNTESTED else f"is {self.level}"
         return f"run {self.run} {name}: {self.reason}"
@@ -48,7 +49,7 @@ class Distrusted(RewardError):
     def __init__(self, verdicts: Sequence[GateResult]) -> None:
         helps = " ".join(dict.fromkeys(v.helps for v in verdicts if v.helps))
         super().__init__(
-            f"The reward model of {' And '.join(v.words for v in verdicts)} What would help: {helps} "
+            f"The reward model of {' And '.join(v.sentence for v in verdicts)} What would help: {helps} "
             "To train on it all the same: --allow-failed-gate on the command line, or the box in the page's form."
         )
 
@@ -74,8 +75,8 @@ def verdicts(reward: str, workspace: Path) -> list[GateResult]:
 
 
 def hold(reward: str, workspace: Path, allow_failed_gate: bool) -> list[str]:
-    """What the person went past, in words, for the run's config. Raises Distrusted unless `allow_failed_gate`."""
+    """What the person went past, as sentences, for the run's config. Raises Distrusted unless `allow_failed_gate`."""
     bad = [v for v in verdicts(reward, workspace) if not v.trusted]
     if bad and not allow_failed_gate:
         raise Distrusted(bad)
-    return [v.words for v in bad]
+    return [v.sentence for v in bad]
