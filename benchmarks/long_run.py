@@ -47,13 +47,13 @@ FRAMES = """async (seconds) => {
 
 def start(place: Path, steps: int, batch: int) -> Run:
     """A PPO run on the gold reward, as the page would start it."""
-    made = settings.load(place)
-    made.workspace.mkdir(parents=True, exist_ok=True)
-    with Store(made.database) as store:
-        asked = world.sample(PROMPTS, "train", seed=0)
-        store.add_prompts([p.text for p in asked], "sandbox", [p.kind for p in asked])
+    options = settings.load(place)
+    options.workspace.mkdir(parents=True, exist_ok=True)
+    with Store(options.database) as store:
+        questions = world.sample(PROMPTS, "train", seed=0)
+        store.add_prompts([p.text for p in questions], "sandbox", [p.kind for p in questions])
         values = {"steps": steps, "batch_size": batch, "reward": "gold"}
-        return control.launch(made, store, "ppo", parse("ppo", values))
+        return control.launch(options, store, "ppo", parse("ppo", values))
 
 
 def opened(browser: Any, url: str) -> tuple[Any, float]:
@@ -67,12 +67,12 @@ def opened(browser: Any, url: str) -> tuple[Any, float]:
 
 def most_memory(pid: int) -> float:
     """The most MB the process holds within some rounds: more in the middle of one, less after memory was given back."""
-    process, seen = psutil.Process(pid), []
+    process, sizes = psutil.Process(pid), []
     with contextlib.suppress(psutil.NoSuchProcess):  # a short run may end meanwhile
         for _ in range(10 * RSS_SECONDS):
-            seen.append(process.memory_info().rss / 2**20)
+            sizes.append(process.memory_info().rss / 2**20)
             time.sleep(0.1)
-    return max(seen)
+    return max(sizes)
 
 
 def look(browser: Any, app: App, run: Run, seconds: float) -> dict[str, float]:
@@ -105,8 +105,8 @@ def main() -> None:
         place = Path(home) / "workspace"
         run = start(place, flags.steps, flags.batch)
         app = App(place).start()
-        found = next(filter(None, map(shutil.which, NAMES)), None) or playwright.chromium.executable_path
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        browser_path = next(filter(None, map(shutil.which, NAMES)), None) or playwright.chromium.executable_path
+        browser = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
         looks: list[dict[str, float]] = []
         try:
             for share in (0.05, 0.5, 0.95):

@@ -35,27 +35,27 @@ def workspace(folder: Path, n: int = 200) -> tuple[Any, Any]:
     from workbench.sandbox.answers import answer
     from workbench.store import Store
 
-    made = settings.load(folder)
+    options = settings.load(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    store, rng = Store(made.database), random.Random(0)
+    store, rng = Store(options.database), random.Random(0)
     drawn = world.sample(n, "train", seed=0)
-    for found, prompt in zip(drawn, store.add_prompts([p.text for p in drawn], "sandbox"), strict=True):
-        texts = [answer(found, style, rng) for style in ("helpful", "rambling")]
+    for question, prompt in zip(drawn, store.add_prompts([p.text for p in drawn], "sandbox"), strict=True):
+        texts = [answer(question, style, rng) for style in ("helpful", "rambling")]
         store.add_demonstration(prompt.id, texts[0], "scripted", simulated=True)
         pair = store.add_responses([Response(0, prompt.id, text, "scripted") for text in texts])
         ids = [r.id for r in pair]
         store.add_comparison(prompt.id, pair, [[ids[0]], [ids[1]]], ids, "scripted", simulated=True)
-    return made, store
+    return options, store
 
 
-def opened(made: Any, store: Any, method: str, steps: int) -> Any:
+def opened(options: Any, store: Any, method: str, steps: int) -> Any:
     """A prepared run as its job opens it, without looks at held-out examples."""
     from workbench.jobs import control, prepare
     from workbench.learn.catalogue import parse
     from workbench.learn.engine.reporter import Reporter
     from workbench.learn.engine.work import Work
 
-    run = prepare.prepare_run(made, store, method, parse(method, {"steps": steps, "held_out": 0}))
+    run = prepare.prepare_run(options, store, method, parse(method, {"steps": steps, "held_out": 0}))
     control.write_status(run.folder, state="done")  # it is opened here, not by a job of its own
     return Work.open(run, Reporter(run.folder))
 
@@ -77,7 +77,7 @@ def ours(work: Any, clock: Clock) -> float:
         patch.object(trl_trainer.Tracked, "_save_checkpoint", _nothing),
     )
     with skip[0], skip[1], patch.object(trl_trainer, "run", run):
-        method_module(work.config["method"]).train(work)
+        method_module(work.method).train(work)
     return spent[0]
 
 
@@ -94,11 +94,11 @@ def bare(work: Any, clock: Clock) -> float:
     from workbench.learn.engine.adapter import START
     from workbench.learn.methods import dpo, sft
 
-    settings, words, a = trl_trainer.trainer_settings(work), work.model.tokenizer, work.args
-    method = work.config["method"]
+    settings, tokenizer, a = trl_trainer.trainer_settings(work), work.model.tokenizer, work.args
+    method = work.method
     if method == "sft":
         config = trl.SFTConfig(**settings, completion_only_loss=True, dataset_kwargs={"skip_prepare_dataset": True})
-        trainer = trl.SFTTrainer(model=work.peft, args=config, train_dataset=sft.rows(work), processing_class=words)
+        trainer = trl.SFTTrainer(model=work.peft, args=config, train_dataset=sft.rows(work), processing_class=tokenizer)
     elif method == "dpo":
 
         class Bare(trl.DPOTrainer):
@@ -106,7 +106,7 @@ def bare(work: Any, clock: Clock) -> float:
                 return dataset  # token ids already, as with ours
 
         config = trl.DPOConfig(**settings, beta=a.beta, loss_type=[a.loss])
-        trainer = Bare(model=work.peft, args=config, train_dataset=dpo.rows(work), processing_class=words)
+        trainer = Bare(model=work.peft, args=config, train_dataset=dpo.rows(work), processing_class=tokenizer)
         work.peft.delete_adapter(START)
     else:
         trainer = _bare_reward(work, settings, data.order(work.train, a.steps * a.batch_size, a.seed))
@@ -130,7 +130,7 @@ def _bare_reward(work: Any, settings: dict[str, Any], order: list[int]) -> Any:
         }
         for r in reward.encode(work.model.tokenizer, work.train, work.args.max_tokens)
     ]
-    folder = str(model_path(work.config["model"]))
+    folder = str(model_path(work.config.model))
     import torch
 
     hf = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=1, dtype=torch.float32)
@@ -172,13 +172,13 @@ def main() -> int:
     args = p.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        made, store = workspace(Path(folder) / "work")
+        options, store = workspace(Path(folder) / "work")
         with store:
             for method in args.methods:
                 best = {"ours": float("inf"), "bare": float("inf")}
                 for turn in range(args.repeats):
                     for name, side in (("bare", bare), ("ours", ours))[:: 1 - 2 * (turn % 2)]:  # either goes first
-                        work = opened(made, store, method, args.steps)
+                        work = opened(options, store, method, args.steps)
                         best[name] = min(best[name], side(work, CLOCKS[args.clock]))
                         work.report.close()
                 steps = args.steps - 1

@@ -94,20 +94,20 @@ def main() -> None:
     parser.add_argument("--votes", type=int, default=30)
     parser.add_argument("--starts", type=int, default=3)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     with sync_playwright() as playwright:
-        found = next(filter(None, map(shutil.which, NAMES)), None)
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        browser_path = next(filter(None, map(shutil.which, NAMES)), None)
+        browser = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
         rows = {
-            "vote to next pair, ms": votes(browser, asked.votes),
-            "click on Start to first point, s": starts(browser, asked.starts),
+            "vote to next pair, ms": votes(browser, args.votes),
+            "click on Start to first point, s": starts(browser, args.starts),
         }
         browser.close()
     print(f"{'':<34}{'n':>4}{'median':>9}{'max':>9}")
     for name, values in rows.items():
         print(f"{name:<34}{len(values):>4}{statistics.median(values):>9.2f}{max(values):>9.2f}")
-    if asked.json:
-        asked.json.write_text(json.dumps(rows, indent=2))
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=2))
 
 
 if __name__ == "__main__":

@@ -65,23 +65,23 @@ CASES = {
 
 def main() -> int:
     global clock
-    asked = parser().parse_args()
-    if asked.clock == "cpu":
+    args = parser().parse_args()
+    if args.clock == "cpu":
         clock = time.process_time
         os.environ["OMP_NUM_THREADS"] = "1"  # waiting threads would count as working
-    if asked.side:
-        found = {"ours": ours, "trl": theirs}[asked.side](Path(asked.folder), asked.device, asked.precision, asked.seed)
-        print("RESULT " + json.dumps(found), flush=True)
+    if args.side:
+        result = {"ours": ours, "trl": theirs}[args.side](Path(args.folder), args.device, args.precision, args.seed)
+        print("RESULT " + json.dumps(result), flush=True)
         return 0
-    python = environment(Path(asked.environment))
+    python = environment(Path(args.environment))
     rows = []
-    for name in asked.models or [name for name in CASES if name != "llama-1b" or asked.device == "cuda"]:
-        folder = Path(asked.environment) / "cases" / name
-        prepare(CASES[name], folder, asked.updates)
-        rows.append(compare(CASES[name], folder, python, asked))
+    for name in args.models or [name for name in CASES if name != "llama-1b" or args.device == "cuda"]:
+        folder = Path(args.environment) / "cases" / name
+        prepare(CASES[name], folder, args.updates)
+        rows.append(compare(CASES[name], folder, python, args))
         show(rows[-1])
-        if asked.json:
-            Path(asked.json).write_text(json.dumps(rows, indent=1), "utf-8")
+        if args.json:
+            Path(args.json).write_text(json.dumps(rows, indent=1), "utf-8")
     return 0
 
 
@@ -151,7 +151,7 @@ def random_llama(folder: Path, shape: tuple[int, int, int, int]) -> Path:
     from workbench import models
 
     if not (folder / "config.json").is_file():
-        words = models.tokenizer("sandbox")
+        tokenizer = models.tokenizer("sandbox")
         torch.manual_seed(0)
         width, inner, layers, heads = shape
         config = LlamaConfig(
@@ -161,12 +161,12 @@ def random_llama(folder: Path, shape: tuple[int, int, int, int]) -> Path:
             num_hidden_layers=layers,
             num_attention_heads=heads,
             tie_word_embeddings=True,
-            eos_token_id=words.eos_token_id,
-            pad_token_id=words.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
             bos_token_id=None,
         )
         LlamaForCausalLM(config).save_pretrained(folder)
-        words.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     return folder
 
 
@@ -249,8 +249,8 @@ def ours(folder: Path, device: str, precision: str | None, seed: int) -> dict[st
     rewards, seconds = [], []
     for step, batch in enumerate(batches, 1):
         began = clock()
-        told = state.iterate(batch, step)
-        rewards.append(told["reward"] - a.end_penalty * (1 - told["ended"]))  # as TRL tells it
+        figures = state.iterate(batch, step)
+        rewards.append(figures["reward"] - a.end_penalty * (1 - figures["ended"]))  # as TRL tells it
         seconds.append(clock() - began)
     adapter.save_adapter(model.peft, folder / "ours", case["base"])
     return summary(case, rewards, seconds, bare, device, f"{actor.dtype}".removeprefix("torch."))
@@ -274,20 +274,22 @@ def theirs(folder: Path, device: str, precision: str | None, seed: int) -> dict[
 
     bare = memory()
     case = json.loads((folder / "case.json").read_text())
-    words = AutoTokenizer.from_pretrained(case["base"], padding_side="left")
+    tokenizer = AutoTokenizer.from_pretrained(case["base"], padding_side="left")
 
     def scorer() -> Any:
-        made = AutoModelForSequenceClassification.from_pretrained(case["base"], num_labels=1, dtype=torch.float32)
-        made.config.pad_token_id = words.pad_token_id
+        scorer_model = AutoModelForSequenceClassification.from_pretrained(
+            case["base"], num_labels=1, dtype=torch.float32
+        )
+        scorer_model.config.pad_token_id = tokenizer.pad_token_id
         head = load_file(folder / "runs" / "0001-reward" / "adapter" / "score_head.safetensors")["score.weight"]
         scale = json.loads((folder / "runs" / "0001-reward" / "adapter" / "score.json").read_text())
-        made.score = torch.nn.Linear(head.shape[1], 1)
-        made.score.weight.data = head / scale["std"]
-        made.score.bias.data = torch.tensor([-scale["mean"] / scale["std"]])
-        return made
+        scorer_model.score = torch.nn.Linear(head.shape[1], 1)
+        scorer_model.score.weight.data = head / scale["std"]
+        scorer_model.score.bias.data = torch.tensor([-scale["mean"] / scale["std"]])
+        return scorer_model
 
     framed = [
-        words.apply_chat_template([{"role": "user", "content": p}], add_generation_prompt=True, return_dict=False)
+        tokenizer.apply_chat_template([{"role": "user", "content": p}], add_generation_prompt=True, return_dict=False)
         for p in case["prompts"]
     ]
     data = Dataset.from_dict({"input_ids": framed})
@@ -327,7 +329,7 @@ def theirs(folder: Path, device: str, precision: str | None, seed: int) -> dict[
     torch.manual_seed(seed)
     trainer = PPOTrainer(
         args=config,
-        processing_class=words,
+        processing_class=tokenizer,
         model=AutoModelForCausalLM.from_pretrained(case["base"], dtype=torch.float32),
         ref_model=None,
         reward_model=scorer(),
@@ -376,54 +378,54 @@ def gold(case: Case, folder: Path) -> float | None:
     if case.shape:
         return None
     model = models.load(json.loads((folder.parent / "case.json").read_text())["base"])
-    asked = [p.text for p in world.reporting(HELD_OUT)]
+    questions = [p.text for p in world.reporting(HELD_OUT)]
     sampling = Sampling(temperature=0.8, max_new_tokens=case.new_tokens, seed=0)
-    return evaluate(model, asked, sampling, model.attach(folder)).gold
+    return evaluate(model, questions, sampling, model.attach(folder)).gold
 
 
-def compare(case: Case, folder: Path, python: Path, asked: argparse.Namespace) -> dict[str, Any]:
+def compare(case: Case, folder: Path, python: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Run both sides in turn, repeat k with seed k on both; TRL in the precision in which it is faster."""
-    found: dict[str, list[dict[str, Any]]] = {"ours": [], **{p: [] for p in asked.precisions}}
-    for seed in range(asked.repeats):
-        found["ours"].append(run(sys.executable, "ours", folder, asked, "-", seed))
-        found["ours"][-1]["gold"] = gold(case, folder / "ours")
-        for precision in asked.precisions:
-            found[precision].append(run(python, "trl", folder, asked, precision, seed))
-            found[precision][-1]["gold"] = gold(case, folder / "theirs")
+    results: dict[str, list[dict[str, Any]]] = {"ours": [], **{p: [] for p in args.precisions}}
+    for seed in range(args.repeats):
+        results["ours"].append(run(sys.executable, "ours", folder, args, "-", seed))
+        results["ours"][-1]["gold"] = gold(case, folder / "ours")
+        for precision in args.precisions:
+            results[precision].append(run(python, "trl", folder, args, precision, seed))
+            results[precision][-1]["gold"] = gold(case, folder / "theirs")
 
     def middle(side: str, key: str) -> float:
-        return statistics.median(one[key] for one in found[side])
+        return statistics.median(one[key] for one in results[side])
 
-    best = max(asked.precisions, key=lambda p: middle(p, "episodes_per_s"))
-    rewards = {side: [one["reward"] for one in found[side]] for side in ("ours", best)}
+    best = max(args.precisions, key=lambda p: middle(p, "episodes_per_s"))
+    rewards = {side: [one["reward"] for one in results[side]] for side in ("ours", best)}
     return {
         "model": case.model,
-        "device": asked.device,
-        "clock": asked.clock,
+        "device": args.device,
+        "clock": args.clock,
         "episodes_per_s_ratio": middle("ours", "episodes_per_s") / middle(best, "episodes_per_s"),
         "peak_memory_ratio": middle("ours", "peak_mb") / middle(best, "peak_mb"),
         "reward_ours": statistics.median(rewards["ours"]),
         "reward_theirs": statistics.median(rewards[best]),
         "reward_differences": [a - b for a, b in zip(rewards["ours"], rewards[best], strict=True)],
-        "gold_ours": [one["gold"] for one in found["ours"]],
-        "gold_theirs": [one["gold"] for one in found[best]],
+        "gold_ours": [one["gold"] for one in results["ours"]],
+        "gold_theirs": [one["gold"] for one in results[best]],
         "reward_at_first": middle("ours", "first_reward"),
         "episodes_per_s_ours": middle("ours", "episodes_per_s"),
         "episodes_per_s_theirs": middle(best, "episodes_per_s"),
         "peak_mb_ours": middle("ours", "peak_mb"),
         "peak_mb_theirs": middle(best, "peak_mb"),
-        "precision_ours": found["ours"][0]["precision"],
+        "precision_ours": results["ours"][0]["precision"],
         "precision_theirs": best,
-        "updates": asked.updates or case.updates,
-        "runs": found,
+        "updates": args.updates or case.updates,
+        "runs": results,
     }
 
 
 def run(
-    python: Path | str, side: str, folder: Path, asked: argparse.Namespace, precision: str, seed: int
+    python: Path | str, side: str, folder: Path, args: argparse.Namespace, precision: str, seed: int
 ) -> dict[str, Any]:
     command = [str(python), "-m", "benchmarks.ppo_vs_trl", "--side", side, "--folder", str(folder)]
-    command += ["--device", asked.device, "--clock", asked.clock, "--seed", str(seed)]
+    command += ["--device", args.device, "--clock", args.clock, "--seed", str(seed)]
     env = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run([*command, "--precision", precision], cwd=ROOT, env=env, capture_output=True, text=True)
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]

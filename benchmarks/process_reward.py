@@ -77,22 +77,22 @@ Pool = tuple[str, list[str]]  # a problem and the answers sampled to it
 
 def problems(n: int, split: str, ranges: tuple[tuple[int, int], tuple[int, int]], seed: int) -> list[str]:
     """n different problems of one split; a fifth of all triples of numbers is held out too, and only for that split."""
-    rng, found = random.Random(seed), dict[str, None]()
-    while len(found) < n:
+    rng, texts = random.Random(seed), dict[str, None]()
+    while len(texts) < n:
         a, b = (rng.randint(*some) for some in ranges)
         numbers = {"a": a, "b": b, "c": rng.randint(1, a + b - 1)}
         text = PROBLEMS["gives"].format(n=rng.choice(topics.NAMES), o=rng.choice(THINGS), **numbers)
         held = blake2b(repr(re.findall(r"\d+", text)).encode(), digest_size=1).digest()[0] % 5 == 0
         if split_of(text) == split and held == (split == "heldout"):
-            found[text] = None
-    return list(found)
+            texts[text] = None
+    return list(texts)
 
 
 def sample(texts: list[str], k: int) -> list[Pool]:
     """k answers of the base to each problem, at temperature 1."""
-    asked = [p for p in texts for _ in range(k)]
+    repeated = [p for p in texts for _ in range(k)]
     sampling = Sampling(temperature=1.0, max_new_tokens=48)
-    rows = generate(models.load("sandbox"), asked, sampling, seeds=list(range(k)) * len(texts))
+    rows = generate(models.load("sandbox"), repeated, sampling, seeds=list(range(k)) * len(texts))
     return [(p, [row.text for row in rows[i * k : (i + 1) * k]]) for i, p in enumerate(texts)]
 
 
@@ -123,10 +123,10 @@ class Trained:
         run = prepare.prepare_run(self.settings, self.store, "prm", parse("prm", values))
         with (run.folder / "log.txt").open("a") as log, redirect_stdout(log), redirect_stderr(log):
             code = worker.main(run.folder)
-        found = find_run(self.settings.workspace, run.number)
+        finished = find_run(self.settings.workspace, run.number)
         if code:
-            raise RuntimeError(f"{found.status.message} See {run.folder / 'log.txt'}")
-        return ProcessRewardModel(models.load("sandbox"), run.folder), found.result.train_seconds
+            raise RuntimeError(f"{finished.status.message} See {run.folder / 'log.txt'}")
+        return ProcessRewardModel(models.load("sandbox"), run.folder), finished.result.train_seconds
 
 
 class Tested:
@@ -137,7 +137,7 @@ class Tested:
         self.prompts = [q for q, answers in pools for _ in answers]
         self.answers = [a for _, answers in pools for a in answers]
         self.right = [[float(is_right(q, a)) for a in answers] for q, answers in pools]
-        self.said = [[concluded(a) for a in answers] for _, answers in pools]
+        self.conclusions = [[concluded(a) for a in answers] for _, answers in pools]
 
     def _by_problem(self, flat: list[float]) -> list[list[float]]:
         return [flat[k : k + self.size] for k in range(0, len(flat), self.size)]
@@ -148,7 +148,7 @@ class Tested:
 
     def vote(self, weights: list[float] | None = None) -> dict[int, list[float]]:
         each = self._by_problem(weights or [1.0] * len(self.answers))
-        rows = list(zip(self.said, self.right, each, strict=True))
+        rows = list(zip(self.conclusions, self.right, each, strict=True))
         return {n: [expected_majority(a, v, n, 50, weights=w) for a, v, w in rows] for n in self.ns}
 
     def by(self, name: str, rewards: ProcessRewardModel) -> dict[str, dict[int, list[float]]]:
@@ -214,9 +214,9 @@ def report(by: dict[str, dict[int, list[float]]], runs: list[Any], ns: Sequence[
     print(f"right answers to {len(by['majority'][last])} unseen word problems, best of n, with 95 % interval")
     print(" " * 14 + "".join(f"{f'n = {n}':>24}" for n in ns))
     for name in NAMES:
-        found = {n: asdict(mean(by[name][n], within=(0, 1))) for n in ns}
-        rows += [{"by": name, "at": n, **v} for n, v in found.items()]
-        cells = [f"{v['value']:.3f} ({v['low']:.3f} to {v['high']:.3f})" for v in found.values()]
+        shares = {n: asdict(mean(by[name][n], within=(0, 1))) for n in ns}
+        rows += [{"by": name, "at": n, **v} for n, v in shares.items()]
+        cells = [f"{v['value']:.3f} ({v['low']:.3f} to {v['high']:.3f})" for v in shares.values()]
         print(f"{name:14}" + "".join(f"{cell:>24}" for cell in cells))
     differences = []
     for a, b in COMPARED:
@@ -225,8 +225,8 @@ def report(by: dict[str, dict[int, list[float]]], runs: list[Any], ns: Sequence[
         word = "clear" if d.clear else "within chance"
         print(f"n = {last}: {a} - {b} = {d.value:+.3f} ({d.low:+.3f} to {d.high:+.3f}), {word}")
     seeds = [{name: sum(run[name][last]) / len(run[name][last]) for name in run} for run in runs]
-    for seed, found in enumerate(seeds):
-        print(f"seed {seed}, n = {last}: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
+    for seed, shares in enumerate(seeds):
+        print(f"seed {seed}, n = {last}: " + ", ".join(f"{name} {value:.3f}" for name, value in shares.items()))
     return {"rows": rows, "differences": differences, "seeds": seeds}
 
 
@@ -234,22 +234,22 @@ def figure(rows: list[dict[str, Any]], file: Path) -> None:
     """Right answers over n, a line with its interval as a band for each way to choose; one file that needs no network."""
     import plotly.graph_objects as go
 
-    made = go.Figure()
+    chart = go.Figure()
     for name in dict.fromkeys(row["by"] for row in rows):
-        mine = [row for row in rows if row["by"] == name]
-        n, colour = [row["at"] for row in mine], COLOURS[name.removesuffix(" vote")]
-        band = [row["high"] for row in mine] + [row["low"] for row in reversed(mine)]
+        points = [row for row in rows if row["by"] == name]
+        n, colour = [row["at"] for row in points], COLOURS[name.removesuffix(" vote")]
+        band = [row["high"] for row in points] + [row["low"] for row in reversed(points)]
         group = {"legendgroup": name, "visible": "legendonly" if name in ("any right", "by product") else True}
-        made.add_scatter(
+        chart.add_scatter(
             x=n + n[::-1], y=band, mode="lines", fill="toself", fillcolor=colour, opacity=0.15, line_width=0, hoverinfo="skip",
             showlegend=False, **group,
         )  # fmt: skip
         line = {"color": colour, "dash": "dash" if name.endswith("vote") else "solid"}
-        made.add_scatter(x=n, y=[row["value"] for row in mine], name=name, line=line, **group)
-    made.update_xaxes(title="n answers to choose from", type="log", tickvals=sorted({row["at"] for row in rows}))
-    made.update_yaxes(title="right answers, with 95 % interval", tickformat=".0%")
-    made.update_layout(template="plotly_white", title=f"Best of n on {rows[0]['n']} unseen word problems")
-    made.write_html(file)
+        chart.add_scatter(x=n, y=[row["value"] for row in points], name=name, line=line, **group)
+    chart.update_xaxes(title="n answers to choose from", type="log", tickvals=sorted({row["at"] for row in rows}))
+    chart.update_yaxes(title="right answers, with 95 % interval", tickformat=".0%")
+    chart.update_layout(template="plotly_white", title=f"Best of n on {rows[0]['n']} unseen word problems")
+    chart.write_html(file)
 
 
 if __name__ == "__main__":

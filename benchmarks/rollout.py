@@ -121,8 +121,8 @@ def upto_end(row: list[int], ends: list[int]) -> list[int]:
 
 
 def ours(model: Model, prompts: list[str], new: int) -> list[list[int]]:
-    voices = model.adapters * len(prompts) or None
-    return [g.tokens for g in generate(model, prompts, Sampling(temperature=0, max_new_tokens=new), voices)]
+    adapters = model.adapters * len(prompts) or None
+    return [g.tokens for g in generate(model, prompts, Sampling(temperature=0, max_new_tokens=new), adapters)]
 
 
 def rate(
@@ -138,9 +138,9 @@ def measure(model: Model, mode: str, batch: int, new: int, repeats: int, clock: 
     best_theirs = best_ours = 0.0
     for _ in range(repeats):
         moved(model)
-        speed, said = rate(theirs, clock, model, prompts, new)
+        speed, answers = rate(theirs, clock, model, prompts, new)
         best_theirs = max(best_theirs, speed)
-        speed, wrote = rate(ours, clock, model, prompts, new)
+        speed, own_answers = rate(ours, clock, model, prompts, new)
         best_ours = max(best_ours, speed)
     return {
         "model": model.name,
@@ -148,11 +148,11 @@ def measure(model: Model, mode: str, batch: int, new: int, repeats: int, clock: 
         "batch": batch,
         "new_tokens": new,
         "threads": torch.get_num_threads(),
-        "tokens": sum(map(len, wrote)),
+        "tokens": sum(map(len, own_answers)),
         "theirs_tokens_per_s": round(best_theirs),
         "ours_tokens_per_s": round(best_ours),
         "ratio": round(best_ours / best_theirs, 2),
-        "equal_rows": sum(a == b for a, b in zip(said, wrote, strict=True)),
+        "equal_rows": sum(a == b for a, b in zip(answers, own_answers, strict=True)),
     }
 
 
