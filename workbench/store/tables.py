@@ -22,15 +22,15 @@ metadata = MetaData(
 )
 
 
-def _id() -> Column:
+def _id() -> Column[int]:
     return Column("id", Integer, primary_key=True, autoincrement=False)
 
 
-def _prompt_id() -> Column:
+def _prompt_id() -> Column[int]:
     return Column("prompt_id", Integer, ForeignKey("prompts.id"), nullable=False, index=True)
 
 
-def _act() -> list[Column]:
+def _act() -> list[Column[Any]]:
     """What every act of a rater carries. `token` makes sending it twice store it once."""
     return [
         Column("rater", String(200), nullable=False, index=True),
