@@ -13,7 +13,7 @@ from tests import tiny_model
 from tests.small_runs import SMALL, workspace
 from workbench import models
 from workbench.cli import main
-from workbench.cli.shared import readable
+from workbench.cli.shared import drop_too_long
 from workbench.jobs.runs import find_run
 from workbench.learn.catalogue import parse
 
@@ -201,10 +201,10 @@ def test_prompts_too_long_for_the_model_are_counted_and_passed_over(tmp_path, ca
     model = models.load(str(tiny_model.base(tmp_path)), device="cpu")
     long = "x" * 300
     capsys.readouterr()  # what loading says
-    assert readable(model, ["short", long, "also short"], 64) == ["short", "also short"]
+    assert drop_too_long(model, ["short", long, "also short"], 64) == ["short", "also short"]
     assert capsys.readouterr().err == (
         f"1 of 3 prompts are too long, up to 302 tokens: {tmp_path} reads 192 tokens beside 64 new ones. "
         "They are passed over.\n"
     )
     with pytest.raises(ValueError, match=r"^1 of 1 prompts are too long.*Give shorter ones\.$"):
-        readable(model, [long], 64)
+        drop_too_long(model, [long], 64)
