@@ -13,7 +13,7 @@ from workbench import models, settings
 from workbench.jobs import control, prepare
 from workbench.learn.catalogue import parse
 from workbench.models import ModelError, origin
-from workbench.ui.compare import _trained
+from workbench.ui.compare import _finished_runs
 from workbench.ui.context import Context
 
 
@@ -67,10 +67,10 @@ def test_other_weights_in_the_same_folder_end_what_was_made_of_the_first(tmp_pat
     tiny_model.adapter(base, run.folder / "adapter")
     control.write_status(run.folder, state="stopped")
     context = Context(made, store)
-    assert [r.number for r in _trained(context)] == [1]
+    assert [r.number for r in _finished_runs(context)] == [1]
     assert models.load(made.model, device="cpu").attach(run.folder) == "0001-sft"
     other_weights(base)
-    assert _trained(context) == []
+    assert _finished_runs(context) == []
     with pytest.raises(ModelError, match=r"other weights than those that are in .*; it cannot be put on"):
         models.load(made.model, device="cpu").attach(run.folder)
     with pytest.raises(ValueError, match=r"Run 1 was made with other weights.*it is no start here"):
@@ -79,5 +79,5 @@ def test_other_weights_in_the_same_folder_end_what_was_made_of_the_first(tmp_pat
         control.resume(made, run)
     old = {name: value for name, value in run.config.as_json().items() if name != "weights"}
     (run.folder / "config.json").write_text(json.dumps(old))  # a run from before fingerprints
-    assert [r.number for r in _trained(context)] == [1]
+    assert [r.number for r in _finished_runs(context)] == [1]
     store.close()

@@ -148,7 +148,7 @@ def test_a_reward_is_told_only_when_it_cannot_bias_the_vote(context, trained):
 
 
 def test_sides_are_at_random(context):
-    orders = {tuple(compare.asks(context)[ask(context)].order) for _ in range(24)}
+    orders = {tuple(compare.questions(context)[ask(context)].order) for _ in range(24)}
     assert orders == {(0, 1), (1, 0)}  # by chance only one of them once in 2**23
 
 
@@ -160,7 +160,7 @@ def test_strength_zero_is_the_base_word_for_word(context):
 def test_names_and_figures_come_with_an_open_comparison(context):
     name = ask(context, blind=False, strength=1.25)
     who = finished(context, name)[-1]["reveal"]
-    one = compare.asks(context)[name]
+    one = compare.questions(context)[name]
     by_label = {each["label"]: each for each in who}
     assert set(by_label) == {"Base", "SFT, run 1 at 1.25"}
     for slot, place in enumerate(one.order):
@@ -174,10 +174,10 @@ def test_names_and_figures_come_with_an_open_comparison(context):
 def test_the_dial_keeps_seed_and_sides_only_once_names_are_known(context):
     first = ask(context, blind=False)
     again = ask(context, blind=False, like=first, strength=0.5)
-    assert compare.asks(context)[again].sampling == compare.asks(context)[first].sampling
-    assert compare.asks(context)[again].order == compare.asks(context)[first].order
-    blind = [compare.asks(context)[ask(context, like=first)].sampling.seed for _ in range(2)]
-    assert len({*blind, compare.asks(context)[first].sampling.seed}) == 3
+    assert compare.questions(context)[again].sampling == compare.questions(context)[first].sampling
+    assert compare.questions(context)[again].order == compare.questions(context)[first].order
+    blind = [compare.questions(context)[ask(context, like=first)].sampling.seed for _ in range(2)]
+    assert len({*blind, compare.questions(context)[first].sampling.seed}) == 3
 
 
 def test_asking_again_gives_up_the_question_before(context):
@@ -199,7 +199,7 @@ def test_a_vote_is_stored_with_both_answers_and_then_the_names_are_shown(context
     name = ask(context)
     finished(context, name)
     answer = compare.vote(context, {"id": name, "choice": 1, "seconds": 3.5, "rater": "me"})
-    one, verdict = compare.asks(context)[name], context.store.verdicts()[0]
+    one, verdict = compare.questions(context)[name], context.store.verdicts()[0]
     chosen = context.store.response(verdict.choice)
     assert (verdict.rater, verdict.seconds, verdict.simulated) == ("me", 3.5, False)
     assert chosen.text == one.answers[one.order[1]]["text"]
@@ -352,12 +352,12 @@ def rows(gold, tokens):
 
 
 def test_the_sentences_say_what_the_figures_allow():
-    voices = [
-        measured.Voice(None, 1.0, None, "Base", "base"),
-        measured.Voice(7, 1.0, None, "DPO, run 7", "dpo"),
+    candidates = [
+        measured.Candidate(None, 1.0, None, "Base", "base"),
+        measured.Candidate(7, 1.0, None, "DPO, run 7", "dpo"),
     ]
     base, other = rows([0.2] * 30, [20] * 30), rows([0.8] * 20 + [0.2] * 10, [12] * 30)
-    result = measured.summary(voices, [base, other])
+    result = measured.summary(candidates, [base, other])
     gold, length, _ = result["plots"]
     assert gold["sentence"].startswith("DPO, run 7 minus the base: +0.40 (") and gold["sentence"].endswith(
         "n 30), clear."
@@ -368,15 +368,15 @@ def test_the_sentences_say_what_the_figures_allow():
     assert result["gold_words"] == [
         "By gold score DPO, run 7 wins 83 % (66 to 93) against the base, n 30; ties count half."
     ]
-    same = measured.summary(voices, [base, base])["plots"]
+    same = measured.summary(candidates, [base, base])["plots"]
     assert same[0]["sentence"].endswith("within chance.") and same[1]["sentence"].startswith(
         "No clear change in length (n 30)"
     )
-    longer = measured.summary(voices, [base, rows([0.8] * 30, [31] * 30)])["plots"]
+    longer = measured.summary(candidates, [base, rows([0.8] * 30, [31] * 30)])["plots"]
     assert longer[1]["sentence"] == "Answers grew by 11 tokens: look whether length alone explains a gain."
 
 
 def test_the_older_of_two_runs_of_a_method_is_fainter():
-    voices = [measured.Voice(n, 1.0, None, f"DPO, run {n}", "dpo") for n in (3, 7)]
-    result = measured.summary(voices, [rows([0.1, 0.2], [1, 2])] * 2)
+    candidates = [measured.Candidate(n, 1.0, None, f"DPO, run {n}", "dpo") for n in (3, 7)]
+    result = measured.summary(candidates, [rows([0.1, 0.2], [1, 2])] * 2)
     assert [s["faint"] for s in result["plots"][0]["series"]] == [True, False]

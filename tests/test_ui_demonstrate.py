@@ -188,10 +188,10 @@ def test_odd_payloads_are_refused(context, prompts, bad):
 
 
 def test_what_answers_buy_is_told_without_invented_figures():
-    assert tab.buys(0).startswith("30 more answers, and a first SFT run")
-    assert tab.buys(29).startswith("1 more answer, and")
-    assert "Enough for a first SFT run" in tab.buys(30)
-    assert "ranking teaches more" in tab.buys(150)
+    assert tab.advice(0).startswith("30 more answers, and a first SFT run")
+    assert tab.advice(29).startswith("1 more answer, and")
+    assert "Enough for a first SFT run" in tab.advice(30)
+    assert "ranking teaches more" in tab.advice(150)
 
 
 LONG = "Tell me more. " * 300
