@@ -251,7 +251,7 @@ def test_a_process_reward_is_offered_and_tested_as_reward_models_are(filled):
     assert "answers like those whose steps were labelled" in reward["says"] and plan_of(filled)["ready"]
     run = find_run(filled.settings.workspace, 1)
     assert rewards.badge(run)["reason"].endswith("400 of its labelled answers are by simulated raters.")
-    assert rewards.gate(filled, {"run": 1})["level"] == "green" and rewards.here(filled) == []
+    assert rewards.gate(filled, {"run": 1})["level"] == "green" and rewards.reward_model_runs(filled) == []
     (made / "gate.json").write_text(json.dumps(reward_runs.gate("red")))
     assert not plan_of(filled)["ready"] and "Run 1 is red" in plan_of(filled)["reward"]["red"]
 

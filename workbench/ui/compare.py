@@ -79,7 +79,7 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     n = len(held_out.prompts(context, held_out.PROMPTS))
     return {
         "models": models,
-        "rewards": [{"run": r.number, "label": rewards.label(r)} for r in rewards.here(context)],
+        "rewards": [{"run": r.number, "label": rewards.label(r)} for r in rewards.reward_model_runs(context)],
         "prompts": prompts,
         "plotly": plotly_url(),
         "measure_n": n,
@@ -235,8 +235,8 @@ def stop_measuring(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 def _finished_runs(context: Context) -> list[Run]:
     """Runs of this page's model whose adapter answers and is not being trained now, newest first."""
-    here = context.settings
-    runs = [r for r in list_runs(here.workspace) if origin.same(r.config, here.model)]
+    settings = context.settings
+    runs = [r for r in list_runs(settings.workspace) if origin.same(r.config, settings.model)]
     return [r for r in runs if r.adapter and not r.active]
 
 

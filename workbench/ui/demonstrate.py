@@ -215,8 +215,8 @@ def length_warning(context: Context, texts: list[str]) -> str:
     if not lengths:
         return ""
     subject = "This prompt is" if len(lengths) == 1 else f"{len(lengths)} prompts are"
-    maximum = "" if len(lengths) == 1 else "the longest has "
-    return f"{subject} too long: {maximum}{max(lengths.values()):,} tokens; {context.prompt_limit()}."
+    prefix = "" if len(lengths) == 1 else "the longest has "
+    return f"{subject} too long: {prefix}{max(lengths.values()):,} tokens; {context.prompt_limit()}."
 
 
 @takes(id=int)
