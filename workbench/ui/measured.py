@@ -70,8 +70,8 @@ def prompts(context: Context, n: int, seed: int = 0) -> list[str]:
     if has_gold(context):
         return list(_sandbox_prompts(n, seed))
     texts = [p.text for p in context.store.prompts("heldout")]
-    long = context.too_long(texts)
-    return [text for text in texts if text not in long][:n]
+    lengths = context.too_long(texts)
+    return [text for text in texts if text not in lengths][:n]
 
 
 @cache
