@@ -33,21 +33,21 @@ def folder(
     workspace: Path, number: int = 1, level: str | None = "green", model: str = "sandbox", method: str = "reward"
 ) -> Path:
     """A finished reward run, its weights left out; `level` None: it never came to its test."""
-    made = workspace / "runs" / f"{number:04d}-{method}"
-    (made / "adapter").mkdir(parents=True)
+    run_folder = workspace / "runs" / f"{number:04d}-{method}"
+    (run_folder / "adapter").mkdir(parents=True)
     data = {"n": 500, "train": 430, "heldout": 70, "simulated": 0, "unit": "comparisons", "hash": "0"}
     config = {"number": number, "method": method, "model": model, "parent": None, "args": {"steps": 80}, "data": data,
               "preset": "normal", "created": "2026-01-01T00:00:00+00:00", "reasons": {}}  # fmt: skip
-    (made / "config.json").write_text(json.dumps(config))
+    (run_folder / "config.json").write_text(json.dumps(config))
     for name in ("score.json", "adapter_model.safetensors", "score_head.safetensors"):
-        (made / "adapter" / name).write_text("{}")
+        (run_folder / "adapter" / name).write_text("{}")
     if level:
-        (made / "gate.json").write_text(json.dumps(gate(level)))
-        (made / "result.json").write_text(json.dumps({"accuracy": 0.88, "accuracy_low": 0.84, "accuracy_high": 0.91,
+        (run_folder / "gate.json").write_text(json.dumps(gate(level)))
+        (run_folder / "result.json").write_text(json.dumps({"accuracy": 0.88, "accuracy_low": 0.84, "accuracy_high": 0.91,
                                                       "accuracy_n": 300, "verdict": level, "reason": SAYS[level]}))  # fmt: skip
     state = {"state": "done", "seconds": 50} if level else {"state": "stopped", "message": "Stopped at step 38."}
-    write_status(made, step=80 if level else 38, steps=80, **state)
-    return made
+    write_status(run_folder, step=80 if level else 38, steps=80, **state)
+    return run_folder
 
 
 def ppo(settings, store, **say) -> Run:
@@ -55,35 +55,35 @@ def ppo(settings, store, **say) -> Run:
     return prepare.prepare_run(settings, store, "ppo", parse("ppo", {}, "quick"), **say)
 
 
-def weights(made: Path, base: Path, seed: int = 0) -> Path:
+def weights(run_folder: Path, base: Path, seed: int = 0) -> Path:
     """Random weights for such a folder: a LoRA on `base` and a score head."""
     import torch
     from safetensors.torch import save_file
 
     from tests import tiny_model
 
-    tiny_model.adapter(base, made / "adapter", seed)
+    tiny_model.adapter(base, run_folder / "adapter", seed)
     hidden = json.loads((base / "config.json").read_text())["hidden_size"]
     head = torch.randn(1, hidden, generator=torch.Generator().manual_seed(seed))
-    save_file({"score.weight": head}, made / "adapter" / "score_head.safetensors")
-    (made / "adapter" / "score.json").write_text(json.dumps({"mean": 0.0, "std": 10.0, "pooling": "end"}))
-    return made
+    save_file({"score.weight": head}, run_folder / "adapter" / "score_head.safetensors")
+    (run_folder / "adapter" / "score.json").write_text(json.dumps({"mean": 0.0, "std": 10.0, "pooling": "end"}))
+    return run_folder
 
 
-def step_weights(made: Path, base: Path, seed: int = 0) -> Path:
+def step_weights(run_folder: Path, base: Path, seed: int = 0) -> Path:
     """Random weights for the folder of a process reward that cuts answers into sentences, and one held-out answer."""
     import torch
 
     from tests import tiny_model
     from workbench.learn.methods import prm
 
-    tiny_model.adapter(base, made / "adapter", seed)
+    tiny_model.adapter(base, run_folder / "adapter", seed)
     torch.manual_seed(seed)
     head = torch.nn.Linear(json.loads((base / "config.json").read_text())["hidden_size"], 3)
-    prm.save_head(head, made / "adapter", "sentences")
-    (made / "adapter" / "score_head.safetensors").unlink(missing_ok=True)
+    prm.save_head(head, run_folder / "adapter", "sentences")
+    (run_folder / "adapter" / "score_head.safetensors").unlink(missing_ok=True)
     row = {"prompt": "What is 2 + 2?", "steps": ["4."], "labels": [1], "split": "heldout", "id": 1}
-    (made / "data").mkdir(exist_ok=True)
+    (run_folder / "data").mkdir(exist_ok=True)
     for name, text in (("train.jsonl", ""), ("heldout.jsonl", json.dumps(row)), ("prompts.json", "{}")):
-        (made / "data" / name).write_text(text)
-    return made
+        (run_folder / "data" / name).write_text(text)
+    return run_folder

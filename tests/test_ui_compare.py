@@ -40,16 +40,16 @@ def context(settings, store, trained, monkeypatch):
     seeds = count(1)
     monkeypatch.setattr(compare.secrets, "randbelow", lambda below: next(seeds))
     base, adapter = trained
-    made = Context(replace(settings, model=str(base)), store)
+    page = Context(replace(settings, model=str(base)), store)
     for prompt in store.add_prompts([f"What is {i} plus {i}?" for i in range(40)], "person"):
         store.add_demonstration(prompt.id, "An answer.", "me")
         good, bad = store.add_responses([Response(0, prompt.id, text, "x") for text in ("Yes.", "no!")])
         store.add_comparison(prompt.id, [good, bad], [[good.id], [bad.id]], [good.id, bad.id], "me")
     for method in ("sft", "dpo"):
-        run = prepare.prepare_run(made.settings, store, method, parse(method, {}))
+        run = prepare.prepare_run(page.settings, store, method, parse(method, {}))
         shutil.copytree(adapter, run.folder / "adapter")
         write_status(run.folder, state="done", seconds=7, step=40)
-    return made
+    return page
 
 
 def ask(context, **changes):
@@ -118,8 +118,8 @@ def test_a_blind_answer_says_nothing_about_its_writer(context):
     name = ask(context)
     seen = finished(context, name)
     assert seen[-1]["state"] == "done" and seen[-1]["reveal"] is None
-    told = json.dumps(seen)
-    assert all(word not in told for word in ("SFT", "Base", "sft", "base", "spans", "tokens", "kl"))
+    text = json.dumps(seen)
+    assert all(word not in text for word in ("SFT", "Base", "sft", "base", "spans", "tokens", "kl"))
     assert set(seen[-1]["texts"]) == {"0", "1"}
 
 
@@ -248,14 +248,14 @@ def voted(context, run, wins, ties, losses, prompt="What is 3 plus 3?", simulate
         store.add_verdict(asked.id, [base.id, other.id], choice, "me", simulated=simulated)
 
 
-def said(context, **changes):
+def tally(context, **changes):
     return compare.tally(context, {"runs": [None, 2], "strength": 1.0} | changes)
 
 
 def test_the_win_rate_by_hand(context):
     heldout = compare.choices(context, {})["prompts"][0]
     voted(context, 2, 13, 2, 3, prompt=heldout)
-    pair = said(context)["pairs"][0]
+    pair = tally(context)["pairs"][0]
     # (13 + 1) / 18 = .778; Wilson: (.7778 + .1067 ± 1.96 sqrt(.00960 + .00296)) / 1.2134 = .548 .. .910
     assert pair["title"] == "DPO, run 2 wins 78 % of blind votes"
     assert pair["words"] == (
@@ -267,7 +267,7 @@ def test_the_win_rate_by_hand(context):
 
 def test_under_ten_votes_there_is_no_rate(context):
     voted(context, 2, 9, 0, 0)
-    pair = said(context)["pairs"][0]
+    pair = tally(context)["pairs"][0]
     assert not pair["ready"] and "value" not in pair
     assert pair["words"] == "9 votes so far. From 10 on you see the win rate."
 
@@ -275,14 +275,14 @@ def test_under_ten_votes_there_is_no_rate(context):
 def test_a_rate_that_may_be_chance_says_so_and_names_training_prompts(context):
     training = next(p.text for p in context.store.prompts() if p.split == "train")
     voted(context, 2, 6, 0, 5, prompt=training)
-    words = said(context)["pairs"][0]["words"]
-    assert "50 % lies within it, so this may be chance." in words
-    assert words.endswith("11 votes on prompts that a run may have trained on.")
+    sentence = tally(context)["pairs"][0]["words"]
+    assert "50 % lies within it, so this may be chance." in sentence
+    assert sentence.endswith("11 votes on prompts that a run may have trained on.")
 
 
 def test_simulated_votes_are_apart_and_named(context):
     voted(context, 2, 12, 0, 0, simulated=True)
-    answer = said(context)
+    answer = tally(context)
     assert not answer["pairs"][0]["ready"]
     assert answer["simulated"] == [
         "Simulated raters, not counted above: DPO, run 2 wins 100 % (76 to 100) against Base, n 12."
@@ -293,9 +293,9 @@ def test_each_strength_and_each_pair_is_counted_by_itself(context):
     voted(context, 2, 10, 0, 0)
     voted(context, 2, 0, 0, 10, strength=0.5)
     voted(context, 1, 5, 0, 5)
-    assert said(context)["pairs"][0]["value"] == 1.0
-    assert said(context, strength=0.5)["pairs"][0]["value"] == 0.0
-    pairs = said(context, runs=[None, 2, 1])["pairs"]
+    assert tally(context)["pairs"][0]["value"] == 1.0
+    assert tally(context, strength=0.5)["pairs"][0]["value"] == 0.0
+    pairs = tally(context, runs=[None, 2, 1])["pairs"]
     assert [(p["title"], p["value"]) for p in pairs] == [
         ("SFT, run 1 wins 50 % of blind votes against base", 0.5),
         ("DPO, run 2 wins 100 % of blind votes against base", 1.0),
@@ -307,7 +307,7 @@ def test_a_vote_for_a_third_model_says_nothing_about_the_other_two(context):
     prompt = store.add_prompts(["Which?"], "person")[0]
     three = store.add_responses([Response(0, prompt.id, f"{run}", context.settings.model, run) for run in (None, 1, 2)])
     store.add_verdict(prompt.id, [r.id for r in three], three[2].id, "me")
-    pairs = said(context, runs=[None, 1, 2])["pairs"]
+    pairs = tally(context, runs=[None, 1, 2])["pairs"]
     assert [p["words"].split(" so far")[0] for p in pairs] == ["0 votes", "1 vote"]
 
 
@@ -321,16 +321,16 @@ def test_measuring_answers_each_held_out_prompt_once_and_keeps_it(context):
     assert compare.measured(context, lineup)["state"] == "none"
     compare.measure(context, lineup)
     end = time.monotonic() + 120
-    while (found := compare.measured(context, lineup))["state"] == "running" and time.monotonic() < end:
+    while (report := compare.measured(context, lineup))["state"] == "running" and time.monotonic() < end:
         time.sleep(0.05)
-    assert (found["state"], found["done"]) == ("done", 2 * len(asked))
-    _, length, kl = found["result"]["plots"]
+    assert (report["state"], report["done"]) == ("done", 2 * len(asked))
+    _, length, kl = report["result"]["plots"]
     assert [s["label"] for s in length["series"]] == ["Base", "SFT, run 1"]
     assert [s["label"] for s in kl["series"]] == ["SFT, run 1"]
     assert all(abs(sum(s["shares"]) - 100) < 1e-6 for s in length["series"] + kl["series"])
     # the base's answers are known by now, whoever stands beside it
     assert compare.measured(context, {"runs": [None, 2], "strength": 1.0})["done"] == len(asked)
-    json.dumps(found, allow_nan=False)
+    json.dumps(report, allow_nan=False)
 
 
 def test_without_held_out_prompts_there_is_nothing_to_measure(context, monkeypatch):
