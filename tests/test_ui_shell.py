@@ -124,13 +124,13 @@ def test_the_rater_is_the_name_of_the_login(context):
 @pytest.mark.parametrize("bad", [{}, {"id": "7"}, {"id": -1}, {"id": True}, {"id": 1.5}, {"id": 2**60}])
 def test_ids_are_whole_numbers(bad):
     with pytest.raises(Refused, match="id"):
-        payload.number(bad, "id")
+        payload.read_number(bad, "id")
 
 
 def test_times_that_are_none_are_left_out():
-    assert payload.seconds({"seconds": 3.5}) == 3.5
+    assert payload.read_seconds({"seconds": 3.5}) == 3.5
     for odd in (None, "3", -1, 4000, float("nan"), float("inf"), True):
-        assert payload.seconds({"seconds": odd}) is None
+        assert payload.read_seconds({"seconds": odd}) is None
 
 
 # the looks are complete and nothing comes from elsewhere

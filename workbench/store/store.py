@@ -387,11 +387,12 @@ class Store:
                 query = query.where(not_deleted) if table is tables.prompts else query
                 counts[table.name] = connection.execute(query).scalar_one()
             for table in (tables.demonstrations, tables.comparisons, tables.verdicts, tables.step_labels):
-                query = select(table.c.simulated, func.count()).join(tables.prompts)
+                query = select(table.c.simulated, func.count().label("n")).join(tables.prompts)
                 query = query.where(table.c.deleted.is_(False), not_deleted)
                 if table is tables.comparisons:
                     query = query.where(func.json_array_length(table.c.shown) > 1)
-                by_simulated: dict[bool, int] = dict(connection.execute(query.group_by(table.c.simulated)).all())
+                rows = connection.execute(query.group_by(table.c.simulated)).mappings()
+                by_simulated: dict[bool, int] = {row["simulated"]: row["n"] for row in rows}
                 counts[table.name] = sum(by_simulated.values())
                 counts[f"simulated_{table.name}"] = by_simulated.get(True, 0)
         return counts
