@@ -480,11 +480,11 @@ def test_every_method_trains_a_model_too_large_for_merged_copies(method, tmp_pat
     monkeypatch.setattr(decoders, "MERGE_BELOW", 0)
     monkeypatch.setattr(llama, "MERGE_BELOW", 0)
     monkeypatch.setattr(decoders, "why_not_onnx", lambda model: "too large")
-    made, store = workspace(tmp_path / "home")
+    settings, store = workspace(tmp_path / "home")
     file = tmp_path / "mine.py"
     file.write_text("def reward(prompts, responses):\n    return [float(len(r)) for r in responses]\n")
     reward = {"reward": f"file:{file}"} if method in ("ppo", "rloo", "grpo") else {}
-    with store, opened(made, store, method, steps=1, **reward) as work:
+    with store, opened(settings, store, method, steps=1, **reward) as work:
         before = {name: weight.clone() for name, weight in work.peft.named_parameters() if weight.requires_grad}
         result = method_module(method).train(work)
         assert result["steps"] == 1
