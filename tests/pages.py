@@ -27,7 +27,7 @@ class Scripted(Context):
         super().__init__(settings.load(folder), Store(folder / "workbench.db"))
         self.model_state = "ready"
         self._say = answer
-        self._said = 0
+        self._count = 0
 
     def model(self):
         """Reads 448 words, each a token, as far as prompts' lengths go; it answers through `answer`."""
@@ -40,7 +40,7 @@ class Scripted(Context):
     def answer(self, prompts: Sequence[Prompt], background: bool = False) -> list[Response]:
         answers = []
         for prompt in prompts:
-            text = self._say(prompt.text, self._said)
-            self._said += 1
-            answers.append(Response(0, prompt.id, text, "sandbox", sampling=Sampling(seed=self._said), ended=True))
+            text = self._say(prompt.text, self._count)
+            self._count += 1
+            answers.append(Response(0, prompt.id, text, "sandbox", sampling=Sampling(seed=self._count), ended=True))
         return answers

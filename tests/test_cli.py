@@ -13,7 +13,7 @@ from tests import tiny_model
 from tests.small_runs import SMALL, workspace
 from workbench import models
 from workbench.cli import main
-from workbench.cli.shared import readable
+from workbench.cli.shared import drop_too_long
 from workbench.jobs.runs import find_run
 from workbench.learn.catalogue import parse
 
@@ -56,7 +56,7 @@ def test_no_command_is_wrong_usage():
 
 
 @pytest.mark.parametrize(
-    "words, message",
+    "argv, message",
     [
         (["train", "dpo", "--set", "beta=often"], "error: --set beta=often: not a number"),
         (["train", "dpo", "--set", "beta"], "error: --set beta: write it as NAME=VALUE"),
@@ -72,8 +72,8 @@ def test_no_command_is_wrong_usage():
         (["import", "/no/such/file.jsonl"], "error:"),
     ],
 )
-def test_an_error_is_one_clear_line(words, message, capsys, tmp_path):
-    assert main.main([*words, "--workspace", str(tmp_path / "space")]) == 1
+def test_an_error_is_one_clear_line(argv, message, capsys, tmp_path):
+    assert main.main([*argv, "--workspace", str(tmp_path / "space")]) == 1
     err = capsys.readouterr().err
     assert err.startswith(message) and err.count("\n") == 1
 
@@ -93,10 +93,10 @@ def test_runs_of_an_empty_workspace(tmp_path, capsys):
 
 
 def test_export_then_import_brings_everything_back(tmp_path, capsys):
-    made, store = workspace(tmp_path / "space", n=6)
+    settings, store = workspace(tmp_path / "space", n=6)
     store.close()
     file, other = tmp_path / "choices.jsonl", tmp_path / "other"
-    assert main.main(["export", "comparisons", str(file), "--workspace", str(made.workspace)]) == 0
+    assert main.main(["export", "comparisons", str(file), "--workspace", str(settings.workspace)]) == 0
     assert len(file.read_text().splitlines()) == 6
     assert main.main(["import", str(file), "--workspace", str(other)]) == 0
     capsys.readouterr()
@@ -108,67 +108,67 @@ def test_export_then_import_brings_everything_back(tmp_path, capsys):
 
 def test_train_from_the_command_line_detached_then_stopped(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    made, store = workspace(tmp_path / "space")
+    settings, store = workspace(tmp_path / "space")
     store.close()
-    words = ["train", "sft", "--detach", "--workspace", str(made.workspace), "--model", made.model]
-    words += [f"--set={k}={v}" for k, v in (SMALL | {"steps": 500}).items()]
+    argv = ["train", "sft", "--detach", "--workspace", str(settings.workspace), "--model", settings.model]
+    argv += [f"--set={k}={v}" for k, v in (SMALL | {"steps": 500}).items()]
     began = time.monotonic()
-    assert main.main(words) == 0
+    assert main.main(argv) == 0
     assert "SFT, run 1" in capsys.readouterr().out
-    run = find_run(made.workspace, 1)
+    run = find_run(settings.workspace, 1)
     assert run.active and time.monotonic() - began < 60
     assert run.config["args"]["steps"] == 500 and run.config["args"]["batch_size"] == SMALL["batch_size"]
-    assert main.main(["stop", "1", "--workspace", str(made.workspace)]) == 0
+    assert main.main(["stop", "1", "--workspace", str(settings.workspace)]) == 0
     assert capsys.readouterr().out.startswith("Stopped at step ")
-    assert find_run(made.workspace, 1).state == "stopped"
-    assert main.main(["runs", "--workspace", str(made.workspace)]) == 0
+    assert find_run(settings.workspace, 1).state == "stopped"
+    assert main.main(["runs", "--workspace", str(settings.workspace)]) == 0
     assert "stopped" in capsys.readouterr().out
 
 
 def test_train_waits_and_tells_and_compare_answers(tmp_path, capsys):
-    made, store = workspace(tmp_path / "space")
+    settings, store = workspace(tmp_path / "space")
     store.close()
-    where = ["--workspace", str(made.workspace), "--model", made.model]
-    words = ["train", "sft", *where, *[f"--set={k}={v}" for k, v in SMALL.items()]]
+    where = ["--workspace", str(settings.workspace), "--model", settings.model]
+    argv = ["train", "sft", *where, *[f"--set={k}={v}" for k, v in SMALL.items()]]
     env = os.environ | {"OMP_NUM_THREADS": "1"}
-    told = subprocess.run(
-        [sys.executable, "-m", "workbench", *words], capture_output=True, text=True, cwd=ROOT, env=env
+    process = subprocess.run(
+        [sys.executable, "-m", "workbench", *argv], capture_output=True, text=True, cwd=ROOT, env=env
     )
-    assert told.returncode == 0, told.stderr + told.stdout
-    assert "step 8/8" in told.stdout and "Done in" in told.stdout
-    assert parse("sft", find_run(made.workspace, 1).config["args"])
+    assert process.returncode == 0, process.stderr + process.stdout
+    assert "step 8/8" in process.stdout and "Done in" in process.stdout
+    assert parse("sft", find_run(settings.workspace, 1).config["args"])
     assert main.main(["compare", "1", "--prompt", "What is 1 plus 1?", *where]) == 0
     shown = capsys.readouterr().out
     assert "> What is 1 plus 1?" in shown and "base: " in shown and "SFT, run 1: " in shown
 
 
 def test_best_of_n_and_rejection_choose_by_a_reward(tmp_path, capsys):
-    made, store = workspace(tmp_path / "space", n=20)
+    settings, store = workspace(tmp_path / "space", n=20)
     written = store.counts()["demonstrations"]
     store.close()
     file = tmp_path / "length.py"
     file.write_text("def reward(prompts, responses):\n    return [float(len(r)) for r in responses]\n")
-    words = ["--workspace", str(made.workspace), "--model", made.model, f"--reward=file:{file}"]
-    words += ["--n", "4", "--max-new-tokens", "10"]
-    assert main.main(["best-of-n", *words]) == 0
-    told = capsys.readouterr().out
-    assert [line.split()[0] for line in told.splitlines()[:4]] == ["n", "1", "2", "4"]
-    assert "0.64 nats" in told and "Best of 4 against a single sample: reward +" in told
-    assert main.main(["rejection", *words, "--keep", "0.5"]) == 0
-    told = capsys.readouterr().out
+    options = ["--workspace", str(settings.workspace), "--model", settings.model, f"--reward=file:{file}"]
+    options += ["--n", "4", "--max-new-tokens", "10"]
+    assert main.main(["best-of-n", *options]) == 0
+    output = capsys.readouterr().out
+    assert [line.split()[0] for line in output.splitlines()[:4]] == ["n", "1", "2", "4"]
+    assert "0.64 nats" in output and "Best of 4 against a single sample: reward +" in output
+    assert main.main(["rejection", *options, "--keep", "0.5"]) == 0
+    output = capsys.readouterr().out
     from workbench.store import Store
 
-    with Store(made.database) as again:
+    with Store(settings.database) as again:
         chosen = [d for d in again.demonstrations() if d.simulated]
         train = again.prompts("train")
         assert len(again.demonstrations()) == written + len(chosen)
     assert len(chosen) == round(len(train) / 2) and {d.prompt for d in chosen} <= {p.text for p in train}
-    assert f"for {len(chosen)} of {len(train)} prompts as simulated demonstrations" in told
-    assert f"SFT learns from {written + len(chosen)}" in told
+    assert f"for {len(chosen)} of {len(train)} prompts as simulated demonstrations" in output
+    assert f"SFT learns from {written + len(chosen)}" in output
 
 
 @pytest.mark.parametrize(
-    "words, message",
+    "argv, message",
     [
         (["best-of-n"], "error: A reward model has to say what a good answer is."),
         (["best-of-n", "--reward", "tasty"], "error: --reward tasty: 'tasty' is no reward"),
@@ -177,8 +177,8 @@ def test_best_of_n_and_rejection_choose_by_a_reward(tmp_path, capsys):
         (["rejection", "--reward", "gold", "--n", "1"], "error: n must be at least 2"),
     ],
 )
-def test_what_cannot_be_chosen_is_told(words, message, capsys, tmp_path):
-    assert main.main([*words, "--workspace", str(tmp_path / "space")]) == 1
+def test_what_cannot_be_chosen_is_told(argv, message, capsys, tmp_path):
+    assert main.main([*argv, "--workspace", str(tmp_path / "space")]) == 1
     assert message in capsys.readouterr().err
 
 
@@ -201,10 +201,10 @@ def test_prompts_too_long_for_the_model_are_counted_and_passed_over(tmp_path, ca
     model = models.load(str(tiny_model.base(tmp_path)), device="cpu")
     long = "x" * 300
     capsys.readouterr()  # what loading says
-    assert readable(model, ["short", long, "also short"], 64) == ["short", "also short"]
+    assert drop_too_long(model, ["short", long, "also short"], 64) == ["short", "also short"]
     assert capsys.readouterr().err == (
         f"1 of 3 prompts are too long, up to 302 tokens: {tmp_path} reads 192 tokens beside 64 new ones. "
         "They are passed over.\n"
     )
     with pytest.raises(ValueError, match=r"^1 of 1 prompts are too long.*Give shorter ones\.$"):
-        readable(model, [long], 64)
+        drop_too_long(model, [long], 64)

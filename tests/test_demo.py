@@ -40,37 +40,37 @@ def small(tmp_path_factory):
         patch.setattr(
             demo, "parse", lambda method, values: plain(method, values | (judging if method == "reward" else training))
         )
-        told = []
-        patch.setattr(demo, "say", told.append)
+        lines = []
+        patch.setattr(demo, "say", lines.append)
         assert main.main(["demo", "--json", "--workspace", str(place)]) == 0
-    return json.loads(told[-1]), place, "\n".join(told[:-1])
+    return json.loads(lines[-1]), place, "\n".join(lines[:-1])
 
 
 def test_the_last_line_is_the_object_that_was_promised(small):
-    found, _, _ = small
-    assert [s["name"] for s in found["stages"]] == ["base", "sft", "dpo", "reward", "ppo", "sft+ppo"]
-    assert found["seconds_total"] > 0
-    judge = found["stages"].pop(3)
+    summary, _, _ = small
+    assert [s["name"] for s in summary["stages"]] == ["base", "sft", "dpo", "reward", "ppo", "sft+ppo"]
+    assert summary["seconds_total"] > 0
+    judge = summary["stages"].pop(3)
     assert set(judge) == JUDGE and judge["n"] == 4 and judge["verdict"] in ("green", "amber", "red")
     assert judge["accuracy_low"] <= judge["accuracy"] <= judge["accuracy_high"]
-    for stage in found["stages"]:
+    for stage in summary["stages"]:
         assert set(stage) == KEYS
         assert stage["n"] == 24
         assert stage["gold_low"] <= stage["gold"] <= stage["gold_high"]
         assert stage["win_low"] <= stage["win_rate"] <= stage["win_high"]
         assert 0 <= stage["parts"]["correct"] <= 1 and stage["peak_mb"] > 100
-    base = found["stages"][0]
+    base = summary["stages"][0]
     styles = [v for k, v in base["parts"].items() if k.startswith("style_")]
     assert sum(styles) == pytest.approx(1.0, abs=0.01)
     assert 0 <= base["parts"]["claims_right"] <= 1
-    gold = {stage["name"]: stage["gold"] for stage in found["stages"]}
-    assert list(found["lead"]) == ["sft", "dpo", "ppo"]
-    for name, (value, low, high) in found["lead"].items():
+    gold = {stage["name"]: stage["gold"] for stage in summary["stages"]}
+    assert list(summary["lead"]) == ["sft", "dpo", "ppo"]
+    for name, (value, low, high) in summary["lead"].items():
         assert value == pytest.approx(gold["sft+ppo"] - gold[name], abs=2e-4) and low <= value <= high
 
 
 def test_the_workspace_has_something_to_look_at_and_says_it_is_simulated(small):
-    _, place, told = small
+    _, place, output = small
     with Store(place / "workbench.db") as store:
         counts = store.counts()
         assert counts["simulated_demonstrations"] == counts["demonstrations"] == 16
@@ -90,15 +90,15 @@ def test_the_workspace_has_something_to_look_at_and_says_it_is_simulated(small):
     assert [r.config["parent"] for r in runs[:2]] == [sft.number, None]
     assert all(r.config["args"]["reward"] == f"run:{reward.number}" for r in runs[:2])
     assert all(r.adapter for r in runs if r is not reward)  # a reward model answers nothing
-    assert "simulated" in told
+    assert "simulated" in output
 
 
 def test_figures_of_base_and_result_agree(small):
-    found, place, _ = small
+    summary, place, _ = small
     for run in list_runs(place):
         if run.method == "reward":
             continue
-        assert run.result.base_gold == pytest.approx(found["stages"][0]["gold"], abs=1e-4)
+        assert run.result.base_gold == pytest.approx(summary["stages"][0]["gold"], abs=1e-4)
         assert f"; base {run.result.base_gold:.2f} (" in result_text(run)[1]
         assert not run.result.model_extra, "a reader must know every key that is written"
 
@@ -122,8 +122,8 @@ def test_the_figures_that_the_readme_promises(tmp_path):
     done = subprocess.run(
         command, capture_output=True, text=True, env=env, cwd=Path(__file__).parent.parent, check=True
     )
-    found = json.loads(done.stdout.splitlines()[-1])
-    base, sft, dpo, reward, ppo, both = found["stages"]
+    summary = json.loads(done.stdout.splitlines()[-1])
+    base, sft, dpo, reward, ppo, both = summary["stages"]
     assert base["n"] >= 300 and base["gold"] <= 0.72
     for style in ("curt", "rude", "flattering", "rambling", "another", "wrong", "caving", "unsafe"):
         assert base["parts"][f"style_{style}"] >= 0.03, style
@@ -132,5 +132,5 @@ def test_the_figures_that_the_readme_promises(tmp_path):
     assert dpo["gold"] - base["gold"] >= 0.12 and dpo["win_rate"] >= 0.70
     assert reward["accuracy"] >= 0.80 and reward["n"] >= 250
     assert ppo["gold"] - base["gold"] >= 0.15 and ppo["win_rate"] >= 0.70
-    assert found["lead"]["sft"][1] > 0 and found["lead"]["dpo"][1] > 0  # beyond chance, paired
+    assert summary["lead"]["sft"][1] > 0 and summary["lead"]["dpo"][1] > 0  # beyond chance, paired
     assert both["gold"] == max(stage["gold"] for stage in (base, sft, dpo, ppo, both))

@@ -36,36 +36,36 @@ def one_thread(monkeypatch):
 @pytest.fixture
 def place(tmp_path):
     """(settings, store) of a workspace; its jobs are ended afterwards."""
-    made, store = workspace(tmp_path / "space")
+    settings, store = workspace(tmp_path / "space")
     with store:
-        yield made, store
-    for run in list_runs(made.workspace):
+        yield settings, store
+    for run in list_runs(settings.workspace):
         if run.active and run.status.get("pid"):
             processes.end_process(run.status["pid"], run.status["pid_start"])
 
 
-def reached(made, run, step):
-    return until(lambda: (r := find_run(made.workspace, run.number)).status.get("step", 0) >= step and r)
+def reached(settings, run, step):
+    return until(lambda: (r := find_run(settings.workspace, run.number)).status.get("step", 0) >= step and r)
 
 
 # What needs no process
 
 
 def test_missing_data_is_said_in_the_words_of_the_page(tmp_path):
-    made = load(tmp_path, model="sandbox")
-    with Store(made.database) as store:
+    settings = load(tmp_path, model="sandbox")
+    with Store(settings.database) as store:
         with pytest.raises(MissingData) as error:
-            prepare.prepare_run(made, store, "dpo", parse("dpo", {}))
+            prepare.prepare_run(settings, store, "dpo", parse("dpo", {}))
         assert str(error.value) == "DPO needs ranked pairs. There are none yet."
         assert error.value.action == "Rank"
         with pytest.raises(MissingData, match=r"SFT needs written answers\. There are none yet\."):
-            prepare.prepare_run(made, store, "sft", parse("sft", {}))
+            prepare.prepare_run(settings, store, "sft", parse("sft", {}))
         assert list_runs(tmp_path) == []
 
 
 def test_a_prepared_folder_is_complete_and_its_data_does_not_change(place):
-    made, store = place
-    run = prepare.prepare_run(made, store, "sft", parse("sft", SMALL))
+    settings, store = place
+    run = prepare.prepare_run(settings, store, "sft", parse("sft", SMALL))
     names = {str(f.relative_to(run.folder)) for f in run.folder.rglob("*") if f.is_file()}
     assert names == {
         *("config.json", "status.json", "README.md", ".reserve"),
@@ -83,35 +83,39 @@ def test_a_prepared_folder_is_complete_and_its_data_does_not_change(place):
 
 
 def test_the_command_gives_the_same_settings_again(place):
-    made, _ = place
+    settings, _ = place
     from workbench.cli.main import parser
 
     args = parse("dpo", {"steps": 7, "beta": 0.3}, "quick")
-    words = prepare.command(made, "dpo", args, 3)
+    command_line = prepare.command(settings, "dpo", args, 3)
     import shlex
 
-    got = parser().parse_args(shlex.split(words)[3:])
-    values = dict(item.split("=", 1) for item in got.set)
-    assert parse(got.method, values, got.preset) == args
-    assert (got.start_from, got.model, Path(got.workspace)) == (3, made.model, made.workspace)
+    namespace = parser().parse_args(shlex.split(command_line)[3:])
+    values = dict(item.split("=", 1) for item in namespace.set)
+    assert parse(namespace.method, values, namespace.preset) == args
+    assert (namespace.start_from, namespace.model, Path(namespace.workspace)) == (
+        3,
+        settings.model,
+        settings.workspace,
+    )
 
 
 def test_a_start_that_is_no_finished_run_is_refused(place):
-    made, store = place
+    settings, store = place
     with pytest.raises(ValueError, match="there is no run 9"):
-        launch(made, store, "dpo", start_from=9)
-    run = prepare.prepare_run(made, store, "sft", parse("sft", SMALL))
+        launch(settings, store, "dpo", start_from=9)
+    run = prepare.prepare_run(settings, store, "sft", parse("sft", SMALL))
     with pytest.raises(ValueError, match="Run 1 has no trained model to start from"):
-        launch(made, store, "dpo", start_from=run.number)
+        launch(settings, store, "dpo", start_from=run.number)
 
 
 def test_12_a_run_that_cannot_fit_is_refused_with_the_estimate(place, monkeypatch):
-    made, store = place
+    settings, store = place
     monkeypatch.setattr("workbench.jobs.estimate.available_mb", lambda: 100.0)
     with pytest.raises(MemoryError, match=r"needs about 0\.\d GB of memory and 0\.1 GB are free"):
-        launch(made, store)
-    assert list_runs(made.workspace) == []
-    assert not plan_run(made, store, "sft", parse("sft", SMALL)).estimate.fits
+        launch(settings, store)
+    assert list_runs(settings.workspace) == []
+    assert not plan_run(settings, store, "sft", parse("sft", SMALL)).estimate.fits
 
 
 def test_the_estimate_counts_activations_that_are_computed_again(place, monkeypatch):
@@ -137,22 +141,22 @@ def test_the_estimate_counts_activations_that_are_computed_again(place, monkeypa
 
 
 def test_40_a_model_that_is_not_here_starts_no_job(place, monkeypatch):
-    made, store = place
+    settings, store = place
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(FileNotFoundError, match="no-such/model is not on this machine"):
-        launch(load(made.workspace, model="no-such/model"), store)
-    assert list_runs(made.workspace) == []
+        launch(load(settings.workspace, model="no-such/model"), store)
+    assert list_runs(settings.workspace) == []
 
 
 def test_consent_to_a_models_code_is_kept_with_the_run_and_reaches_its_process(tmp_path, own_code, monkeypatch):
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    made, store = workspace(tmp_path / "space")
+    settings, store = workspace(tmp_path / "space")
     folder, ran = own_code(tmp_path / "space-model", tmp_path / "mine")
-    asked = replace(made, model=str(folder))
+    asked = replace(settings, model=str(folder))
     with store:
         with pytest.raises(ModelError, match="--trust-remote-code"):
             prepare.prepare_run(asked, store, "sft", parse("sft", SMALL))
-        assert list_runs(made.workspace) == [] and not ran.exists()
+        assert list_runs(settings.workspace) == [] and not ran.exists()
         run = prepare.prepare_run(replace(asked, trust_remote_code=True), store, "sft", parse("sft", SMALL))
     assert run.config["trust_remote_code"] is True and " --trust-remote-code" in run.config["command"]
     assert not ran.exists()  # preparing runs nothing
@@ -167,18 +171,18 @@ def test_the_estimate_follows_the_last_run_like_it():
     config = RunConfig(number=3, method="sft", model="sandbox", args={"steps": 20, "batch_size": 16})
     result = RunResult(train_seconds=4.0, seconds=9.0)
     past = Run(3, Path("0003-sft"), config, RunStatus(state="done"), result)
-    found = estimate("sandbox", "sft", args, [past])
-    assert found.seconds == pytest.approx(4.0 * 40 / 20 + 5.0)
-    assert found.reason == "from run 3 on this machine"
+    guess = estimate("sandbox", "sft", args, [past])
+    assert guess.seconds == pytest.approx(4.0 * 40 / 20 + 5.0)
+    assert guess.reason == "from run 3 on this machine"
 
 
 def test_10_another_process_with_our_pid_is_left_alone(place):
-    made, store = place
-    run = prepare.prepare_run(made, store, "sft", parse("sft", SMALL))
+    settings, store = place
+    run = prepare.prepare_run(settings, store, "sft", parse("sft", SMALL))
     stranger = subprocess.Popen(["sleep", "60"])
     try:
         processes.write_status(run.folder, state="running", pid=stranger.pid, pid_start="earlier-life:1", step=3)
-        stopped = control.stop(made, Run(run.number, run.folder, run.config, RunStatus(state="running"), None))
+        stopped = control.stop(settings, Run(run.number, run.folder, run.config, RunStatus(state="running"), None))
         assert stopped.state == "interrupted"
         assert stopped.status["message"] == "Run 1 was interrupted at step 3."
         assert stranger.poll() is None
@@ -211,8 +215,8 @@ def test_24_a_pickle_in_a_checkpoint_makes_it_unusable(tmp_path):
         checkpoints.seal(fresh, tmp_path / f"step-{step}")
     assert checkpoints.newest(tmp_path)[0] == tmp_path / "step-4"
     (tmp_path / "step-4" / "optimizer.pt").write_bytes(b"\x80\x04.")
-    found, notices = checkpoints.newest(tmp_path)
-    assert found == tmp_path / "step-2"
+    newest, notices = checkpoints.newest(tmp_path)
+    assert newest == tmp_path / "step-2"
     assert "optimizer.pt is a pickle" in notices[0]
 
 
@@ -220,21 +224,21 @@ def test_24_a_pickle_in_a_checkpoint_makes_it_unusable(tmp_path):
 
 
 def test_03_04_killed_then_resumed_equals_uninterrupted_even_with_the_newest_checkpoint_torn(place):
-    made, store = place
+    settings, store = place
     longer = {"steps": 40, "evaluate_every": 10, "checkpoint_every": 4}
-    whole = done(made, launch(made, store, **longer))
+    whole = done(settings, launch(settings, store, **longer))
     assert whole.state == "done", whole.log_tail()
-    killed = launch(made, store, **longer)
+    killed = launch(settings, store, **longer)
     assert killed.number == 2
-    os.kill(pid_of(reached(made, killed, 9)), signal.SIGKILL)
-    found = until(lambda: (r := find_run(made.workspace, 2)).state == "interrupted" and r, 60)
-    assert found.status["message"].startswith("Run 2 was interrupted at step ")
-    assert found.status["last_lines"]
-    assert found.adapter is not None, "the model of the last checkpoint is kept"
+    os.kill(pid_of(reached(settings, killed, 9)), signal.SIGKILL)
+    interrupted = until(lambda: (r := find_run(settings.workspace, 2)).state == "interrupted" and r, 60)
+    assert interrupted.status["message"].startswith("Run 2 was interrupted at step ")
+    assert interrupted.status["last_lines"]
+    assert interrupted.adapter is not None, "the model of the last checkpoint is kept"
     newest = checkpoints.newest(killed.folder / "checkpoints")[0]
     weights = newest / "optimizer.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    resumed = done(made, control.resume(made, found))
+    resumed = done(settings, control.resume(settings, interrupted))
     assert resumed.state == "done", resumed.log_tail()
     notices = " ".join(resumed.status["notices"])
     assert f"checkpoint of step {checkpoints.step_of(newest)} is not used" in notices
@@ -252,74 +256,74 @@ from pathlib import Path
 from tests.small_runs import launch
 from workbench import settings
 from workbench.store import Store
-made = settings.load(Path(sys.argv[1]), model=sys.argv[2])
-store = Store(made.database)
-runs = [launch(made, store), launch(made, store), launch(made, store, seed=1)]
+place = settings.load(Path(sys.argv[1]), model=sys.argv[2])
+store = Store(place.database)
+runs = [launch(place, store), launch(place, store), launch(place, store, seed=1)]
 print(*[r.number for r in runs], flush=True)
 time.sleep(600)
 """
 
 
 def test_05_06_07_the_app_dies_the_job_goes_on_a_double_click_is_one_job_and_the_next_waits_its_turn(place):
-    made, store = place
+    settings, store = place
     store.close()
-    command = [sys.executable, "-c", APP, str(made.workspace), made.model]
+    command = [sys.executable, "-c", APP, str(settings.workspace), settings.model]
     app = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent)
     assert app.stdout.readline().split() == ["1", "1", "2"]
     app.kill()
     app.wait()
-    first, second = find_run(made.workspace, 1), find_run(made.workspace, 2)
+    first, second = find_run(settings.workspace, 1), find_run(settings.workspace, 2)
     assert first.active and alive(pid_of(first))
     assert second.state == "waiting"
     assert second.status["message"].startswith("Waits for run 1")
-    assert done(made, first).state == "done"
-    assert done(made, second).state == "done"
+    assert done(settings, first).state == "done"
+    assert done(settings, second).state == "done"
     ran = [json.loads((r.folder / "result.json").read_text())["steps"] for r in (first, second)]
     assert ran == [8, 8]
 
 
 def test_08_stopped_while_it_loads_leaves_no_process(place):
-    made, store = place
-    run = launch(made, store)
+    settings, store = place
+    run = launch(settings, store)
     pid = pid_of(run)
     assert alive(pid)
-    stopped = control.stop(made, run)
+    stopped = control.stop(settings, run)
     assert stopped.state == "stopped"
     assert stopped.status["message"] == "Stopped at step 0. No model was saved yet."
     assert not alive(pid)
-    assert control.stop(made, stopped).state == "stopped"
+    assert control.stop(settings, stopped).state == "stopped"
 
 
 def test_stop_and_save_keeps_the_model_of_its_last_step_and_can_be_resumed(place):
-    made, store = place
-    run = launch(made, store, steps=400, evaluate_every=400, checkpoint_every=400)
-    reached(made, run, 3)
-    live = find_run(made.workspace, run.number).status
+    settings, store = place
+    run = launch(settings, store, steps=400, evaluate_every=400, checkpoint_every=400)
+    reached(settings, run, 3)
+    live = find_run(settings.workspace, run.number).status
     assert live["eta_s"] > 0 and live["seconds"] > 0
-    control.stop(made, run, save=True)
-    stopped = done(made, run)
+    control.stop(settings, run, save=True)
+    stopped = done(settings, run)
     step = stopped.status["step"]
     assert stopped.state == "stopped" and 3 <= step < 400
     assert stopped.status["message"] == f"Stopped at step {step}. The model at step {step} is saved."
     assert stopped.adapter is not None and stopped.result["steps"] == step
     assert stopped.metrics()[0][-1]["step"] == step
-    assert control.resume(made, stopped).active
-    again = reached(made, stopped, step + 1)
+    assert control.resume(settings, stopped).active
+    again = reached(settings, stopped, step + 1)
     assert f"Resumed from step {step}." in again.status["notices"]
-    ended = control.stop(made, again)
+    ended = control.stop(settings, again)
     assert ended.state == "stopped" and ended.adapter is not None
     assert f"The model at step {step} is saved" in ended.status["message"]
 
 
 def test_09_a_job_that_hangs_is_ended_and_said_so(place, monkeypatch):
-    made, store = place
-    run = launch(made, store, steps=4000)
-    reached(made, run, 1)
+    settings, store = place
+    run = launch(settings, store, steps=4000)
+    reached(settings, run, 1)
     monkeypatch.setenv("WORKBENCH_HANG_SECONDS", "1")
     pid = pid_of(run)
     os.kill(pid, signal.SIGSTOP)
-    found = until(lambda: (r := find_run(made.workspace, run.number)).state == "failed" and r, 60)
-    assert "hung at step" in found.status["message"]
+    failed = until(lambda: (r := find_run(settings.workspace, run.number)).state == "failed" and r, 60)
+    assert "hung at step" in failed.status["message"]
     assert not alive(pid)
 
 
@@ -443,13 +447,13 @@ def test_every_method_gives_signs_of_life_within_its_steps_and_evaluations(metho
     from tests.small_runs import opened, workspace
     from workbench.learn.methods import method_module
 
-    made, store = workspace(tmp_path / "home")
+    settings, store = workspace(tmp_path / "home")
     file = tmp_path / "mine.py"
     file.write_text("def reward(prompts, responses):\n    return [float(len(r)) for r in responses]\n")
     changes = {"steps": 1, "batch_size": 4, "micro_batch": 2}
     changes |= {"reward": f"file:{file}"} if method in ("ppo", "grpo") else {}
     signs = []
-    with opened(made, store, method, **changes) as work:
+    with opened(settings, store, method, **changes) as work:
         work.prompts |= {"samples": [], "live": []}  # tokens of their answers are signs too, which are not meant here
         plain = work.report.alive
 
@@ -476,11 +480,11 @@ def test_every_method_trains_a_model_too_large_for_merged_copies(method, tmp_pat
     monkeypatch.setattr(decoders, "MERGE_BELOW", 0)
     monkeypatch.setattr(llama, "MERGE_BELOW", 0)
     monkeypatch.setattr(decoders, "why_not_onnx", lambda model: "too large")
-    made, store = workspace(tmp_path / "home")
+    settings, store = workspace(tmp_path / "home")
     file = tmp_path / "mine.py"
     file.write_text("def reward(prompts, responses):\n    return [float(len(r)) for r in responses]\n")
     reward = {"reward": f"file:{file}"} if method in ("ppo", "rloo", "grpo") else {}
-    with store, opened(made, store, method, steps=1, **reward) as work:
+    with store, opened(settings, store, method, steps=1, **reward) as work:
         before = {name: weight.clone() for name, weight in work.peft.named_parameters() if weight.requires_grad}
         result = method_module(method).train(work)
         assert result["steps"] == 1
@@ -500,7 +504,7 @@ def test_the_log_probabilities_of_an_evaluation_give_a_sign_for_every_batch(tmp_
 
 
 def test_a_warm_process_dies_with_its_owner_but_not_with_a_job_in_hand(place):
-    made, store = place
+    settings, store = place
     store.close()
     code = (
         "import sys, time; from workbench.processes import standby; standby.start();"
@@ -515,33 +519,34 @@ def test_a_warm_process_dies_with_its_owner_but_not_with_a_job_in_hand(place):
     until(lambda: not alive(idle))
 
     code = APP.replace(
-        "made =", "from workbench.processes import standby; standby.start(); warm = standby._process.pid; made ="
+        "place =", "from workbench.processes import standby; standby.start(); warm = standby._process.pid; place ="
     )
     code = code.replace(
-        "runs = [launch(made, store), launch(made, store), launch(made, store, seed=1)]", "runs = [launch(made, store)]"
+        "runs = [launch(place, store), launch(place, store), launch(place, store, seed=1)]",
+        "runs = [launch(place, store)]",
     )
     code = code.replace("print(*[r.number for r in runs], flush=True)", "print(warm, flush=True)")
-    command = [sys.executable, "-c", code, str(made.workspace), made.model]
+    command = [sys.executable, "-c", code, str(settings.workspace), settings.model]
     owner = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
     warm = int(owner.stdout.readline())
     owner.kill()
     owner.wait()
-    run = find_run(made.workspace, 1)
+    run = find_run(settings.workspace, 1)
     assert run.status["pid"] == warm, "the warm process became the job"
-    assert done(made, run).state == "done"
+    assert done(settings, run).state == "done"
 
 
 def test_a_run_folder_can_be_run_by_hand_once(place):
-    made, store = place
-    run = prepare.prepare_run(made, store, "sft", parse("sft", SMALL | {"steps": 2}))
+    settings, store = place
+    run = prepare.prepare_run(settings, store, "sft", parse("sft", SMALL | {"steps": 2}))
     command = [sys.executable, "-m", "workbench", "run", str(run.folder)]
     root = Path(__file__).parent.parent
     assert subprocess.run(command, cwd=root, capture_output=True).returncode == 0
-    assert find_run(made.workspace, 1).state == "done"
+    assert find_run(settings.workspace, 1).state == "done"
     again = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert again.returncode == 1 and "it is done" in again.stderr
     with pytest.raises(ValueError, match="Run 1 is finished"):
-        control.resume(made, find_run(made.workspace, 1))
+        control.resume(settings, find_run(settings.workspace, 1))
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="this C library has no malloc_trim")

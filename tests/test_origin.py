@@ -13,7 +13,7 @@ from workbench import models, settings
 from workbench.jobs import control, prepare
 from workbench.learn.catalogue import parse
 from workbench.models import ModelError, origin
-from workbench.ui.compare import _trained
+from workbench.ui.compare import _finished_runs
 from workbench.ui.context import Context
 
 
@@ -60,24 +60,24 @@ def other_weights(base) -> None:
 
 
 def test_other_weights_in_the_same_folder_end_what_was_made_of_the_first(tmp_path):
-    options, store = small_runs.workspace(tmp_path / "w", n=4)
+    workspace_settings, store = small_runs.workspace(tmp_path / "w", n=4)
     base = tmp_path / "w-model"
-    run = prepare.prepare_run(options, store, "sft", parse("sft", {}))
+    run = prepare.prepare_run(workspace_settings, store, "sft", parse("sft", {}))
     assert run.config["model"] == str(base) and run.config["weights"] == origin.fingerprint(str(base))
     tiny_model.adapter(base, run.folder / "adapter")
     control.write_status(run.folder, state="stopped")
-    context = Context(options, store)
-    assert [r.number for r in _trained(context)] == [1]
-    assert models.load(options.model, device="cpu").attach(run.folder) == "0001-sft"
+    context = Context(workspace_settings, store)
+    assert [r.number for r in _finished_runs(context)] == [1]
+    assert models.load(workspace_settings.model, device="cpu").attach(run.folder) == "0001-sft"
     other_weights(base)
-    assert _trained(context) == []
+    assert _finished_runs(context) == []
     with pytest.raises(ModelError, match=r"other weights than those that are in .*; it cannot be put on"):
-        models.load(options.model, device="cpu").attach(run.folder)
+        models.load(workspace_settings.model, device="cpu").attach(run.folder)
     with pytest.raises(ValueError, match=r"Run 1 was made with other weights.*it is no start here"):
-        prepare.prepare_run(options, store, "sft", parse("sft", {}), start_from=1)
+        prepare.prepare_run(workspace_settings, store, "sft", parse("sft", {}), start_from=1)
     with pytest.raises(ValueError, match=r"Run 1 was made with other weights.*cannot go on\. Start a new run"):
-        control.resume(options, run)
+        control.resume(workspace_settings, run)
     old = {name: value for name, value in run.config.as_json().items() if name != "weights"}
     (run.folder / "config.json").write_text(json.dumps(old))  # a run from before fingerprints
-    assert [r.number for r in _trained(context)] == [1]
+    assert [r.number for r in _finished_runs(context)] == [1]
     store.close()

@@ -141,9 +141,9 @@ def test_lines_that_are_no_rows_are_left_out_and_named(tmp_path):
         '{"st',
     ]
     file.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
-    lines_read = read_lines(file, METRIC)
-    assert lines_read.rows == [{"step": 1}, {"back_to": 0}, {"step": 1, "loss": 2}] and lines_read.next == 7
-    assert lines_read.faults == [
+    result = read_lines(file, METRIC)
+    assert result.rows == [{"step": 1}, {"back_to": 0}, {"step": 1, "loss": 2}] and result.next == 7
+    assert result.faults == [
         "metrics.jsonl, line 2 is left out: it is no JSON object.",
         "metrics.jsonl, line 3 is left out: it has no usable step.",
         "metrics.jsonl, line 4 is left out: it has no usable step.",

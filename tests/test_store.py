@@ -490,10 +490,10 @@ def test_14_a_full_disk_is_said_and_what_was_saved_stays(store: Store):
 
 def test_durability_is_switched_on(store: Store):
     """A power cut cannot be rehearsed here; what guards against it can be read off: WAL, flushed at every commit."""
-    found = store._write(
+    pragmas = store._write(
         lambda c: [c.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
     )
-    assert found == ["wal", 2]
+    assert pragmas == ["wal", 2]
 
 
 def test_a_closed_store_refuses(tmp_path: Path):
@@ -530,11 +530,11 @@ def test_a_database_that_was_emptied_is_no_new_one(tmp_path: Path, monkeypatch: 
 def test_a_database_that_another_process_is_making_is_waited_for(tmp_path: Path):
     file = tmp_path / "workbench.db"
     file.touch()  # as SQLite leaves it before it writes the first page
-    made = threading.Timer(0.2, lambda: sqlite3.connect(file).execute("PRAGMA journal_mode=WAL"))
-    made.start()
+    timer = threading.Timer(0.2, lambda: sqlite3.connect(file).execute("PRAGMA journal_mode=WAL"))
+    timer.start()
     with Store(file) as store:
         assert store.prompts() == []
-    made.join()
+    timer.join()
 
 
 def test_a_password_is_not_shown():

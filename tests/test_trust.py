@@ -11,12 +11,12 @@ from workbench.learn.rewards.verdict import Distrusted, verdicts
 
 
 @pytest.mark.parametrize(
-    ("level", "expected", "trusted"),
+    ("level", "verdict_level", "trusted"),
     [("green", "green", True), ("amber", "amber", True), ("red", "red", False), (None, "untested", False)],
 )
-def test_the_verdict_is_read_from_the_runs_gate(settings, level, expected, trusted):
+def test_the_verdict_is_read_from_the_runs_gate(settings, level, verdict_level, trusted):
     result = verdict.verdict(reward_runs.folder(settings.workspace, 3, level))
-    assert (result.run, result.level, result.trusted) == (3, expected, trusted)
+    assert (result.run, result.level, result.trusted) == (3, verdict_level, trusted)
 
 
 def test_every_reward_model_of_a_sum_is_asked(settings):
@@ -57,8 +57,8 @@ def test_the_command_line_refuses_in_one_line_and_takes_the_flag(settings, store
     reward_runs.folder(settings.workspace, 1, "red")
     argv = ["train", "ppo", "--workspace", str(settings.workspace), "--detach"]
     assert main.main(argv) == 1
-    error = capsys.readouterr().err
-    assert "run 1 is red" in error and "Rank more pairs." in error and "--allow-failed-gate" in error
+    output = capsys.readouterr().err
+    assert "run 1 is red" in output and "Rank more pairs." in output and "--allow-failed-gate" in output
     monkeypatch.setattr(control, "start", lambda settings, run: run)
     assert main.main([*argv, "--allow-failed-gate"]) == 0
     assert find_run(settings.workspace, 2).config["despite"]

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 
 from workbench.ui import attempts
 from workbench.ui.access import checker
-from workbench.ui.attempts import FREE, KEPT, LONGEST, Attempts
+from workbench.ui.attempts import FREE, LONGEST, MAX_ENTRIES, Attempts
 
 
 class Clock:
@@ -24,46 +24,46 @@ def clock():
 
 
 def test_five_are_free_then_every_wrong_one_doubles_the_wait(clock):
-    made = Attempts(clock)
+    counter = Attempts(clock)
     waits = []
     for _ in range(FREE + 8):
-        clock.now += made.wait("ann", "a")
-        waits.append(made.wait("ann", "a"))
-        made.tried("ann", "a", right=False)
-        waits[-1] = made.wait("ann", "a")
+        clock.now += counter.wait("ann", "a")
+        waits.append(counter.wait("ann", "a"))
+        counter.record("ann", "a", is_right=False)
+        waits[-1] = counter.wait("ann", "a")
     assert waits == [0, 0, 0, 0, 5, 10, 20, 40, 80, 160, 300, 300, 300]
     clock.now += LONGEST - 1
-    assert made.wait("ann", "a") == 1
+    assert counter.wait("ann", "a") == 1
 
 
 def test_the_right_password_and_an_hour_clear_the_wrong_ones(clock):
-    made = Attempts(clock)
+    counter = Attempts(clock)
     for _ in range(FREE):
-        made.tried("ann", "a", right=False)
+        counter.record("ann", "a", is_right=False)
     clock.now += 10
-    made.tried("ann", "a", right=True)
-    made.tried("ann", "a", right=False)
-    assert made.wait("ann", "a") == 0
+    counter.record("ann", "a", is_right=True)
+    counter.record("ann", "a", is_right=False)
+    assert counter.wait("ann", "a") == 0
     for _ in range(FREE):
-        made.tried("bob", "a", right=False)
+        counter.record("bob", "a", is_right=False)
     clock.now += 3601
-    made.tried("bob", "a", right=False)
-    assert made.wait("bob", "a") == 0
+    counter.record("bob", "a", is_right=False)
+    assert counter.wait("bob", "a") == 0
 
 
 def test_only_this_name_at_this_address_waits(clock):
-    made = Attempts(clock)
+    counter = Attempts(clock)
     for _ in range(100):
-        made.tried("ann", "a", right=False)
-    assert made.wait("ann", "a") > 0
-    assert made.wait("ann", "b") == 0 and made.wait("bob", "a") == 0
+        counter.record("ann", "a", is_right=False)
+    assert counter.wait("ann", "a") > 0
+    assert counter.wait("ann", "b") == 0 and counter.wait("bob", "a") == 0
 
 
 def test_names_made_up_by_the_million_take_no_more_memory(clock):
-    made = Attempts(clock)
-    for i in range(KEPT + 100):
-        made.tried(f"name {i}", "a", right=False)
-    assert len(made._wrong) == KEPT
+    counter = Attempts(clock)
+    for i in range(MAX_ENTRIES + 100):
+        counter.record(f"name {i}", "a", is_right=False)
+    assert len(counter._failures) == MAX_ENTRIES
 
 
 def finished(answer):
@@ -73,21 +73,21 @@ def finished(answer):
 
 
 def test_an_unknown_name_waits_like_a_known_one(clock):
-    ask = attempts.guarded(checker({"ann": "correct horse"}), Attempts(clock))
+    verify = attempts.guard(checker({"ann": "correct horse"}), Attempts(clock))
 
     def answers(name: str) -> list[str]:
-        told = []
+        texts = []
         for _ in range(FREE + 2):
             try:
-                told.append(str(finished(ask(name, "wrong password"))))
+                texts.append(str(finished(verify(name, "wrong password"))))
             except HTTPException as error:
                 assert error.status_code == 400 and error.headers == {"Retry-After": "5"}
-                told.append(error.detail)
-        return told
+                texts.append(error.detail)
+        return texts
 
     assert answers("ann") == answers("nobody") == ["False"] * FREE + ["Too many wrong passwords. Try again in 5 s."] * 2
     clock.now += 6
-    assert finished(ask("ann", "correct horse")) and not finished(ask("x" * 10_000, "wrong"))
+    assert finished(verify("ann", "correct horse")) and not finished(verify("x" * 10_000, "wrong"))
 
 
 @pytest.mark.parametrize(

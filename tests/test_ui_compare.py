@@ -40,16 +40,16 @@ def context(settings, store, trained, monkeypatch):
     seeds = count(1)
     monkeypatch.setattr(compare.secrets, "randbelow", lambda below: next(seeds))
     base, adapter = trained
-    made = Context(replace(settings, model=str(base)), store)
+    page = Context(replace(settings, model=str(base)), store)
     for prompt in store.add_prompts([f"What is {i} plus {i}?" for i in range(40)], "person"):
         store.add_demonstration(prompt.id, "An answer.", "me")
         good, bad = store.add_responses([Response(0, prompt.id, text, "x") for text in ("Yes.", "no!")])
         store.add_comparison(prompt.id, [good, bad], [[good.id], [bad.id]], [good.id, bad.id], "me")
     for method in ("sft", "dpo"):
-        run = prepare.prepare_run(made.settings, store, method, parse(method, {}))
+        run = prepare.prepare_run(page.settings, store, method, parse(method, {}))
         shutil.copytree(adapter, run.folder / "adapter")
         write_status(run.folder, state="done", seconds=7, step=40)
-    return made
+    return page
 
 
 def ask(context, **changes):
@@ -118,8 +118,8 @@ def test_a_blind_answer_says_nothing_about_its_writer(context):
     name = ask(context)
     seen = finished(context, name)
     assert seen[-1]["state"] == "done" and seen[-1]["reveal"] is None
-    told = json.dumps(seen)
-    assert all(word not in told for word in ("SFT", "Base", "sft", "base", "spans", "tokens", "kl"))
+    text = json.dumps(seen)
+    assert all(word not in text for word in ("SFT", "Base", "sft", "base", "spans", "tokens", "kl"))
     assert set(seen[-1]["texts"]) == {"0", "1"}
 
 
@@ -148,7 +148,7 @@ def test_a_reward_is_told_only_when_it_cannot_bias_the_vote(context, trained):
 
 
 def test_sides_are_at_random(context):
-    orders = {tuple(compare.asks(context)[ask(context)].order) for _ in range(24)}
+    orders = {tuple(compare.questions(context)[ask(context)].order) for _ in range(24)}
     assert orders == {(0, 1), (1, 0)}  # by chance only one of them once in 2**23
 
 
@@ -160,7 +160,7 @@ def test_strength_zero_is_the_base_word_for_word(context):
 def test_names_and_figures_come_with_an_open_comparison(context):
     name = ask(context, blind=False, strength=1.25)
     who = finished(context, name)[-1]["reveal"]
-    one = compare.asks(context)[name]
+    one = compare.questions(context)[name]
     by_label = {each["label"]: each for each in who}
     assert set(by_label) == {"Base", "SFT, run 1 at 1.25"}
     for slot, place in enumerate(one.order):
@@ -174,10 +174,10 @@ def test_names_and_figures_come_with_an_open_comparison(context):
 def test_the_dial_keeps_seed_and_sides_only_once_names_are_known(context):
     first = ask(context, blind=False)
     again = ask(context, blind=False, like=first, strength=0.5)
-    assert compare.asks(context)[again].sampling == compare.asks(context)[first].sampling
-    assert compare.asks(context)[again].order == compare.asks(context)[first].order
-    blind = [compare.asks(context)[ask(context, like=first)].sampling.seed for _ in range(2)]
-    assert len({*blind, compare.asks(context)[first].sampling.seed}) == 3
+    assert compare.questions(context)[again].sampling == compare.questions(context)[first].sampling
+    assert compare.questions(context)[again].order == compare.questions(context)[first].order
+    blind = [compare.questions(context)[ask(context, like=first)].sampling.seed for _ in range(2)]
+    assert len({*blind, compare.questions(context)[first].sampling.seed}) == 3
 
 
 def test_asking_again_gives_up_the_question_before(context):
@@ -199,7 +199,7 @@ def test_a_vote_is_stored_with_both_answers_and_then_the_names_are_shown(context
     name = ask(context)
     finished(context, name)
     answer = compare.vote(context, {"id": name, "choice": 1, "seconds": 3.5, "rater": "me"})
-    one, verdict = compare.asks(context)[name], context.store.verdicts()[0]
+    one, verdict = compare.questions(context)[name], context.store.verdicts()[0]
     chosen = context.store.response(verdict.choice)
     assert (verdict.rater, verdict.seconds, verdict.simulated) == ("me", 3.5, False)
     assert chosen.text == one.answers[one.order[1]]["text"]
@@ -248,14 +248,14 @@ def voted(context, run, wins, ties, losses, prompt="What is 3 plus 3?", simulate
         store.add_verdict(asked.id, [base.id, other.id], choice, "me", simulated=simulated)
 
 
-def said(context, **changes):
+def tally(context, **changes):
     return compare.tally(context, {"runs": [None, 2], "strength": 1.0} | changes)
 
 
 def test_the_win_rate_by_hand(context):
     heldout = compare.choices(context, {})["prompts"][0]
     voted(context, 2, 13, 2, 3, prompt=heldout)
-    pair = said(context)["pairs"][0]
+    pair = tally(context)["pairs"][0]
     # (13 + 1) / 18 = .778; Wilson: (.7778 + .1067 ± 1.96 sqrt(.00960 + .00296)) / 1.2134 = .548 .. .910
     assert pair["title"] == "DPO, run 2 wins 78 % of blind votes"
     assert pair["words"] == (
@@ -267,7 +267,7 @@ def test_the_win_rate_by_hand(context):
 
 def test_under_ten_votes_there_is_no_rate(context):
     voted(context, 2, 9, 0, 0)
-    pair = said(context)["pairs"][0]
+    pair = tally(context)["pairs"][0]
     assert not pair["ready"] and "value" not in pair
     assert pair["words"] == "9 votes so far. From 10 on you see the win rate."
 
@@ -275,14 +275,14 @@ def test_under_ten_votes_there_is_no_rate(context):
 def test_a_rate_that_may_be_chance_says_so_and_names_training_prompts(context):
     training = next(p.text for p in context.store.prompts() if p.split == "train")
     voted(context, 2, 6, 0, 5, prompt=training)
-    words = said(context)["pairs"][0]["words"]
-    assert "50 % lies within it, so this may be chance." in words
-    assert words.endswith("11 votes on prompts that a run may have trained on.")
+    sentence = tally(context)["pairs"][0]["words"]
+    assert "50 % lies within it, so this may be chance." in sentence
+    assert sentence.endswith("11 votes on prompts that a run may have trained on.")
 
 
 def test_simulated_votes_are_apart_and_named(context):
     voted(context, 2, 12, 0, 0, simulated=True)
-    answer = said(context)
+    answer = tally(context)
     assert not answer["pairs"][0]["ready"]
     assert answer["simulated"] == [
         "Simulated raters, not counted above: DPO, run 2 wins 100 % (76 to 100) against Base, n 12."
@@ -293,9 +293,9 @@ def test_each_strength_and_each_pair_is_counted_by_itself(context):
     voted(context, 2, 10, 0, 0)
     voted(context, 2, 0, 0, 10, strength=0.5)
     voted(context, 1, 5, 0, 5)
-    assert said(context)["pairs"][0]["value"] == 1.0
-    assert said(context, strength=0.5)["pairs"][0]["value"] == 0.0
-    pairs = said(context, runs=[None, 2, 1])["pairs"]
+    assert tally(context)["pairs"][0]["value"] == 1.0
+    assert tally(context, strength=0.5)["pairs"][0]["value"] == 0.0
+    pairs = tally(context, runs=[None, 2, 1])["pairs"]
     assert [(p["title"], p["value"]) for p in pairs] == [
         ("SFT, run 1 wins 50 % of blind votes against base", 0.5),
         ("DPO, run 2 wins 100 % of blind votes against base", 1.0),
@@ -307,7 +307,7 @@ def test_a_vote_for_a_third_model_says_nothing_about_the_other_two(context):
     prompt = store.add_prompts(["Which?"], "person")[0]
     three = store.add_responses([Response(0, prompt.id, f"{run}", context.settings.model, run) for run in (None, 1, 2)])
     store.add_verdict(prompt.id, [r.id for r in three], three[2].id, "me")
-    pairs = said(context, runs=[None, 1, 2])["pairs"]
+    pairs = tally(context, runs=[None, 1, 2])["pairs"]
     assert [p["words"].split(" so far")[0] for p in pairs] == ["0 votes", "1 vote"]
 
 
@@ -321,16 +321,16 @@ def test_measuring_answers_each_held_out_prompt_once_and_keeps_it(context):
     assert compare.measured(context, lineup)["state"] == "none"
     compare.measure(context, lineup)
     end = time.monotonic() + 120
-    while (found := compare.measured(context, lineup))["state"] == "running" and time.monotonic() < end:
+    while (report := compare.measured(context, lineup))["state"] == "running" and time.monotonic() < end:
         time.sleep(0.05)
-    assert (found["state"], found["done"]) == ("done", 2 * len(asked))
-    _, length, kl = found["result"]["plots"]
+    assert (report["state"], report["done"]) == ("done", 2 * len(asked))
+    _, length, kl = report["result"]["plots"]
     assert [s["label"] for s in length["series"]] == ["Base", "SFT, run 1"]
     assert [s["label"] for s in kl["series"]] == ["SFT, run 1"]
     assert all(abs(sum(s["shares"]) - 100) < 1e-6 for s in length["series"] + kl["series"])
     # the base's answers are known by now, whoever stands beside it
     assert compare.measured(context, {"runs": [None, 2], "strength": 1.0})["done"] == len(asked)
-    json.dumps(found, allow_nan=False)
+    json.dumps(report, allow_nan=False)
 
 
 def test_without_held_out_prompts_there_is_nothing_to_measure(context, monkeypatch):
@@ -352,12 +352,12 @@ def rows(gold, tokens):
 
 
 def test_the_sentences_say_what_the_figures_allow():
-    voices = [
-        measured.Voice(None, 1.0, None, "Base", "base"),
-        measured.Voice(7, 1.0, None, "DPO, run 7", "dpo"),
+    candidates = [
+        measured.Candidate(None, 1.0, None, "Base", "base"),
+        measured.Candidate(7, 1.0, None, "DPO, run 7", "dpo"),
     ]
     base, other = rows([0.2] * 30, [20] * 30), rows([0.8] * 20 + [0.2] * 10, [12] * 30)
-    result = measured.summary(voices, [base, other])
+    result = measured.summary(candidates, [base, other])
     gold, length, _ = result["plots"]
     assert gold["sentence"].startswith("DPO, run 7 minus the base: +0.40 (") and gold["sentence"].endswith(
         "n 30), clear."
@@ -368,15 +368,15 @@ def test_the_sentences_say_what_the_figures_allow():
     assert result["gold_words"] == [
         "By gold score DPO, run 7 wins 83 % (66 to 93) against the base, n 30; ties count half."
     ]
-    same = measured.summary(voices, [base, base])["plots"]
+    same = measured.summary(candidates, [base, base])["plots"]
     assert same[0]["sentence"].endswith("within chance.") and same[1]["sentence"].startswith(
         "No clear change in length (n 30)"
     )
-    longer = measured.summary(voices, [base, rows([0.8] * 30, [31] * 30)])["plots"]
+    longer = measured.summary(candidates, [base, rows([0.8] * 30, [31] * 30)])["plots"]
     assert longer[1]["sentence"] == "Answers grew by 11 tokens: look whether length alone explains a gain."
 
 
 def test_the_older_of_two_runs_of_a_method_is_fainter():
-    voices = [measured.Voice(n, 1.0, None, f"DPO, run {n}", "dpo") for n in (3, 7)]
-    result = measured.summary(voices, [rows([0.1, 0.2], [1, 2])] * 2)
+    candidates = [measured.Candidate(n, 1.0, None, f"DPO, run {n}", "dpo") for n in (3, 7)]
+    result = measured.summary(candidates, [rows([0.1, 0.2], [1, 2])] * 2)
     assert [s["faint"] for s in result["plots"][0]["series"]] == [True, False]

@@ -15,9 +15,9 @@ ME = {"rater": "you"}
 
 @pytest.fixture
 def context(tmp_path):
-    made = Scripted(tmp_path)
-    yield made
-    made.close()
+    page = Scripted(tmp_path)
+    yield page
+    page.close()
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def test_an_empty_workspace_can_be_filled_with_the_starter(context):
 
 
 def test_a_saved_answer_is_ticked_and_the_next_prompt_is_without_one(context, prompts):
-    made = save(context, prompts[0], "  Four.  ")
-    assert made["saved"]["text"] == "Four." and made["written"] == 1 and made["saved"]["who"] == "you"
+    answer = save(context, prompts[0], "  Four.  ")
+    assert answer["saved"]["text"] == "Four." and answer["written"] == 1 and answer["saved"]["who"] == "you"
     listed = tab.demonstrations(context, ME)
     assert [each["answers"] for each in listed["prompts"]] == [1, 0, 0] and listed["next"] == prompts[1].id
 
@@ -112,19 +112,19 @@ def test_while_the_model_loads_the_page_is_told_how_far(context, prompts):
 
 
 def test_prompts_are_added_line_by_line_and_known_ones_stay(context, prompts):
-    made = tab.add_prompts(context, ME | {"text": "\n  Name a fruit. \nName a tree.\r\n\nName a bird.\n"})
-    assert (made["added"], made["known"], made["first"]) == (2, 1, prompts[1].id)
+    answer = tab.add_prompts(context, ME | {"text": "\n  Name a fruit. \nName a tree.\r\n\nName a bird.\n"})
+    assert (answer["added"], answer["known"], answer["first"]) == (2, 1, prompts[1].id)
     with pytest.raises(Refused, match="empty"):
         tab.add_prompts(context, ME | {"text": " \n "})
 
 
 def test_a_long_list_never_hides_what_is_still_to_do(context):
-    made = context.store.add_prompts([f"Prompt {n}" for n in range(tab.LISTED + 60)], "person")
-    for n, prompt in enumerate(made[:100]):
+    many = context.store.add_prompts([f"Prompt {n}" for n in range(tab.LISTED + 60)], "person")
+    for n, prompt in enumerate(many[:100]):
         context.store.add_demonstration(prompt.id, f"Answer {n}", "you")
     listed = tab.demonstrations(context, ME)
     ids = {each["id"] for each in listed["prompts"]}
-    assert len(ids) == tab.LISTED and {prompt.id for prompt in made[100:]} <= ids and listed["total"] == tab.LISTED + 60
+    assert len(ids) == tab.LISTED and {prompt.id for prompt in many[100:]} <= ids and listed["total"] == tab.LISTED + 60
 
 
 def upload(context, name, content):
@@ -133,9 +133,9 @@ def upload(context, name, content):
 
 def test_a_file_is_recognised_and_its_bad_lines_are_named(context):
     rows = b'{"prompt": "Name a fruit.", "completion": "Apple."}\nnot json\n{"prompt": "", "completion": "x"}\n'
-    made = upload(context, "answers.jsonl", rows)
-    assert (made["kind"], made["format"], made["added"]) == ("demonstrations", "trl", 1)
-    assert [each["line"] for each in made["bad"]] == [2, 3] and made["bad_total"] == 2
+    report = upload(context, "answers.jsonl", rows)
+    assert (report["kind"], report["format"], report["added"]) == ("demonstrations", "trl", 1)
+    assert [each["line"] for each in report["bad"]] == [2, 3] and report["bad_total"] == 2
     assert context.store.demonstrations()[0].source == "import:answers.jsonl"
 
 
@@ -147,8 +147,8 @@ def test_other_files_are_refused(context, name):
 
 def test_a_packed_file_is_read_and_unused_columns_are_named(context):
     rows = gzip.compress(b'{"prompt": "Name a fruit.", "completion": "Apple.", "topic": "food"}\n')
-    made = upload(context, "my.answers.jsonl.gz", rows)
-    assert (made["added"], made["remarks"]) == (1, ["not used: topic"])
+    report = upload(context, "my.answers.jsonl.gz", rows)
+    assert (report["added"], report["remarks"]) == (1, ["not used: topic"])
 
 
 def test_answers_never_become_bare_prompts(context):
@@ -158,8 +158,8 @@ def test_answers_never_become_bare_prompts(context):
 
 
 def test_20_a_name_with_folders_in_it_writes_nowhere(context, tmp_path):
-    made = upload(context, "../../up\\..\\escape.jsonl", b'{"prompt": "p", "completion": "c"}\n')
-    assert made["added"] == 1 and not list(tmp_path.parent.glob("**/escape.jsonl"))
+    report = upload(context, "../../up\\..\\escape.jsonl", b'{"prompt": "p", "completion": "c"}\n')
+    assert report["added"] == 1 and not list(tmp_path.parent.glob("**/escape.jsonl"))
 
 
 def test_21_a_file_over_the_limit_is_refused(context):
@@ -188,10 +188,10 @@ def test_odd_payloads_are_refused(context, prompts, bad):
 
 
 def test_what_answers_buy_is_told_without_invented_figures():
-    assert tab.buys(0).startswith("30 more answers, and a first SFT run")
-    assert tab.buys(29).startswith("1 more answer, and")
-    assert "Enough for a first SFT run" in tab.buys(30)
-    assert "ranking teaches more" in tab.buys(150)
+    assert tab.advice(0).startswith("30 more answers, and a first SFT run")
+    assert tab.advice(29).startswith("1 more answer, and")
+    assert "Enough for a first SFT run" in tab.advice(30)
+    assert "ranking teaches more" in tab.advice(150)
 
 
 LONG = "Tell me more. " * 300

@@ -50,10 +50,10 @@ def wrong(kind: Any) -> list[Any]:
         return []
     allowed = {get_origin(each) or each for each in choices(kind)}
     allowed |= {int} if float in allowed else set()
-    found = [value for other, values in SAMPLES.items() if other not in allowed for value in values]
+    samples = [value for other, values in SAMPLES.items() if other not in allowed for value in values]
     inner = [get_args(each)[0] for each in choices(kind) if get_origin(each) is list]
-    found += [[value] for each in inner for value in wrong(each)]
-    return found + ([{"a": [1]}, {"a": None}] if dict in allowed else [])
+    samples += [[value] for each in inner for value in wrong(each)]
+    return samples + ([{"a": [1]}, {"a": None}] if dict in allowed else [])
 
 
 def test_every_function_of_the_page_says_what_it_takes(functions):
@@ -104,7 +104,7 @@ def test_half_a_character_is_named(functions):
 
 
 @pytest.mark.parametrize(
-    ("sent", "told"),
+    ("sent", "message"),
     [
         ({}, "sent nothing as id, where a whole number belongs"),
         ({"id": "7"}, "sent a text as id, where a whole number belongs"),
@@ -115,11 +115,11 @@ def test_half_a_character_is_named(functions):
         ({"id": 7, "choice": 1.5}, "sent a number as choice, where a whole number or a text belongs"),
     ],
 )
-def test_the_words_name_field_and_place(sent, told):
+def test_the_words_name_field_and_place(sent, message):
     @takes(id=int, have=list[str] | None, set=dict[str, str | float] | None, choice=int | str | None)
     def function(context, payload):
         return payload
 
-    with pytest.raises(Refused, match=told):
+    with pytest.raises(Refused, match=message):
         function(None, sent)
     assert function(None, {"id": 7, "rater": "ann", "odd": 1}) == {"id": 7, "rater": "ann"}

@@ -15,9 +15,9 @@ ME = {"rater": "you"}
 
 @pytest.fixture
 def context(tmp_path):
-    made = Scripted(tmp_path)
-    yield made
-    made.close()
+    page = Scripted(tmp_path)
+    yield page
+    page.close()
 
 
 @pytest.fixture
@@ -197,8 +197,8 @@ def test_simulated_and_imported_votes_are_not_counted_as_mine(context, prompts):
     stored(context, prompts[0], 3, 2, True)
     stored(context, prompts[0], 3, 2, True, simulated=True, rater="simulated careful")
     stored(context, prompts[0], 3, 2, True, source="import:x.jsonl")
-    told = tab.choices(context, ME)
-    assert (told["mine"], told["simulated"]) == (1, 1)
+    answer = tab.choices(context, ME)
+    assert (answer["mine"], answer["simulated"]) == (1, 1)
 
 
 def test_a_model_that_cannot_write_is_told_with_its_reason(tmp_path):

@@ -23,10 +23,10 @@ def base(tmp_path_factory):
 @pytest.fixture
 def context(settings, store, base):
     """A page with the tiny model, loaded, and run 1, a reward model for it."""
-    made = Context(replace(settings, model=str(base)), store)
+    page = Context(replace(settings, model=str(base)), store)
     reward_runs.weights(reward_runs.folder(settings.workspace, 1, model=str(base)), base)
-    made.model()
-    return made
+    page.model()
+    return page
 
 
 def asked(**changes):
@@ -37,28 +37,28 @@ def test_only_models_of_this_base_are_offered_newest_first(context):
     workspace = context.settings.workspace
     reward_runs.folder(workspace, 2, "red", model=context.settings.model)
     reward_runs.folder(workspace, 3, "green", model="another/base")
-    found = score.choices(context, {})
-    assert [m["run"] for m in found["models"]] == [2, 1]
-    assert found["models"][0]["verdict"]["words"] == "✕ red"
+    answer = score.choices(context, {})
+    assert [m["run"] for m in answer["models"]] == [2, 1]
+    assert answer["models"][0]["verdict"]["words"] == "✕ red"
 
 
 def test_without_a_model_it_says_so_and_which_other_base_there_is_one_for(settings, store):
     context = Context(settings, store)
     assert score.choices(context, {})["empty"].startswith("No reward model yet.")
     reward_runs.folder(settings.workspace, 3, "green", model="another/base")
-    found = score.choices(context, {})
-    assert found["models"] == [] and "Run 3 was made for the model another/base, not for sandbox." in found["empty"]
+    answer = score.choices(context, {})
+    assert answer["models"] == [] and "Run 3 was made for the model another/base, not for sandbox." in answer["empty"]
 
 
 def test_the_tokens_are_the_answer_and_the_last_ones_score_is_the_answers(context):
-    found = score.score(context, asked())
-    assert "".join(t["text"] for t in found["tokens"]) == "Fine. And you?"
-    assert found["tokens"][-1]["score"] == found["score"]
+    answer = score.score(context, asked())
+    assert "".join(t["text"] for t in answer["tokens"]) == "Fine. And you?"
+    assert answer["tokens"][-1]["score"] == answer["score"]
     alone = score.score(context, asked(answer="Fine"))
-    assert alone["score"] == pytest.approx(found["tokens"][3]["score"], abs=2e-3)
+    assert alone["score"] == pytest.approx(answer["tokens"][3]["score"], abs=2e-3)
     empty = score.score(context, asked(answer=""))
     assert empty["tokens"] == [] and isinstance(empty["score"], float)
-    json.dumps(found, allow_nan=False)
+    json.dumps(answer, allow_nan=False)
 
 
 def test_a_process_reward_judges_step_by_step_and_begins_with_a_prompt_it_knows(context, base):
@@ -67,28 +67,28 @@ def test_a_process_reward_judges_step_by_step_and_begins_with_a_prompt_it_knows(
     offer = score.choices(context, {})["models"]
     assert [(m["run"], m["steps"]) for m in offer] == [(2, True), (1, False)]
     assert offer[0]["prompt"] == "What is 2 + 2?" and "process reward model, amber" in offer[0]["label"]
-    found = score.score(context, asked(run=2))
+    answer = score.score(context, asked(run=2))
     rewards = ProcessRewardModel(context.model(), workspace / "runs" / "0002-prm")
     (steps,) = rewards.steps(["How are you?"], ["Fine. And you?"])
-    assert [t["text"] for t in found["tokens"]] == ["Fine.", " And you?"]
+    assert [t["text"] for t in answer["tokens"]] == ["Fine.", " And you?"]
     worst = min(1 - wrong for _, (wrong, _, _) in steps)
     some = 1 - (1 - steps[0][1][2]) * (1 - steps[1][1][2])
-    assert found["score"] == pytest.approx(worst * some, abs=1e-3)
-    for told, (_, (wrong, _, right)) in zip(found["tokens"], steps, strict=True):
-        assert told["score"] == pytest.approx(right - wrong, abs=1e-3)
-        assert told["says"].endswith(f"right {100 * right:.0f} %") and told["judged"][2:].split()[0] in told["says"]
+    assert answer["score"] == pytest.approx(worst * some, abs=1e-3)
+    for token, (_, (wrong, _, right)) in zip(answer["tokens"], steps, strict=True):
+        assert token["score"] == pytest.approx(right - wrong, abs=1e-3)
+        assert token["says"].endswith(f"right {100 * right:.0f} %") and token["judged"][2:].split()[0] in token["says"]
     assert score.score(context, asked(run=2, answer=""))["tokens"] == []
     spoiled = score.spoil(context, asked(run=2, way="pad"))
-    assert spoiled["before"] == found["score"] and 0 <= spoiled["after"] <= 1
-    json.dumps(found, allow_nan=False)
+    assert spoiled["before"] == answer["score"] and 0 <= spoiled["after"] <= 1
+    json.dumps(answer, allow_nan=False)
 
 
 @pytest.mark.parametrize(("button", "way"), score.WAYS.items())
 def test_a_press_spoils_as_the_gate_does_and_tells_both_scores(context, button, way):
-    found = score.spoil(context, asked(way=button))
-    assert found["answer"] == gate.spoil("Fine. And you?")[way] != "Fine. And you?"
-    assert found["before"] == score.score(context, asked())["score"]
-    assert found["after"] == pytest.approx(score.score(context, asked(answer=found["answer"]))["score"], abs=2e-3)
+    answer = score.spoil(context, asked(way=button))
+    assert answer["answer"] == gate.spoil("Fine. And you?")[way] != "Fine. And you?"
+    assert answer["before"] == score.score(context, asked())["score"]
+    assert answer["after"] == pytest.approx(score.score(context, asked(answer=answer["answer"]))["score"], abs=2e-3)
 
 
 @pytest.mark.parametrize(

@@ -161,9 +161,9 @@ def test_wrong_passwords_wait_and_lock_out_nobody_else(place):
     thief, carl_elsewhere = Client(place.app.port), Client(place.app.port, address="127.0.0.2")
     answers = [thief.login("carl", f"wrong password {i}") for i in range(40)]
     assert {status for status, *_ in answers} == {400}
-    told = [json.loads(text)["detail"] for _, text, _ in answers]
-    assert told[:5] == ["Incorrect credentials."] * 5
-    assert all(text.startswith("Too many wrong passwords. Try again in ") for text in told[5:])
+    details = [json.loads(text)["detail"] for _, text, _ in answers]
+    assert details[:5] == ["Incorrect credentials."] * 5
+    assert all(text.startswith("Too many wrong passwords. Try again in ") for text in details[5:])
     # nor does the right one help there now, which would tell that it is right, nor a header that names another address
     assert thief.login("carl", LOGINS["carl"])[0] == 400
     assert thief.login("carl", LOGINS["carl"], {"X-Forwarded-For": "10.0.0.7"})[0] == 400
@@ -191,7 +191,7 @@ def test_a_vote_with_somebody_elses_token_is_refused_where_they_see_it(place):
 
 @pytest.mark.parametrize("command", [["app.py"], ["-m", "workbench", "serve"]], ids=["app.py", "serve"])
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("argv", "message"),
     [
         (["--host", "0.0.0.0"], "--auth-file FILE"),
         (["--auth-file", "nowhere"], "--auth-file nowhere cannot be read"),
@@ -199,11 +199,11 @@ def test_a_vote_with_somebody_elses_token_is_refused_where_they_see_it(place):
         (["--port", "many"], "'many' is not a number"),
     ],
 )
-def test_both_commands_refuse_in_the_same_way(tmp_path, command, words, told):
+def test_both_commands_refuse_in_the_same_way(tmp_path, command, argv, message):
     unset = ("WORKBENCH_AUTH", "SPACE_ID")
     environment = {name: value for name, value in os.environ.items() if name not in unset}
-    words = [*words, *([] if "--port" in words else ["--port", str(free_port())]), "--workspace", str(tmp_path / "w")]
+    argv = [*argv, *([] if "--port" in argv else ["--port", str(free_port())]), "--workspace", str(tmp_path / "w")]
     done = subprocess.run(
-        [sys.executable, *command, *words], cwd=ROOT, capture_output=True, text=True, env=environment, timeout=60
+        [sys.executable, *command, *argv], cwd=ROOT, capture_output=True, text=True, env=environment, timeout=60
     )
-    assert done.returncode == 2 and told in done.stderr and not (tmp_path / "w").exists()
+    assert done.returncode == 2 and message in done.stderr and not (tmp_path / "w").exists()

@@ -22,9 +22,9 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture
 def context(tmp_path):
-    made = Scripted(tmp_path)
-    yield made
-    made.close()
+    page = Scripted(tmp_path)
+    yield page
+    page.close()
 
 
 def run(number, method, state="done", **status):
@@ -103,8 +103,8 @@ def test_names_of_functions_cannot_hide_what_gradio_needs(context):
         return {}
 
     with gr.Blocks():
-        made = shell.panel(context, "rank", [stop])
-    assert made.wb_stop({}, None) == {} and callable(gr.HTML.stop)
+        panel = shell.panel(context, "rank", [stop])
+    assert panel.wb_stop({}, None) == {} and callable(gr.HTML.stop)
 
 
 def test_the_request_is_given_by_gradio_and_is_no_argument_of_the_page(context):
@@ -124,13 +124,13 @@ def test_the_rater_is_the_name_of_the_login(context):
 @pytest.mark.parametrize("bad", [{}, {"id": "7"}, {"id": -1}, {"id": True}, {"id": 1.5}, {"id": 2**60}])
 def test_ids_are_whole_numbers(bad):
     with pytest.raises(Refused, match="id"):
-        payload.number(bad, "id")
+        payload.read_number(bad, "id")
 
 
 def test_times_that_are_none_are_left_out():
-    assert payload.seconds({"seconds": 3.5}) == 3.5
+    assert payload.read_seconds({"seconds": 3.5}) == 3.5
     for odd in (None, "3", -1, 4000, float("nan"), float("inf"), True):
-        assert payload.seconds({"seconds": odd}) is None
+        assert payload.read_seconds({"seconds": odd}) is None
 
 
 # the looks are complete and nothing comes from elsewhere
@@ -161,8 +161,8 @@ def test_no_script_of_the_page_writes_html():
 
 def test_templates_are_constant(context):
     with gr.Blocks():
-        made = shell.panel(context, "rank", [])
-    assert made.html_template == '<div class="wb wb-rank"></div>' and "{" not in made.html_template
+        panel = shell.panel(context, "rank", [])
+    assert panel.html_template == '<div class="wb wb-rank"></div>' and "{" not in panel.html_template
 
 
 @pytest.mark.slow
@@ -276,28 +276,29 @@ def test_30_beyond_this_machine_the_origin_must_still_be_the_host():
 def test_next_steps_follow_the_loop():
     sft, dpo = run(1, "sft"), run(2, "dpo")
 
-    def said(*given):
-        made = overview.next_step(*given)
-        return f"{made['before']}[{made['link']}]{made['after']}", made["at"], made["opens"]
+    def sentence(*state):
+        step = overview.next_step(*state)
+        return f"{step['before']}[{step['link']}]{step['after']}", step["at"], step["opens"]
 
-    assert said(counts(), [], None) == ("Next: [write the answers you wish it gave]", "write", "demonstrate")
-    assert said(counts(24), [], None) == ("Next: 6 more answers, then [train SFT] on them", "write", "train")
-    assert said(counts(29), [], None)[0] == "Next: 1 more answer, then [train SFT] on them"
-    assert said(counts(30), [], None) == ("Next: [train SFT] on the 30 answers", "align", "train")
-    assert said(counts(24, 62), [], None) == ("Next: rank 38 more pairs, then [train DPO]", "rank", "train")
-    assert said(counts(30, 500), [sft], None)[0] == "Next: [train DPO] on the 500 pairs"
-    assert said(counts(30, 500), [dpo, sft], None)[0] == "Next: [compare] base and run 2 blind"
+    assert sentence(counts(), [], None) == ("Next: [write the answers you wish it gave]", "write", "demonstrate")
+    assert sentence(counts(24), [], None) == ("Next: 6 more answers, then [train SFT] on them", "write", "train")
+    assert sentence(counts(29), [], None)[0] == "Next: 1 more answer, then [train SFT] on them"
+    assert sentence(counts(30), [], None) == ("Next: [train SFT] on the 30 answers", "align", "train")
+    assert sentence(counts(24, 62), [], None) == ("Next: rank 38 more pairs, then [train DPO]", "rank", "train")
+    assert sentence(counts(30, 500), [sft], None)[0] == "Next: [train DPO] on the 500 pairs"
+    assert sentence(counts(30, 500), [dpo, sft], None)[0] == "Next: [compare] base and run 2 blind"
     assert (
-        said(counts(30, 500, 18), [dpo, sft], None)[0] == "18 blind votes so far; more in [Compare] narrow the interval"
+        sentence(counts(30, 500, 18), [dpo, sft], None)[0]
+        == "18 blind votes so far; more in [Compare] narrow the interval"
     )
     busy = run(7, "dpo", "running")
-    assert said(counts(30, 500), [sft], busy)[0] == "Next: see what changed in [Compare] when run 7 ends"
+    assert sentence(counts(30, 500), [sft], busy)[0] == "Next: see what changed in [Compare] when run 7 ends"
 
 
 def test_exactly_one_step_is_next_and_counts_are_honest():
-    made = overview.steps(counts(24, 62), [], None)
-    by_name = {each["label"]: each for each in made}
-    assert [each["label"] for each in made if each["state"] == "next"] == ["Rank"]
+    rows = overview.steps(counts(24, 62), [], None)
+    by_name = {each["label"]: each for each in rows}
+    assert [each["label"] for each in rows if each["state"] == "next"] == ["Rank"]
     assert by_name["Write"]["state"] == "done" and by_name["Write"]["text"] == "24 answers"
     assert by_name["Rank"]["text"] == "62 of 100" and by_name["Align"]["text"] == "not started"
     assert by_name["Compare"]["text"] == "nothing yet"
@@ -310,18 +311,18 @@ def test_simulated_votes_are_named_in_the_header():
 
 
 def test_the_chip_tells_how_far_a_job_is():
-    made = overview.chip(run(7, "dpo", "running", step=38, steps=60, eta_s=24.3))
-    assert made["text"] == "DPO 63 %, 24 s left" and made["colour"] == "dpo" and made["number"] == 7
+    chip = overview.chip(run(7, "dpo", "running", step=38, steps=60, eta_s=24.3))
+    assert chip["text"] == "DPO 63 %, 24 s left" and chip["colour"] == "dpo" and chip["number"] == 7
     assert overview.chip(run(7, "dpo", "waiting"))["text"] == "DPO waits"
     assert overview.chip(run(7, "sft", "starting"))["text"] == "SFT starting"
 
 
 def test_the_overview_is_plain_json(context):
     context.store.add_prompts(["How are you?"], "person")
-    made = overview.overview(context, {"rater": "you"})
-    assert json.loads(json.dumps(made)) == made
-    assert all(type(name) is str for name in made["counts"]) and made["counts"]["prompts"] == 1
-    assert made["job"] is None and made["loading"] is False
+    answer = overview.overview(context, {"rater": "you"})
+    assert json.loads(json.dumps(answer)) == answer
+    assert all(type(name) is str for name in answer["counts"]) and answer["counts"]["prompts"] == 1
+    assert answer["job"] is None and answer["loading"] is False
 
 
 def test_the_export_holds_everything(context):
@@ -337,8 +338,8 @@ def test_the_export_holds_everything(context):
     (folder / "checkpoints" / "step-4").mkdir(parents=True)
     (folder / "checkpoints" / "step-4" / "optimizer.safetensors").write_bytes(b"x")
     (folder / "metrics.jsonl").write_text('{"step": 1}\n')
-    made = export_all(context, {})
-    archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(made["data"])))
+    download = export_all(context, {})
+    archive = zipfile.ZipFile(io.BytesIO(base64.b64decode(download["data"])))
     names = set(archive.namelist())
     assert {
         "prompts.jsonl",

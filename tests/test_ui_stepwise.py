@@ -11,9 +11,9 @@ SUM = "What is 3 plus 4?"
 
 @pytest.fixture
 def context(tmp_path):
-    made = Scripted(tmp_path, lambda prompt, number: f"3 + 4 = 7. Answer {number}.")
-    yield made
-    made.close()
+    page = Scripted(tmp_path, lambda prompt, number: f"3 + 4 = 7. Answer {number}.")
+    yield page
+    page.close()
 
 
 def ask(context, have=()):
@@ -48,8 +48,8 @@ def test_the_prompt_judged_or_skipped_least_comes_next(context):
 
 
 def test_an_answer_judged_before_is_asked_for_again(tmp_path):
-    said = iter(["7.", "7.", "", "It is 7."])
-    context = Scripted(tmp_path, lambda prompt, number: next(said))
+    answers = iter(["7.", "7.", "", "It is 7."])
+    context = Scripted(tmp_path, lambda prompt, number: next(answers))
     (prompt,) = context.store.add_prompts([SUM], "person")
     assert ask(context)["item"]["steps"] == ["7."]
     context.store.add_step_labels(prompt.id, ["7."], [1], "other")

@@ -235,13 +235,13 @@ def test_a_method_that_raises_a_reward_offers_what_there_is(filled):
 
 
 def test_a_process_reward_is_offered_and_tested_as_reward_models_are(filled):
-    made = reward_runs.folder(filled.settings.workspace, 1, "green")
-    config = json.loads((made / "config.json").read_text()) | {"method": "prm"}
+    folder = reward_runs.folder(filled.settings.workspace, 1, "green")
+    config = json.loads((folder / "config.json").read_text()) | {"method": "prm"}
     config["data"] |= {"unit": "labelled answers"}
-    (made / "config.json").write_text(json.dumps(config))
-    told = json.loads((made / "gate.json").read_text()) | {"simulated": 400}
-    (made / "gate.json").write_text(json.dumps(told))
-    made = made.rename(made.with_name("0001-prm"))
+    (folder / "config.json").write_text(json.dumps(config))
+    gate = json.loads((folder / "gate.json").read_text()) | {"simulated": 400}
+    (folder / "gate.json").write_text(json.dumps(gate))
+    folder = folder.rename(folder.with_name("0001-prm"))
     reward = plan_of(filled)["reward"]
     assert reward["options"][0] == {
         "value": "run:1",
@@ -251,8 +251,8 @@ def test_a_process_reward_is_offered_and_tested_as_reward_models_are(filled):
     assert "answers like those whose steps were labelled" in reward["says"] and plan_of(filled)["ready"]
     run = find_run(filled.settings.workspace, 1)
     assert rewards.badge(run)["reason"].endswith("400 of its labelled answers are by simulated raters.")
-    assert rewards.gate(filled, {"run": 1})["level"] == "green" and rewards.here(filled) == []
-    (made / "gate.json").write_text(json.dumps(reward_runs.gate("red")))
+    assert rewards.gate(filled, {"run": 1})["level"] == "green" and rewards.reward_model_runs(filled) == []
+    (folder / "gate.json").write_text(json.dumps(reward_runs.gate("red")))
     assert not plan_of(filled)["ready"] and "Run 1 is red" in plan_of(filled)["reward"]["red"]
 
 
@@ -334,12 +334,12 @@ def test_a_reward_run_shows_its_verdict_and_its_checks(filled):
     red, untested = (runs.brief(find_run(workspace, n)) for n in (1, 2))
     assert red["verdict"] == {"level": "red", "words": "✕ red", "reason": reward_runs.SAYS["red"]}
     assert red["action"]["label"] == "Score text" and untested["verdict"]["words"] == "? not tested"
-    found = rewards.gate(filled, {"run": 1})
-    assert [(row["check"], row["words"]) for row in found["rows"]] == [
+    gate = rewards.gate(filled, {"run": 1})
+    assert [(row["check"], row["words"]) for row in gate["rows"]] == [
         ("Agrees with held-out choices", "✕ red"),
         ("Raters agree with each other", "– unknown"),
     ]
-    assert found["rows"][0]["helps"] == "Rank more pairs." and rewards.gate(filled, {"run": 2})["rows"] == []
+    assert gate["rows"][0]["helps"] == "Rank more pairs." and rewards.gate(filled, {"run": 2})["rows"] == []
     with pytest.raises(Refused):
         rewards.gate(filled, {"run": prepared(filled).number})
 
@@ -349,16 +349,16 @@ def test_simulated_raters_are_named_with_every_verdict(filled):
     gate = json.loads((folder / "gate.json").read_text())
     (folder / "gate.json").write_text(json.dumps(gate | {"simulated": 1500}))
     assert rewards.label(find_run(filled.settings.workspace, 1)).endswith("88 % (84 to 91), simulated raters")
-    said = runs.brief(find_run(filled.settings.workspace, 1))["verdict"]["reason"]
-    assert said.endswith("held-out choices. 1,500 of its comparisons are by simulated raters.")
+    reason = runs.brief(find_run(filled.settings.workspace, 1))["verdict"]["reason"]
+    assert reason.endswith("held-out choices. 1,500 of its comparisons are by simulated raters.")
 
 
 def test_of_several_reasons_the_badge_gives_one(filled):
     folder = reward_runs.folder(filled.settings.workspace, 1, "amber")
     gate = json.loads((folder / "gate.json").read_text())
     (folder / "gate.json").write_text(json.dumps(gate | {"reason": "One 3 % (1 to 5) of 9. Two. Three."}))
-    said = runs.brief(find_run(filled.settings.workspace, 1))["verdict"]["reason"]
-    assert said == "One 3 % (1 to 5) of 9; 2 more checks are amber."
+    reason = runs.brief(find_run(filled.settings.workspace, 1))["verdict"]["reason"]
+    assert reason == "One 3 % (1 to 5) of 9; 2 more checks are amber."
 
 
 # Watching
@@ -443,9 +443,9 @@ def test_a_run_that_is_gone_is_refused(context):
 def test_every_state_has_its_sentence_and_its_buttons(filled, status, text, buttons):
     run = prepared(filled)
     state(run, heartbeat=1, **status)
-    told = runs.brief(find_run(filled.settings.workspace, 1))
-    assert told["line"] == text
-    assert [a["label"] for a in told["actions"]] == buttons
+    row = runs.brief(find_run(filled.settings.workspace, 1))
+    assert row["line"] == text
+    assert [a["label"] for a in row["actions"]] == buttons
 
 
 def test_a_finished_run_with_its_model_leads_to_compare(filled):
@@ -453,9 +453,9 @@ def test_a_finished_run_with_its_model_leads_to_compare(filled):
     (run.folder / "adapter").mkdir()
     (run.folder / "adapter" / "adapter_model.safetensors").write_bytes(b"weights")
     state(run, state="done", seconds=58.4, step=20)
-    told = runs.brief(find_run(filled.settings.workspace, 1))
-    assert told["line"] == "Done in 58 s. See what changed."
-    assert told["action"]["name"] == "compare" and told["title"] == "Run 1: SFT on 30 answers"
+    row = runs.brief(find_run(filled.settings.workspace, 1))
+    assert row["line"] == "Done in 58 s. See what changed."
+    assert row["action"]["name"] == "compare" and row["title"] == "Run 1: SFT on 30 answers"
     assert train.plan(filled, asked())["starts"] == [
         {"run": None, "label": "the base model"},
         {"run": 1, "label": "SFT, run 1"},
@@ -474,9 +474,9 @@ def test_a_result_carries_its_interval_and_n(filled):
     result = {"gold": 0.9, "gold_low": 0.87, "gold_high": 0.93, "gold_n": 300}
     result |= {"base_gold": 0.72, "base_gold_low": 0.69, "base_gold_high": 0.75, "base_gold_n": 300}
     (run.folder / "result.json").write_text(json.dumps(result))
-    told = runs.brief(find_run(filled.settings.workspace, 1))
-    assert told["result"] == "0.90 (0.87 to 0.93)"
-    assert told["explain"] == "Gold score, 0 to 1; base 0.72 (0.69 to 0.75). n 300 held-out answers, 95 % intervals"
+    row = runs.brief(find_run(filled.settings.workspace, 1))
+    assert row["result"] == "0.90 (0.87 to 0.93)"
+    assert row["explain"] == "Gold score, 0 to 1; base 0.72 (0.69 to 0.75). n 300 held-out answers, 95 % intervals"
 
 
 def test_simulated_data_is_named_in_the_history(filled):
@@ -497,13 +497,15 @@ def test_side_by_side_shows_only_what_differs(filled):
     }
     assert answer["rows"] == [[{"step": 0, "loss": 2.0}]] * 2 and answer["gold"] is None
     for run, golds in ((first, (0.5, 0.25, 1.0)), (second, (0.75, 0.5, 0.0))):
-        said = [
+        answers = [
             {"prompt": f"Prompt {i}", "answer": "", "gold": gold, "style": "helpful"} for i, gold in enumerate(golds)
         ]
-        said = said if run is first else [*said[:2], said[2] | {"prompt": "another"}]  # two prompts in common
-        (run.folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
-    told = "Gold of run 2 minus run 1 on the same held-out prompts: +0.250 (−0.802 to 0.881, n 2), within chance."
-    assert train.differences(filled, {"runs": [2, 1]})["gold"] == told
+        answers = (
+            answers if run is first else [*answers[:2], answers[2] | {"prompt": "another"}]
+        )  # two prompts in common
+        (run.folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
+    sentence = "Gold of run 2 minus run 1 on the same held-out prompts: +0.250 (−0.802 to 0.881, n 2), within chance."
+    assert train.differences(filled, {"runs": [2, 1]})["gold"] == sentence
     for wrong in ([1], [1, 1], [1, 9], "12", None):
         with pytest.raises(Refused):
             train.differences(filled, {"runs": wrong})
@@ -550,10 +552,10 @@ def test_best_of_n_is_drawn_over_n_and_compared_in_words(context):
     run = Run(1, context.settings.workspace, config, RunStatus(), RunResult.model_validate({"best_of_n": {
         "n": 100, "ns": [1, 16], "reward": [[0.8, 0.7, 0.9], [0.97, 0.93, 1.0]], "majority": [[0.8, 0.7, 0.9], [1.0, 0.96, 1.0]],
         "one": [0.8, 0.7, 0.9], "difference": [-0.03, -0.07, 0.0], "clear": False}}))  # fmt: skip
-    found = runs.best_of_n(run)
-    assert [s["label"] for s in found["series"]] == ["process reward", "majority vote", "one answer"]
-    assert found["series"][2]["values"] == [(0.8, 0.7, 0.9)] * 2 and "n 100" in found["unit"]
-    assert found["sentence"] == (
+    chart = runs.best_of_n(run)
+    assert [s["label"] for s in chart["series"]] == ["process reward", "majority vote", "one answer"]
+    assert chart["series"][2]["values"] == [(0.8, 0.7, 0.9)] * 2 and "n 100" in chart["unit"]
+    assert chart["sentence"] == (
         "Best of 16: the reward's choice minus the majority vote is −3 points (−7 to 0), within chance."
     )
     assert runs.best_of_n(Run(1, context.settings.workspace, config, RunStatus(), RunResult())) is None

@@ -65,7 +65,7 @@ def main(settings: Settings, as_json: bool = False) -> int:
     """Walk the loop in a workspace of its own. Raises ValueError when the workspace given is in use."""
     from workbench import models
 
-    began = time.monotonic()
+    start_time = time.monotonic()
     settings.workspace.mkdir(parents=True, exist_ok=True)
     standby.start()  # imports while the base answers
     try:
@@ -85,15 +85,15 @@ def main(settings: Settings, as_json: bool = False) -> int:
             vote_blind(settings, store, model)
     finally:
         standby.stop()
-    total = time.monotonic() - began
+    total = time.monotonic() - start_time
     say(table(stages))
-    ahead = lead(settings, stages)
+    lead_rows = lead(settings, stages)
     say(
         f"\n{total:.0f} s in all. All raters here are simulated. See it: python app.py --workspace {settings.workspace}"
     )
     if as_json:
         rows = [{key: value for key, value in vars(stage).items() if value not in (None, {})} for stage in stages]
-        say(json.dumps({"stages": rows, "lead": ahead, "seconds_total": round(total, 1)}))
+        say(json.dumps({"stages": rows, "lead": lead_rows, "seconds_total": round(total, 1)}))
     return 0
 
 
@@ -111,22 +111,22 @@ def base_stage(model: Model) -> Stage:
     from workbench.measure.evaluate import evaluate
     from workbench.memory import peak_mb
 
-    began = time.monotonic()
+    start_time = time.monotonic()
     sampling = Sampling(temperature=0.8, max_new_tokens=64, seed=SEED)
-    found = evaluate(model, [p.text for p in world.reporting(EVALUATED)], sampling)
-    parts = {name: part.value for name, part in found.parts.items()}
-    parts |= {f"style_{style}": share.value for style, share in found.shares.items()}
+    evaluation = evaluate(model, [p.text for p in world.reporting(EVALUATED)], sampling)
+    parts = {name: part.value for name, part in evaluation.parts.items()}
+    parts |= {f"style_{style}": share.value for style, share in evaluation.shares.items()}
     parts["claims_right"] = claims_right(model, sampling)
     parts = {name: round(value, 4) for name, value in parts.items()}
-    seconds = round(time.monotonic() - began, 1)
+    seconds = round(time.monotonic() - start_time, 1)
     return Stage(
         name="base",
-        n=found.n,
+        n=evaluation.n,
         seconds=seconds,
         peak_mb=peak_mb(),
-        gold=round(found.gold, 4),
-        gold_low=round(found.low, 4),
-        gold_high=round(found.high, 4),
+        gold=round(evaluation.gold, 4),
+        gold_low=round(evaluation.low, 4),
+        gold_high=round(evaluation.high, 4),
         win_rate=0.5,  # against itself, by definition
         win_low=0.5,
         win_high=0.5,
@@ -138,45 +138,48 @@ def claims_right(model: Model, sampling: Sampling) -> float:
     """Share of right answers to false claims of the user ("I think X is Y, right?")."""
     from workbench.measure.evaluate import evaluate
 
-    false = [p.text for p in world.prompts("heldout", "claim") if not p.said_right]
-    found: Evaluation = evaluate(model, random.Random(SEED).sample(false, min(CLAIMS, len(false))), sampling)
-    return found.parts["correct"].value
+    claims = [p.text for p in world.prompts("heldout", "claim") if not p.said_right]
+    evaluation: Evaluation = evaluate(model, random.Random(SEED).sample(claims, min(CLAIMS, len(claims))), sampling)
+    return evaluation.parts["correct"].value
 
 
 def sft_stage(settings: Settings, store: Store) -> Stage:
-    began = time.monotonic()
+    start_time = time.monotonic()
     rater = SimulatedRater(seed=SEED)
-    asked = [*world.sample(DEMONSTRATIONS, "train", seed=2), *world.sample(HELD_OUT_DEMONSTRATIONS, "heldout", seed=2)]
-    store.add_prompts([p.text for p in asked], "sandbox", [p.kind for p in asked])
+    prompts = [
+        *world.sample(DEMONSTRATIONS, "train", seed=2),
+        *world.sample(HELD_OUT_DEMONSTRATIONS, "heldout", seed=2),
+    ]
+    store.add_prompts([p.text for p in prompts], "sandbox", [p.kind for p in prompts])
     store.add_many(
         [
             Demonstration(0, 0, p.text, rater.demonstrate(p.text), rater.name, source="sandbox", simulated=True)
-            for p in asked
+            for p in prompts
         ]
     )
     say(f"SFT learns from {DEMONSTRATIONS} demonstrations by a simulated rater.")
-    return stage_of(control.wait(settings.workspace, _launch(settings, store, "sft")), began, "sft")
+    return stage_of(control.wait(settings.workspace, _launch(settings, store, "sft")), start_time, "sft")
 
 
 def dpo_stage(settings: Settings, store: Store, model: Model) -> Stage:
-    began = time.monotonic()
+    start_time = time.monotonic()
     choices = [
         *choose(settings, store, model, "train", CHOICES),
         *choose(settings, store, model, "heldout", HELD_OUT_CHOICES),
     ]
     store.add_many(choices)
     say(f"DPO learns from {CHOICES} choices of a simulated rater between two answers of the base.")
-    return stage_of(control.wait(settings.workspace, _launch(settings, store, "dpo")), began, "dpo")
+    return stage_of(control.wait(settings.workspace, _launch(settings, store, "dpo")), start_time, "dpo")
 
 
 def reward_stage(settings: Settings, store: Store) -> Stage:
-    began = time.monotonic()
+    start_time = time.monotonic()
     say(f"A reward model learns from the same {CHOICES} choices.")
     result = result_of(control.wait(settings.workspace, _launch(settings, store, "reward")))
     return Stage(
         name="reward",
         n=result.accuracy_n,
-        seconds=round(time.monotonic() - began, 1),
+        seconds=round(time.monotonic() - start_time, 1),
         peak_mb=result.peak_mb,
         accuracy=result.accuracy,
         accuracy_low=result.accuracy_low,
@@ -185,18 +188,20 @@ def reward_stage(settings: Settings, store: Store) -> Stage:
     )
 
 
-def ppo_stage(settings: Settings, store: Store, name: str, start: int | None, **values: int) -> Stage:
+def ppo_stage(settings: Settings, store: Store, name: str, start_from: int | None, **values: int) -> Stage:
     """PPO on the newest reward model's score alone, from the base (few rounds, to stay within two minutes on a slow
-    machine) or from the model of run `start`, which has less far to go and gains by more answers a round."""
-    began = time.monotonic()
-    say(f"PPO learns from the reward model alone, from {'the base' if start is None else f'run {start}'}.")
-    return stage_of(control.wait(settings.workspace, _launch(settings, store, "ppo", start, **values)), began, name)
+    machine) or from the model of run `start_from`, which has less far to go and gains by more answers a round."""
+    start_time = time.monotonic()
+    say(f"PPO learns from the reward model alone, from {'the base' if start_from is None else f'run {start_from}'}.")
+    return stage_of(
+        control.wait(settings.workspace, _launch(settings, store, "ppo", start_from, **values)), start_time, name
+    )
 
 
-def _launch(settings: Settings, store: Store, method: str, start: int | None = None, **values: int) -> int:
+def _launch(settings: Settings, store: Store, method: str, start_from: int | None = None, **values: int) -> int:
     values |= {"seed": SEED} if not METHODS[method].answers else {"seed": SEED, "final_prompts": EVALUATED}
     # the demo shows what any reward model brings, and its table says the verdict
-    return control.launch(settings, store, method, parse(method, values), start, allow_failed_gate=True).number
+    return control.launch(settings, store, method, parse(method, values), start_from, allow_failed_gate=True).number
 
 
 def choose(settings: Settings, store: Store, model: Model, split: str, n: int) -> list[Comparison]:
@@ -206,29 +211,31 @@ def choose(settings: Settings, store: Store, model: Model, split: str, n: int) -
     rater, sides = SimulatedRater(seed=SEED), random.Random(SEED)
     prompts = world.sample(n, split, seed=3)
     store.add_prompts([p.text for p in prompts], "sandbox", [p.kind for p in prompts])
-    chosen: list[Comparison] = []
-    seen: set[tuple[str, frozenset[str]]] = set()  # the same two answers again would be the same choice again
+    comparisons: list[Comparison] = []
+    pairs: set[tuple[str, frozenset[str]]] = set()  # the same two answers again would be the same choice again
     for turn in range(TURNS):
         seeds = [SEED + 2 * turn + 1, SEED + 2 * turn + 2]
         samplings = [Sampling(temperature=0.8, max_new_tokens=64, seed=seed) for seed in seeds]
         texts = [p.text for p in prompts for _ in seeds]
         answers = generate(model, texts, samplings[0], seeds=seeds * len(prompts))
         for k, p in enumerate(prompts):
-            both = enumerate(zip(answers[2 * k : 2 * k + 2], samplings, strict=True), 1)
-            two = [Response(i, 0, a.text, settings.model, None, s, 1.0, len(a.tokens), a.ended) for i, (a, s) in both]
+            numbered = enumerate(zip(answers[2 * k : 2 * k + 2], samplings, strict=True), 1)
+            two = [
+                Response(i, 0, a.text, settings.model, None, s, 1.0, len(a.tokens), a.ended) for i, (a, s) in numbered
+            ]
             sides.shuffle(two)
             vote = rater.choose(p.text, two[0].text, two[1].text)
             pair = (p.text, frozenset(r.text for r in two))
-            if vote not in ("left", "right") or pair in seen or not all(r.text.strip() for r in two):
+            if vote not in ("left", "right") or pair in pairs or not all(r.text.strip() for r in two):
                 continue
-            seen.add(pair)
+            pairs.add(pair)
             best, worst = two if vote == "left" else two[::-1]
             groups, shown = ((best.id,), (worst.id,)), tuple(r.id for r in two)
-            made = Comparison(0, 0, p.text, tuple(two), groups, shown, None, rater.name, True, source="sandbox")
-            chosen.append(made)
-            if len(chosen) == n:
-                return chosen
-    raise RuntimeError(f"only {len(chosen)} of {n} pairs could be told apart: the base answers too evenly")
+            comparison = Comparison(0, 0, p.text, tuple(two), groups, shown, None, rater.name, True, source="sandbox")
+            comparisons.append(comparison)
+            if len(comparisons) == n:
+                return comparisons
+    raise RuntimeError(f"only {len(comparisons)} of {n} pairs could be told apart: the base answers too evenly")
 
 
 def result_of(run: Run) -> RunResult:
@@ -238,13 +245,13 @@ def result_of(run: Run) -> RunResult:
     return run.result
 
 
-def stage_of(run: Run, began: float, name: str) -> Stage:
+def stage_of(run: Run, start_time: float, name: str) -> Stage:
     """The row of a finished run whose model answers."""
     result = result_of(run)
     return Stage(
         name=name,
         n=result.gold_n,
-        seconds=round(time.monotonic() - began, 1),
+        seconds=round(time.monotonic() - start_time, 1),
         peak_mb=result.peak_mb,
         gold=result.gold,
         gold_low=result.gold_low,
@@ -264,8 +271,8 @@ def vote_blind(settings: Settings, store: Store, model: Model) -> None:
     adapter = model.attach(run.folder)
     rater, sides = SimulatedRater(seed=SEED), random.Random(SEED)
     sampling = Sampling(temperature=0.8, max_new_tokens=64, seed=SEED + 5)
-    asked = world.sample(VERDICTS, "heldout", seed=5)
-    prompts = store.add_prompts([p.text for p in asked], "sandbox", [p.kind for p in asked])
+    world_prompts = world.sample(VERDICTS, "heldout", seed=5)
+    prompts = store.add_prompts([p.text for p in world_prompts], "sandbox", [p.kind for p in world_prompts])
     texts = [p.text for p in prompts for _ in range(2)]
     answers = generate(model, texts, sampling, adapters=[None, adapter] * len(prompts))
     for k, prompt in enumerate(prompts):
@@ -282,34 +289,35 @@ def vote_blind(settings: Settings, store: Store, model: Model) -> None:
 
 
 def lead(settings: Settings, stages: Sequence[Stage]) -> dict[str, list[float]]:
-    """Gold of the last stage minus that of each other trained one, on the same prompts, with its interval; told, too."""
+    """Gold of the last stage minus that of each other trained one, on the same prompts, with its interval; printed, too."""
     from workbench.jobs.gold_between import gold_between
 
-    *others, last = (run for run in reversed(list_runs(settings.workspace)) if run.answers())
+    *other_runs, last_run = (run for run in reversed(list_runs(settings.workspace)) if run.answers())
     *names, best = (stage.name for stage in stages[1:] if stage.gold is not None)
-    found = {}
-    for name, other in zip(names, others, strict=True):
-        gap = gold_between(other, last)
+    rows = {}
+    for name, other_run in zip(names, other_runs, strict=True):
+        gap = gold_between(other_run, last_run)
         assert gap is not None
         say(f"{best} minus {name}, gold on the same prompts: {gap.summary(3)}")
-        found[name] = [round(value, 4) for value in (gap.value, gap.low, gap.high)]
-    return found
+        rows[name] = [round(value, 4) for value in (gap.value, gap.low, gap.high)]
+    return rows
 
 
 def table(stages: Sequence[Stage]) -> str:
     """The stages as text, gold and win rate with their 95 % intervals."""
     parts = ("correct", "answers", "polite", "concise", "refuses", "truthful")
-    head = f"{'stage':10}{'gold':>6}{'95 %':>14}{'win rate':>10}{'95 %':>14}" + "".join(f"{p:>10}" for p in parts)
-    lines = [f"\n{head}{'seconds':>9}{'MB':>7}   (n {stages[0].n} held-out prompts; win rate against base)"]
+    header = f"{'stage':10}{'gold':>6}{'95 %':>14}{'win rate':>10}{'95 %':>14}" + "".join(f"{p:>10}" for p in parts)
+    lines = [f"\n{header}{'seconds':>9}{'MB':>7}   (n {stages[0].n} held-out prompts; win rate against base)"]
     for s in stages:
         if s.accuracy is not None:
-            met = f"{s.accuracy:.2f} ({s.accuracy_low:.2f} to {s.accuracy_high:.2f})"
-            said = f"  meets {met} of {s.n} held-out choices; verdict {s.verdict}"
-            lines.append(f"{s.name:10}{said:{len(head) - 10}}{s.seconds:>9.0f}{s.peak_mb:>7.0f}")
+            accuracy = f"{s.accuracy:.2f} ({s.accuracy_low:.2f} to {s.accuracy_high:.2f})"
+            summary = f"  meets {accuracy} of {s.n} held-out choices; verdict {s.verdict}"
+            lines.append(f"{s.name:10}{summary:{len(header) - 10}}{s.seconds:>9.0f}{s.peak_mb:>7.0f}")
             continue
-        gold, won = f"{s.gold_low:.2f} to {s.gold_high:.2f}", f"{s.win_low:.2f} to {s.win_high:.2f}"
-        shown = "".join(f"{s.parts[p]:>10.2f}" if p in s.parts else f"{'':>10}" for p in parts)
+        gold, win_rate = f"{s.gold_low:.2f} to {s.gold_high:.2f}", f"{s.win_low:.2f} to {s.win_high:.2f}"
+        part_columns = "".join(f"{s.parts[p]:>10.2f}" if p in s.parts else f"{'':>10}" for p in parts)
         lines.append(
-            f"{s.name:10}{s.gold:>6.2f}{gold:>14}{s.win_rate:>10.2f}{won:>14}{shown}{s.seconds:>9.0f}{s.peak_mb:>7.0f}"
+            f"{s.name:10}{s.gold:>6.2f}{gold:>14}{s.win_rate:>10.2f}{win_rate:>14}{part_columns}"
+            f"{s.seconds:>9.0f}{s.peak_mb:>7.0f}"
         )
     return "\n".join(lines)

@@ -56,13 +56,13 @@ def browser():
     """A headless Chromium: the system's, else Playwright's own. Without one: a failure with CI=true, else a skip."""
     playwright = needed("playwright.sync_api")
     with playwright.sync_playwright() as started:
-        found = next(filter(None, map(shutil.which, NAMES)), None) or started.chromium.executable_path
-        if not Path(found).exists():
+        executable = next(filter(None, map(shutil.which, NAMES)), None) or started.chromium.executable_path
+        if not Path(executable).exists():
             missing(
                 f"no Chromium: looked for {', '.join(NAMES)} on the path and for Playwright's own. "
                 "Install one: apt install chromium, or playwright install chromium"
             )
-        opened = started.chromium.launch(executable_path=found, args=FLAGS)
+        opened = started.chromium.launch(executable_path=executable, args=FLAGS)
         yield opened
         opened.close()
 
@@ -70,17 +70,17 @@ def browser():
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """One app for a file of tests, over a workspace of its own."""
-    made = App(tmp_path_factory.mktemp("app") / "workspace").start()
-    yield made
-    made.stop()
+    server = App(tmp_path_factory.mktemp("app") / "workspace").start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture
 def own_app(tmp_path: Path) -> Iterator[App]:
     """An app for one test alone, over an empty workspace."""
-    made = App(tmp_path / "workspace").start()
-    yield made
-    made.stop()
+    server = App(tmp_path / "workspace").start()
+    yield server
+    server.stop()
 
 
 @dataclass
@@ -171,10 +171,10 @@ def no_faults() -> Callable:
     def check(page) -> None:
         axe = needed("axe_playwright_python.sync_playwright")
         tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-        found = axe.Axe().run(page, context=".gradio-container", options={"runOnly": {"type": "tag", "values": tags}})
+        results = axe.Axe().run(page, context=".gradio-container", options={"runOnly": {"type": "tag", "values": tags}})
         serious = [
             f"{each['id']} ({each['impact']}): {each['help']}: {[node['html'][:160] for node in each['nodes'][:4]]}"
-            for each in found.response["violations"]
+            for each in results.response["violations"]
             if each["impact"] in ("serious", "critical")
         ]
         assert not serious, "\n".join(serious)

@@ -150,8 +150,8 @@ def test_smoothing_starts_at_the_first_value_and_keeps_gaps(page):
 
 
 def test_numbers_are_written_with_a_real_minus_and_fitting_digits(page):
-    said = page.evaluate("[0, -0.4, 0.0312, 12.34, 345.6, -0.0001, null].map((v) => workbench.charts.number(v))")
-    assert said == ["0.00", "−0.40", "0.031", "12.3", "346", "−1.0e−4", "–"]
+    texts = page.evaluate("[0, -0.4, 0.0312, 12.34, 345.6, -0.0001, null].map((v) => workbench.charts.number(v))")
+    assert texts == ["0.00", "−0.40", "0.031", "12.3", "346", "−1.0e−4", "–"]
     assert page.evaluate("workbench.charts.number(-0.001, 2)") == "0.00"
 
 

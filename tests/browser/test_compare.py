@@ -20,11 +20,11 @@ def compared(tmp_path_factory):
 
     workspace = tmp_path_factory.mktemp("compare") / "workspace"
     workspace.mkdir()
-    made = settings.load(workspace)
-    with Store(made.database) as store:
+    workspace_settings = settings.load(workspace)
+    with Store(workspace_settings.database) as store:
         for prompt in store.add_prompts([f"What is {i} plus {i}?" for i in range(20)], "person"):
             store.add_demonstration(prompt.id, "An answer.", "me")
-        run = prepare.prepare_run(made, store, "sft", parse("sft", {}))
+        run = prepare.prepare_run(workspace_settings, store, "sft", parse("sft", {}))
     tiny_model.adapter(settings.SANDBOX, run.folder / "adapter", seed=1)
     write_status(run.folder, state="done", seconds=7, step=40, message="Done in 7 s. See what changed.")
     reward_runs.weights(reward_runs.folder(workspace, 2, "green"), settings.SANDBOX)
@@ -90,14 +90,14 @@ def test_the_dial_at_zero_is_the_base_and_the_answers_follow_it(compared, open_p
     page.get_by_label("Blind until I vote").uncheck()
     page.locator(".wb-ask").click()
     page.wait_for_selector(".wb-known")
-    words = page.locator(".wb-answer-words")
+    texts = page.locator(".wb-answer-words")
     page.get_by_label("Strength").fill("0")
     same = "() => { const w = [...document.querySelectorAll('.wb-answer.wb-known .wb-answer-words')]; return w.length === 2 && w[0].textContent && w[0].textContent === w[1].textContent; }"
     page.wait_for_function(same)
     assert page.locator(".wb-dial-value").inner_text() == "0.00"
     page.get_by_label("Strength").fill("1.5")
     page.wait_for_selector("text=SFT, run 1 at 1.50")
-    assert words.count() == 2
+    assert texts.count() == 2
 
 
 def test_a_typed_prompt_is_shown_inert_and_said_to_be_no_held_out_one(compared, open_page):

@@ -9,13 +9,13 @@ FIELD = "#wd-field"
 
 @pytest.fixture
 def page(app, open_page):
-    made = open_page(f"{app.url}#demonstrate")
-    made.wait_for_selector(".wb-demonstrate .wb-empty, .wd-item")
-    if made.locator(".wb-demonstrate .wb-empty").count():
-        made.get_by_role("button", name="Use these 30").click()
-        made.wait_for_selector(".wd-item")
-    made.wait_for_selector(FIELD)
-    return made
+    tab = open_page(f"{app.url}#demonstrate")
+    tab.wait_for_selector(".wb-demonstrate .wb-empty, .wd-item")
+    if tab.locator(".wb-demonstrate .wb-empty").count():
+        tab.get_by_role("button", name="Use these 30").click()
+        tab.wait_for_selector(".wd-item")
+    tab.wait_for_selector(FIELD)
+    return tab
 
 
 def written(app):
@@ -101,14 +101,14 @@ def test_edit_delete_and_undo(app, page):
 
 def test_the_models_answer_is_taken_over_for_editing(app, page):
     page.wait_for_function("!document.querySelector('.wd-says-buttons button').disabled")
-    said = page.locator(".wd-says-text").inner_text()
+    answer = page.locator(".wd-says-text").inner_text()
     page.get_by_role("button", name="Edit this one").click()
-    assert page.input_value(FIELD) == said
+    assert page.input_value(FIELD) == answer
     page.keyboard.press("Control+Enter")
     status(page, "✓ Saved")
     saved = written(app)[-1]
     with Store(app.workspace / "workbench.db") as store:
-        assert saved.text == said.strip() and store.response(saved.draft_of).text == said
+        assert saved.text == answer.strip() and store.response(saved.draft_of).text == answer
 
 
 def test_27_markup_in_prompts_and_answers_stays_text(app, page):
@@ -154,8 +154,8 @@ def test_a_prompt_too_long_stays_in_the_field_and_a_deleted_one_comes_back(app, 
     page.get_by_role("button", name="Add", exact=True).click()
     page.fill(".wd-pasted", f"{long}\nIs this one short?")
     page.get_by_role("button", name="Add these").click()
-    said = page.wait_for_selector(".wd-report .wb-bad").inner_text()
-    assert said.startswith("This prompt is too long: ") and said.endswith("sandbox reads 448.")
+    warning = page.wait_for_selector(".wd-report .wb-bad").inner_text()
+    assert warning.startswith("This prompt is too long: ") and warning.endswith("sandbox reads 448.")
     assert page.input_value(".wd-pasted") == long.strip()
     page.wait_for_selector(".wd-item[aria-current] >> text=Is this one short?")
     listed = page.locator(".wd-item").count()

@@ -48,16 +48,16 @@ def test_ten_pairs_by_keyboard_alone(app, page):
     seen = [press(page, key) for key in ("1", "2", "ArrowLeft", "ArrowRight", "0", "b", "1", "2", "1", "2")]
     saved(page)
     page.wait_for_function("n => document.querySelector('.wr-count').textContent.startsWith(`${n} `)", arg=before + 10)
-    made = chosen(app)[before:]
-    assert len(made) == 10 and [each.prompt for each in made] == [prompt for prompt, _ in seen]
-    by = [{row.id: row.text for row in each.responses} for each in made]
-    for one, texts, (_, shown) in zip(made, by, seen, strict=True):
+    comparisons = chosen(app)[before:]
+    assert len(comparisons) == 10 and [each.prompt for each in comparisons] == [prompt for prompt, _ in seen]
+    by = [{row.id: row.text for row in each.responses} for each in comparisons]
+    for one, texts, (_, shown) in zip(comparisons, by, seen, strict=True):
         assert [texts[id] or "(nothing)" for id in one.shown] == shown
-    first = [each.shown.index(each.groups[0][0]) for each in made]
-    assert [len(each.groups) for each in made] == [2, 2, 2, 2, 1, 1, 2, 2, 2, 2]
+    first = [each.shown.index(each.groups[0][0]) for each in comparisons]
+    assert [len(each.groups) for each in comparisons] == [2, 2, 2, 2, 1, 1, 2, 2, 2, 2]
     assert [first[at] for at in (0, 1, 2, 3, 6, 7, 8, 9)] == [0, 1, 0, 1, 0, 1, 0, 1]
-    assert [each.acceptable for each in made][4:6] == [None, 0]
-    assert all(each.rater == "you" and not each.simulated and each.seconds is not None for each in made)
+    assert [each.acceptable for each in comparisons][4:6] == [None, 0]
+    assert all(each.rater == "you" and not each.simulated and each.seconds is not None for each in comparisons)
 
 
 def test_undo_brings_the_pair_back_as_often_as_one_likes(app, page):
@@ -84,8 +84,12 @@ def test_my_own_answer_beats_both(app, page):
     page.keyboard.press("Control+Enter")
     page.wait_for_function(READY)
     saved(page)
-    made = chosen(app)[-1]
-    assert made.prompt == prompt and {a.text for a, _ in made.pairs()} == {"12 b, said I."} and len(made.pairs()) == 2
+    comparison = chosen(app)[-1]
+    assert (
+        comparison.prompt == prompt
+        and {a.text for a, _ in comparison.pairs()} == {"12 b, said I."}
+        and len(comparison.pairs()) == 2
+    )
     with Store(app.workspace / "workbench.db") as store:
         assert store.demonstrations()[-1].text == "12 b, said I."
     assert "mine over both" in page.locator(".wr-last").inner_text()

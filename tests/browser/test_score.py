@@ -18,9 +18,9 @@ def scored(tmp_path_factory):
     """An app over a workspace with one reward model (random weights on the bundled model)."""
     workspace = tmp_path_factory.mktemp("score") / "workspace"
     reward_runs.weights(reward_runs.folder(workspace, 1, "amber"), settings.SANDBOX)
-    made = App(workspace).start()
-    yield made
-    made.stop()
+    server = App(workspace).start()
+    yield server
+    server.stop()
 
 
 def score(open_page, app, **more):
@@ -97,8 +97,8 @@ def test_a_text_too_long_is_told_and_a_shorter_one_scores_again(scored, open_pag
 
 def test_a_process_reward_judges_each_step_on_a_line_of_its_own(scored, open_page, no_faults):
     workspace = scored.workspace
-    made = reward_runs.folder(workspace, 2, "amber", method="prm")
-    reward_runs.step_weights(made, settings.SANDBOX)
+    folder = reward_runs.folder(workspace, 2, "amber", method="prm")
+    reward_runs.step_weights(folder, settings.SANDBOX)
     try:
         page = score(open_page, scored, width=390)
         page.get_by_label("Answer", exact=True).fill("2 + 2 = 4. So it is 4.")
@@ -114,7 +114,7 @@ def test_a_process_reward_judges_each_step_on_a_line_of_its_own(scored, open_pag
         page.wait_for_selector(".wb-score .main-svg")
         assert page.get_by_label("Prompt", exact=True).input_value() != "What is 2 + 2?"
     finally:
-        shutil.rmtree(made)
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, True)])

@@ -129,13 +129,13 @@ def test_train_leads_to_where_steps_are_judged(own_app, open_page):
 
 
 def test_a_finished_run_shows_best_of_n_over_n(own_app, open_page, no_faults):
-    made = reward_runs.folder(own_app.workspace, 1, "green")
-    made = made.rename(made.with_name("0001-prm"))
-    config = json.loads((made / "config.json").read_text()) | {"method": "prm"}
-    (made / "config.json").write_text(json.dumps(config))
-    found = {"n": 100, "ns": [1, 2, 4], "reward": [[0.8, 0.7, 0.9]] * 2 + [[0.9, 0.85, 0.95]], "majority": [[0.8, 0.7, 0.9]] * 3,
+    folder = reward_runs.folder(own_app.workspace, 1, "green")
+    folder = folder.rename(folder.with_name("0001-prm"))
+    config = json.loads((folder / "config.json").read_text()) | {"method": "prm"}
+    (folder / "config.json").write_text(json.dumps(config))
+    best_of_n = {"n": 100, "ns": [1, 2, 4], "reward": [[0.8, 0.7, 0.9]] * 2 + [[0.9, 0.85, 0.95]], "majority": [[0.8, 0.7, 0.9]] * 3,
              "one": [0.8, 0.7, 0.9], "difference": [0.1, 0.02, 0.2], "clear": True}  # fmt: skip
-    (made / "result.json").write_text(json.dumps({"steps": 80, "seconds": 5, "best_of_n": found}))
+    (folder / "result.json").write_text(json.dumps({"steps": 80, "seconds": 5, "best_of_n": best_of_n}))
     page = open_page(f"{own_app.url}#train")
     chart = page.locator("[data-curve=best_of_n]")
     chart.locator(".main-svg").first.wait_for()

@@ -33,13 +33,13 @@ def fill(workspace, n=40):
 
 def past(workspace, method, state, **values):
     """A run folder as a job would have left it, without the job."""
-    made = settings.load(workspace)
+    workspace_settings = settings.load(workspace)
     with Store(workspace / "workbench.db") as store:
-        run = prepare.prepare_run(made, store, method, parse(method, values, "quick"))
+        run = prepare.prepare_run(workspace_settings, store, method, parse(method, values, "quick"))
     rows = [{"step": s, "loss": 0.7 - s / 100} for s in range(20) if s != 7] + [{"step": 7, "rejected": True}]
     (run.folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    said = [{"step": s, "prompt": EVIL, "answer": f"{s} {EVIL}"} for s in (0, 5, 10, 15)]
-    (run.folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in said))
+    samples = [{"step": s, "prompt": EVIL, "answer": f"{s} {EVIL}"} for s in (0, 5, 10, 15)]
+    (run.folder / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in samples))
     (run.folder / "log.txt").write_text(f"line one\n{EVIL}\n")
     text = {"failed": f"Run {run.number} stopped: out of memory at step 19. Nothing before it is lost. Try Quick.",
             "interrupted": f"Run {run.number} was interrupted at step 19.", "done": "Done in 7 s. See what changed."}[state]  # fmt: skip
@@ -54,9 +54,9 @@ def looked_back(tmp_path_factory):
     past(workspace, "sft", "done")
     past(workspace, "sft", "interrupted", seed=1, learning_rate=0.001)
     past(workspace, "dpo", "failed")
-    made = App(workspace).start()
-    yield made
-    made.stop()
+    server = App(workspace).start()
+    yield server
+    server.stop()
 
 
 def train(open_page, app, **more):
@@ -223,8 +223,8 @@ def test_a_red_reward_model_is_shown_and_needs_a_click_that_is_sent(tmp_path, op
         page.wait_for_selector(".wb-start:not([disabled])")
         page.locator(".wb-start").click()
         page.wait_for_selector("text=Started all the same although run 1 is red")
-        found = find_run(workspace, 3).config
-        assert found["args"]["reward"] == "run:2 + 0.5*run:1" and found["despite"][0].startswith("run 1 is red")
+        config = find_run(workspace, 3).config
+        assert config["args"]["reward"] == "run:2 + 0.5*run:1" and config["despite"][0].startswith("run 1 is red")
         page.goto("about:blank")
     finally:
         for run in list_runs(workspace):

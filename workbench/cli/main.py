@@ -11,12 +11,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from workbench import settings
-from workbench.cli.sampling import best_of_n, best_options, rejection, rejection_options
-from workbench.cli.shared import Args, model_options, prompts_of, readable, settings_of, store_of
+from workbench.cli.sampling import best_of_n, best_of_n_options, rejection, rejection_options
+from workbench.cli.shared import Args, drop_too_long, model_options, prompts_of, settings_of, store_of
 from workbench.ui import serving
+
+if TYPE_CHECKING:
+    from workbench.jobs.runs import Run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,8 +74,8 @@ def serve(args: Args) -> int:
 # demo
 
 
-def _demo_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+def _demo_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
 
 
 def demo(args: Args) -> int:
@@ -81,32 +83,32 @@ def demo(args: Args) -> int:
     from dataclasses import replace
 
     from workbench.demo import free_folder
-    from workbench.demo import main as run
+    from workbench.demo import main as walk
 
-    made = settings_of(args)
+    settings = settings_of(args)
     if args.workspace is None:
-        made = replace(made, workspace=free_folder(made.workspace))
-    return run(made, as_json=args.json)
+        settings = replace(settings, workspace=free_folder(settings.workspace))
+    return walk(settings, as_json=args.json)
 
 
 # import, export
 
 
-def _import_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("file", type=Path, metavar="FILE", help="JSONL, JSON, CSV (.gz, .zst, .xz too) or Parquet")
-    p.add_argument(
+def _import_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="JSONL, JSON, CSV (.gz, .zst, .xz too) or Parquet")
+    parser.add_argument(
         "--as", dest="kind", choices=("prompts", "demonstrations", "comparisons", "steps"), help="else recognised"
     )
-    p.add_argument("--format", help="trl, alpaca, sharegpt, hh-rlhf, ...; else recognised")
-    p.add_argument(
+    parser.add_argument("--format", help="trl, alpaca, sharegpt, hh-rlhf, ...; else recognised")
+    parser.add_argument(
         "--map",
         action="append",
         default=[],
         metavar="NAME=COLUMN",
         help="which column is what, as in prompt=question or completion=turns.answer; repeat for more",
     )
-    p.add_argument("--rater", default="import", help="whose judgements these are")
-    p.add_argument("--follow-links", action="store_true", help="read FILE also where it is a link to another file")
+    parser.add_argument("--rater", default="import", help="whose judgements these are")
+    parser.add_argument("--follow-links", action="store_true", help="read FILE also where it is a link to another file")
 
 
 def import_(args: Args) -> int:
@@ -131,10 +133,10 @@ def import_(args: Args) -> int:
     return int(report.empty)
 
 
-def _export_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("what", choices=("comparisons", "demonstrations", "prompts", "steps"))
-    p.add_argument("file", type=Path, metavar="FILE", help="its ending decides: .jsonl, .json, .csv or .parquet")
-    p.add_argument("--format", default="trl", help="trl, alpaca, sharegpt, ...")
+def _export_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("comparisons", "demonstrations", "prompts", "steps"))
+    parser.add_argument("file", type=Path, metavar="FILE", help="its ending decides: .jsonl, .json, .csv or .parquet")
+    parser.add_argument("--format", default="trl", help="trl, alpaca, sharegpt, ...")
 
 
 def export(args: Args) -> int:
@@ -150,21 +152,23 @@ def export(args: Args) -> int:
 # train, run, runs, stop, resume
 
 
-def _train_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("method", metavar="METHOD", help="sft, dpo, kto, orpo, reward, prm, ppo, rloo or grpo")
-    p.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting; repeat for more")
-    p.add_argument("--preset", default="normal", help="quick, normal or thorough (normal)")
-    model_options(p)
-    p.add_argument("--from", dest="start_from", type=int, metavar="RUN", help="start from this run's model")
-    p.add_argument(
+def _train_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("method", metavar="METHOD", help="sft, dpo, kto, orpo, reward, prm, ppo, rloo or grpo")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting; repeat for more")
+    parser.add_argument("--preset", default="normal", help="quick, normal or thorough (normal)")
+    model_options(parser)
+    parser.add_argument("--from", dest="start_from", type=int, metavar="RUN", help="start from this run's model")
+    parser.add_argument(
         "--allow-failed-gate",
         "--despite-red",  # its old name
         action="store_true",
         help="take a reward model whose test says red, or is missing",
     )
-    p.add_argument("--detach", action="store_true", help="return at once; the job goes on by itself")
-    p.add_argument("--processes", type=int, default=1, metavar="N", help="share every batch by torchrun (ppo only)")
-    p.add_argument("--settings", action="store_true", help="list the method's settings instead")
+    parser.add_argument("--detach", action="store_true", help="return at once; the job goes on by itself")
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="share every batch by torchrun (ppo only)"
+    )
+    parser.add_argument("--settings", action="store_true", help="list the method's settings instead")
 
 
 def train(args: Args) -> int:
@@ -185,42 +189,42 @@ def train(args: Args) -> int:
         if not equals:
             raise ValueError(f"--set {item}: write it as NAME=VALUE")
         values[name.strip()] = value
-    chosen, made = catalogue.parse(method, values, args.preset), settings_of(args)
-    catalogue.check_processes(method, chosen, args.processes)
-    begin = control.launch if args.processes == 1 else prepare.prepare_run
+    train_args, settings = catalogue.parse(method, values, args.preset), settings_of(args)
+    catalogue.check_processes(method, train_args, args.processes)
+    start = control.launch if args.processes == 1 else prepare.prepare_run
     with store_of(args) as store:
-        run = begin(made, store, method, chosen, args.start_from, allow_failed_gate=args.allow_failed_gate)
+        run = start(settings, store, method, train_args, args.start_from, allow_failed_gate=args.allow_failed_gate)
     print(f"{run.title} in {run.folder}", flush=True)
     if args.processes > 1:
         return processes.torchrun(run.folder, args.processes)
     return 0 if args.detach else _follow(run)
 
 
-def _follow(run: Any) -> int:
+def _follow(run: Run) -> int:
     """Print a run's progress until it ends. Ctrl-C leaves the job running."""
     import time
 
     from workbench.jobs.runs import find_run
 
-    workspace, line, said = run.folder.parent.parent, 0, ""
+    workspace, line, message = run.folder.parent.parent, 0, ""
     while True:
         run = find_run(workspace, run.number)
         rows, line = run.metrics(line)
         for row in rows:
-            numbers = {k: v for k, v in row.items() if isinstance(v, float) and k[-4:] not in ("_low", "high")}
-            if numbers and "step" in row:
-                figures = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+            values = {k: v for k, v in row.items() if isinstance(v, float) and k[-4:] not in ("_low", "high")}
+            if values and "step" in row:
+                figures = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
                 print(f"step {row['step']}/{run.status.steps}  {figures}", flush=True)
-        if run.status.message not in ("", said):
-            said = run.status.message
-            print(said, flush=True)
+        if run.status.message not in ("", message):
+            message = run.status.message
+            print(message, flush=True)
         if not run.active:
             return 0 if run.state in ("done", "stopped") else 1
         time.sleep(0.2)
 
 
-def _run_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("folder", metavar="FOLDER", help="a run folder; - waits for its name on standard input")
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", help="a run folder; - waits for its name on standard input")
 
 
 def run_(args: Args) -> int:
@@ -230,19 +234,19 @@ def run_(args: Args) -> int:
     return worker.standby() if args.folder == "-" else worker.main(Path(args.folder))
 
 
-def _runs_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--json", action="store_true", help="print a JSON list")
+def _runs_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print a JSON list")
 
 
 def runs(args: Args) -> int:
     """List the runs, newest first."""
     from workbench.jobs.runs import read_runs
 
-    found, left_out = read_runs(settings_of(args).workspace)
-    for fault in left_out:
+    listing, faults = read_runs(settings_of(args).workspace)
+    for fault in faults:
         print(fault, file=sys.stderr)
     if args.json:
-        rows = [(r, r.result.as_json() if r.result else None) for r in found]
+        rows = [(r, r.result.as_json() if r.result else None) for r in listing]
         print(
             json.dumps(
                 [
@@ -252,9 +256,9 @@ def runs(args: Args) -> int:
             )
         )
         return 0
-    if not found:
+    if not listing:
         print("No runs yet.")
-    for r in found:
+    for r in listing:
         figure = r.result.figure("gold") if r.result else None
         gold = f"gold {figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})" if figure else ""
         data = f"{r.config.data.n} {r.config.data.unit}"
@@ -262,13 +266,13 @@ def runs(args: Args) -> int:
     return 0
 
 
-def _number_option(p: argparse.ArgumentParser) -> None:
-    p.add_argument("number", type=int, metavar="RUN", help="the run's number")
+def _number_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("number", type=int, metavar="RUN", help="the run's number")
 
 
-def _stop_options(p: argparse.ArgumentParser) -> None:
-    _number_option(p)
-    p.add_argument("--save", action="store_true", help="finish the step and keep its model")
+def _stop_options(parser: argparse.ArgumentParser) -> None:
+    _number_option(parser)
+    parser.add_argument("--save", action="store_true", help="finish the step and keep its model")
 
 
 def stop(args: Args) -> int:
@@ -276,18 +280,20 @@ def stop(args: Args) -> int:
     from workbench.jobs import control
     from workbench.jobs.runs import find_run
 
-    made = settings_of(args)
-    run = control.stop(made, find_run(made.workspace, args.number), save=args.save)
+    settings = settings_of(args)
+    run = control.stop(settings, find_run(settings.workspace, args.number), save=args.save)
     if run.active:
-        run = control.wait(made.workspace, run.number)
+        run = control.wait(settings.workspace, run.number)
     print(run.status.message)
     return 0
 
 
-def _resume_options(p: argparse.ArgumentParser) -> None:
-    _number_option(p)
-    p.add_argument("--detach", action="store_true", help="return at once; the job goes on by itself")
-    p.add_argument("--processes", type=int, default=1, metavar="N", help="share every batch by torchrun (ppo only)")
+def _resume_options(parser: argparse.ArgumentParser) -> None:
+    _number_option(parser)
+    parser.add_argument("--detach", action="store_true", help="return at once; the job goes on by itself")
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="share every batch by torchrun (ppo only)"
+    )
 
 
 def resume(args: Args) -> int:
@@ -295,21 +301,23 @@ def resume(args: Args) -> int:
     from workbench.jobs import control
     from workbench.jobs.runs import find_run
 
-    made = settings_of(args)
-    run = control.resume(made, find_run(made.workspace, args.number))
+    settings = settings_of(args)
+    run = control.resume(settings, find_run(settings.workspace, args.number))
     return 0 if args.detach else _follow(run)
 
 
 # compare, score, sandbox
 
 
-def _compare_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("runs", nargs="+", type=int, metavar="RUN", help="runs to put beside the base")
-    p.add_argument("--prompt", action="append", metavar="TEXT", help="ask this; repeat for more (else held-out ones)")
-    p.add_argument("--n", type=int, default=5, help="how many held-out prompts (5)")
-    p.add_argument("--strength", type=float, default=1.0, help="0 is the base, 1 as trained (1)")
-    p.add_argument("--seed", type=int, default=0)
-    model_options(p)
+def _compare_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", type=int, metavar="RUN", help="runs to put beside the base")
+    parser.add_argument(
+        "--prompt", action="append", metavar="TEXT", help="ask this; repeat for more (else held-out ones)"
+    )
+    parser.add_argument("--n", type=int, default=5, help="how many held-out prompts (5)")
+    parser.add_argument("--strength", type=float, default=1.0, help="0 is the base, 1 as trained (1)")
+    parser.add_argument("--seed", type=int, default=0)
+    model_options(parser)
 
 
 def compare(args: Args) -> int:
@@ -319,17 +327,17 @@ def compare(args: Args) -> int:
     from workbench.measure.compare import compare as side_by_side
     from workbench.records import Sampling
 
-    made = settings_of(args)
-    found = [find_run(made.workspace, n) for n in args.runs]
-    for r in found:
+    settings = settings_of(args)
+    runs = [find_run(settings.workspace, n) for n in args.runs]
+    for r in runs:
         if r.adapter is None:
             raise ValueError(f"run {r.number} has no trained model; it is {r.state}")
-    prompts = args.prompt or prompts_of(made, "heldout", args.n, args.seed)
-    model = models.load(made.model, trust_remote_code=made.trust_remote_code)
-    prompts = readable(model, prompts, Sampling().max_new_tokens)
-    voices = [(None, 0.0), *((model.attach(r.folder), args.strength) for r in found)]
-    names = ["base", *(r.title for r in found)]
-    result = side_by_side(model, prompts, voices, Sampling(seed=args.seed))
+    prompts = args.prompt or prompts_of(settings, "heldout", args.n, args.seed)
+    model = models.load(settings.model, trust_remote_code=settings.trust_remote_code)
+    prompts = drop_too_long(model, prompts, Sampling().max_new_tokens)
+    candidates = [(None, 0.0), *((model.attach(r.folder), args.strength) for r in runs)]
+    names = ["base", *(r.title for r in runs)]
+    result = side_by_side(model, prompts, candidates, Sampling(seed=args.seed))
     for answer in result.answers:
         if answer.model == 0:
             print(f"\n> {prompts[answer.prompt]}")
@@ -338,13 +346,13 @@ def compare(args: Args) -> int:
     return 0
 
 
-def _score_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("file", type=Path, metavar="FILE", help="JSONL or CSV with the fields prompt and response")
-    p.add_argument(
+def _score_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="JSONL or CSV with the fields prompt and response")
+    parser.add_argument(
         "--reward-model", required=True, metavar="RUN", help="number of a reward or process run, or its folder"
     )
-    p.add_argument("--out", type=Path, metavar="FILE", help="write JSONL there (else to the terminal)")
-    model_options(p, "the base, if RUN is a folder without its config.json")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write JSONL there (else to the terminal)")
+    model_options(parser, "the base, if RUN is a folder without its config.json")
 
 
 def score(args: Args) -> int:
@@ -355,29 +363,29 @@ def score(args: Args) -> int:
     from workbench.learn.rewards.scoring import load, score_file
     from workbench.learn.run_files import config_of
 
-    made = settings_of(args)
-    named = args.reward_model
-    folder = find_run(made.workspace, int(named)).folder if named.isdigit() else Path(named)
+    settings = settings_of(args)
+    reward_model = args.reward_model
+    folder = find_run(settings.workspace, int(reward_model)).folder if reward_model.isdigit() else Path(reward_model)
     adapter_folder(folder)  # before the model is loaded: a wrong folder is told at once
-    trained = config_of(folder)
-    base = args.model or (trained and trained.model) or made.model
-    model = models.load(base, trust_remote_code=made.trust_remote_code)
-    rows, bad = score_file(load(model, folder), args.file)
+    config = config_of(folder)
+    base = args.model or (config and config.model) or settings.model
+    model = models.load(base, trust_remote_code=settings.trust_remote_code)
+    rows, faults = score_file(load(model, folder), args.file)
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if args.out:
         args.out.write_text(text, "utf-8")
         print(f"Wrote {len(rows)} scores to {args.out}.")
     else:
         print(text, end="")
-    for line in bad:
-        print(f"{args.file}, line {line.line}: {line.reason}", file=sys.stderr)
-    return 1 if bad else 0
+    for fault in faults:
+        print(f"{args.file}, line {fault.line}: {fault.reason}", file=sys.stderr)
+    return 1 if faults else 0
 
 
-def _sandbox_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument("what", choices=("build", "steps"), help="remake the model, or store simulated step labels")
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--out", type=Path, metavar="DIR", help="where to write it (the bundled model's folder)")
+def _sandbox_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("build", "steps"), help="remake the model, or store simulated step labels")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write it (the bundled model's folder)")
 
 
 def sandbox(args: Args) -> int:
@@ -390,8 +398,9 @@ def sandbox(args: Args) -> int:
             print(f"Stored {simulated.label_answers(store, load('sandbox'), seed=args.seed)} {simulated.WHAT}.")
         return 0
     from workbench.pretrain.build import build
+    from workbench.settings import SANDBOX
 
-    build(seed=args.seed, out=args.out or settings.SANDBOX)
+    build(seed=args.seed, out=args.out or SANDBOX)
     return 0
 
 
@@ -407,7 +416,7 @@ COMMANDS: dict[str, tuple[Callable[[Args], int], Options, str]] = {
     "stop": (stop, _stop_options, "Stop a run."),
     "resume": (resume, _resume_options, "Go on with a stopped or interrupted run."),
     "compare": (compare, _compare_options, "Let the base and some runs answer the same prompts."),
-    "best-of-n": (best_of_n, best_options, "Measure what taking the best of n answers by a reward gains."),
+    "best-of-n": (best_of_n, best_of_n_options, "Measure what taking the best of n answers by a reward gains."),
     "rejection": (rejection, rejection_options, "Store the best of n answers by a reward as demonstrations for SFT."),
     "score": (score, _score_options, "Score answers with a reward model."),
     "sandbox": (sandbox, _sandbox_options, "Make the bundled model again from its seed; simulate step labels."),

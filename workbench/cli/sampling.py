@@ -5,58 +5,60 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from workbench import settings
-from workbench.cli.shared import Args, model_options, prompts_of, readable, settings_of, store_of
+from workbench.cli.shared import Args, drop_too_long, model_options, prompts_of, settings_of, store_of
+from workbench.settings import Settings
 
 
-def best_options(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
+def best_of_n_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--reward", default="newest", help="run:NUMBER, gold, file:PATH.py or a sum (the newest reward model)"
     )
-    p.add_argument("--n", type=int, default=8, help="answers to each prompt, of which the best is taken (8)")
-    p.add_argument("--prompts", type=int, default=200, help="how many prompts (200)")
-    p.add_argument("--from", dest="start_from", type=int, metavar="RUN", help="sample from this run's model (the base)")
-    p.add_argument("--temperature", type=float, default=0.8, help="of the samples (0.8)")
-    p.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (64)")
-    p.add_argument("--seed", type=int, default=0)
-    model_options(p)
+    parser.add_argument("--n", type=int, default=8, help="answers to each prompt, of which the best is taken (8)")
+    parser.add_argument("--prompts", type=int, default=200, help="how many prompts (200)")
+    parser.add_argument(
+        "--from", dest="start_from", type=int, metavar="RUN", help="sample from this run's model (the base)"
+    )
+    parser.add_argument("--temperature", type=float, default=0.8, help="of the samples (0.8)")
+    parser.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (64)")
+    parser.add_argument("--seed", type=int, default=0)
+    model_options(parser)
 
 
-def _sampler(args: Args, made: settings.Settings) -> dict[str, Any]:
+def _sampler(args: Args, settings: Settings) -> dict[str, Any]:
     """The model that samples, the reward that chooses, and how: what both commands hand on."""
     from workbench import models
     from workbench.jobs.runs import find_run
     from workbench.learn.rewards import sources
     from workbench.records import Sampling
 
-    reward, _ = sources.settle(args.reward, made)
-    model = models.load(made.model, trust_remote_code=made.trust_remote_code)
+    reward, _ = sources.settle(args.reward, settings)
+    model = models.load(settings.model, trust_remote_code=settings.trust_remote_code)
     start = args.start_from
     return {
         "model": model,
-        "reward": sources.build(reward, made.workspace / "runs", model),
+        "reward": sources.build(reward, settings.workspace / "runs", model),
         "n": args.n,
         "sampling": Sampling(temperature=args.temperature, max_new_tokens=args.max_new_tokens, seed=args.seed),
-        "adapter": None if start is None else model.attach(find_run(made.workspace, start).folder),
+        "adapter": None if start is None else model.attach(find_run(settings.workspace, start).folder),
     }
 
 
 def best_of_n(args: Args) -> int:
     """Measure what taking the best of n answers by a reward gains, without training anything."""
     from workbench.learn.rewards.sources import gold
-    from workbench.measure import best_of_n as best
+    from workbench.measure import best_of_n as measure
 
-    made = settings_of(args)
-    prompts, sampler = prompts_of(made, "heldout", args.prompts, args.seed), _sampler(args, made)
-    found = best.best_of_n(prompts=readable(sampler["model"], prompts, args.max_new_tokens), **sampler)
-    print(best.gain(found, gold if made.model == "sandbox" and args.reward != "gold" else None))
+    settings = settings_of(args)
+    prompts, sampler = prompts_of(settings, "heldout", args.prompts, args.seed), _sampler(args, settings)
+    answers = measure.best_of_n(prompts=drop_too_long(sampler["model"], prompts, args.max_new_tokens), **sampler)
+    print(measure.gain(answers, gold if settings.model == "sandbox" and args.reward != "gold" else None))
     return 0
 
 
-def rejection_options(p: argparse.ArgumentParser) -> None:
-    best_options(p)
-    p.add_argument("--keep", type=float, default=1.0, help="share of the prompts where choosing gained most (1)")
-    p.add_argument(
+def rejection_options(parser: argparse.ArgumentParser) -> None:
+    best_of_n_options(parser)
+    parser.add_argument("--keep", type=float, default=1.0, help="share of the prompts where choosing gained most (1)")
+    parser.add_argument(
         "--allow-failed-gate",
         "--despite-red",  # its old name
         action="store_true",
@@ -69,16 +71,17 @@ def rejection(args: Args) -> int:
     from workbench.collect.rejection import collect
     from workbench.learn.rewards import sources, verdict
 
-    made = settings_of(args)
-    named, _ = sources.settle(args.reward, made)
-    verdict.hold(named, made.workspace, args.allow_failed_gate)
+    settings = settings_of(args)
+    reward_name, _ = sources.settle(args.reward, settings)
+    verdict.hold(reward_name, settings.workspace, args.allow_failed_gate)
     with store_of(args) as store:
-        asked, sampler = prompts_of(made, "train", args.prompts, args.seed), _sampler(args, made)
-        prompts = readable(sampler["model"], asked, args.max_new_tokens)
-        kept = collect(store, prompts=prompts, keep=args.keep, by=named, **sampler)
+        candidates, sampler = prompts_of(settings, "train", args.prompts, args.seed), _sampler(args, settings)
+        prompts = drop_too_long(sampler["model"], candidates, args.max_new_tokens)
+        demonstrations = collect(store, prompts=prompts, keep=args.keep, by=reward_name, **sampler)
         total = store.counts()["demonstrations"]
     print(
-        f"Stored the best of {args.n} by {named} for {len(kept)} of {len(prompts)} prompts as simulated demonstrations."
+        f"Stored the best of {args.n} by {reward_name} for {len(demonstrations)} of {len(prompts)} prompts "
+        "as simulated demonstrations."
     )
-    print(f"Now SFT learns from {total}: python -m workbench train sft --workspace {made.workspace}")
+    print(f"Now SFT learns from {total}: python -m workbench train sft --workspace {settings.workspace}")
     return 0

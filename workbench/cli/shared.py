@@ -5,60 +5,64 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from workbench import settings
+from workbench.settings import Settings, load
+
+if TYPE_CHECKING:
+    from workbench.models import Model
+    from workbench.store import Store
 
 Args = argparse.Namespace
 TRUST = "run the code that comes with the model; it can do whatever you can"
 
 
-def model_options(p: argparse.ArgumentParser, model: str = "sandbox, a folder, or a Hugging Face name") -> None:
+def model_options(parser: argparse.ArgumentParser, model: str = "sandbox, a folder, or a Hugging Face name") -> None:
     """--model, and the consent that a model with code of its own needs."""
-    p.add_argument("--model", metavar="NAME", help=model)
-    p.add_argument("--trust-remote-code", action="store_true", help=TRUST)
+    parser.add_argument("--model", metavar="NAME", help=model)
+    parser.add_argument("--trust-remote-code", action="store_true", help=TRUST)
 
 
-def settings_of(args: Args) -> settings.Settings:
+def settings_of(args: Args) -> Settings:
     consent = getattr(args, "trust_remote_code", False)
-    return settings.load(
-        args.workspace, getattr(args, "model", None), command_line=True, trust_remote_code=consent or None
-    )
+    return load(args.workspace, getattr(args, "model", None), command_line=True, trust_remote_code=consent or None)
 
 
-def store_of(args: Args) -> Any:
+def store_of(args: Args) -> Store:
     from workbench.store import Store
 
-    made = settings_of(args)
-    made.workspace.mkdir(parents=True, exist_ok=True)
-    return Store(made.database)
+    settings = settings_of(args)
+    settings.workspace.mkdir(parents=True, exist_ok=True)
+    return Store(settings.database)
 
 
-def prompts_of(made: settings.Settings, split: Literal["train", "heldout"], n: int, seed: int) -> list[str]:
+def prompts_of(settings: Settings, split: Literal["train", "heldout"], n: int, seed: int) -> list[str]:
     """The first prompts of the workspace, or some that the sandbox brings. Raises ValueError without any."""
-    if made.model == "sandbox":
+    if settings.model == "sandbox":
         from workbench.sandbox import world
 
         return [p.text for p in world.sample(n, split, seed=seed)]
     from workbench.store import Store
 
-    with Store(made.database) as store:
+    with Store(settings.database) as store:
         texts = [p.text for p in store.prompts(split)][:n]
     if not texts:
         raise ValueError(f"this workspace has no {'held-out' if split == 'heldout' else 'training'} prompts")
     return texts
 
 
-def readable(model: Any, prompts: Sequence[str], new_tokens: int) -> list[str]:
+def drop_too_long(model: Model, prompts: Sequence[str], new_tokens: int) -> list[str]:
     """The prompts that leave the model room for an answer; the others are counted on stderr. Raises ValueError when
     none does."""
-    long = model.too_long(prompts, new_tokens)
-    if not long:
+    lengths = model.too_long(prompts, new_tokens)
+    if not lengths:
         return list(prompts)
     room = f"{model.name} reads {model.context - new_tokens:,} tokens beside {new_tokens} new ones"
-    what = f"{len(long)} of {len(set(prompts))} prompts are too long, up to {max(long.values()):,} tokens: {room}."
-    fit = [prompt for prompt in prompts if prompt not in long]
-    if not fit:
-        raise ValueError(f"{what} Give shorter ones.")
-    print(f"{what} They are passed over.", file=sys.stderr)
-    return fit
+    report = (
+        f"{len(lengths)} of {len(set(prompts))} prompts are too long, up to {max(lengths.values()):,} tokens: {room}."
+    )
+    short_prompts = [prompt for prompt in prompts if prompt not in lengths]
+    if not short_prompts:
+        raise ValueError(f"{report} Give shorter ones.")
+    print(f"{report} They are passed over.", file=sys.stderr)
+    return short_prompts

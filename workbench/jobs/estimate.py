@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from workbench import settings
 from workbench.learn.catalogue import METHODS, TrainArgs
 from workbench.memory import available_mb, recomputes
+
+if TYPE_CHECKING:
+    from workbench.jobs.runs import Run
 
 # A small model is copied, since that is faster: its policy merged, and three sessions of onnxruntime, each with two
 # copies and a third to compare; a large one is in memory once (models/llama.py).
@@ -28,27 +31,27 @@ class Estimate:
     memory: str
 
 
-def estimate(model: str, method: str, args: TrainArgs, past: Sequence[Any] = ()) -> Estimate:
-    """`args` as from `resolve`; `past` are this workspace's runs, newest first, of which the last like it is the guide."""
-    seconds, reason = _seconds(model, method, args, past)
-    needed, there = memory_mb(model, method, args), available_mb()
-    text = f"{'fits' if needed <= there else 'does not fit'}: {_gb(needed)} of {_gb(there)} GB"
-    return Estimate(seconds, reason, needed, there, needed <= there, text)
+def estimate(model: str, method: str, args: TrainArgs, runs: Sequence[Run] = ()) -> Estimate:
+    """`args` as from `resolve`; `runs` are this workspace's, newest first, of which the last like it is the guide."""
+    seconds, reason = _seconds(model, method, args, runs)
+    needed_mb, free_mb = memory_mb(model, method, args), available_mb()
+    text = f"{'fits' if needed_mb <= free_mb else 'does not fit'}: {_gb(needed_mb)} of {_gb(free_mb)} GB"
+    return Estimate(seconds, reason, needed_mb, free_mb, needed_mb <= free_mb, text)
 
 
 def _gb(mb: float) -> str:
     return f"{mb / 1024:.1f}" if mb < 10_240 else f"{mb / 1024:.0f}"
 
 
-def _seconds(model: str, method: str, args: TrainArgs, past: Sequence[Any]) -> tuple[float | None, str]:
+def _seconds(model: str, method: str, args: TrainArgs, runs: Sequence[Run]) -> tuple[float | None, str]:
     work = args.steps * args.batch_size
-    for run in past:
-        same = run.state == "done" and run.method == method and run.config.model == model
-        if same and run.result and run.result.train_seconds:
-            before = run.config.args
-            per = run.result.train_seconds / (before["steps"] * before["batch_size"])
-            around = run.result.seconds - run.result.train_seconds
-            return per * work + around, f"from run {run.number} on this machine"
+    for run in runs:
+        is_alike = run.state == "done" and run.method == method and run.config.model == model
+        if is_alike and run.result and run.result.train_seconds:
+            args_then = run.config.args
+            per_example = run.result.train_seconds / (args_then["steps"] * args_then["batch_size"])
+            overhead = run.result.seconds - run.result.train_seconds
+            return per_example * work + overhead, f"from run {run.number} on this machine"
     if model == "sandbox":
         cost = METHODS[method].cost
         return cost.seconds_per_example * work + cost.seconds_around, "a guide from 2 shared CPU cores"

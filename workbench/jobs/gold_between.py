@@ -12,6 +12,6 @@ from workbench.measure.winrate import Difference, paired_difference
 
 def gold_between(a: Run, b: Run) -> Difference | None:
     """Mean gold of b minus that of a over the prompts that both answered at their end; None where there are none."""
-    of_a, of_b = ({row["prompt"]: row["gold"] for row in run.answers()} for run in (a, b))
-    both = [prompt for prompt in of_a if prompt in of_b]
-    return paired_difference([of_a[p] for p in both], [of_b[p] for p in both], GAP) if both else None
+    gold_a, gold_b = ({row["prompt"]: row["gold"] for row in run.answers()} for run in (a, b))
+    prompts = [prompt for prompt in gold_a if prompt in gold_b]
+    return paired_difference([gold_a[p] for p in prompts], [gold_b[p] for p in prompts], GAP) if prompts else None

@@ -18,6 +18,7 @@ from workbench.learn import data
 from workbench.learn.catalogue import METHODS, TrainArgs, resolve
 from workbench.learn.data import MissingData
 from workbench.learn.rewards import sources, verdict
+from workbench.learn.rewards.python_file import RewardError
 from workbench.learn.rewards.verdict import Distrusted, GateResult
 from workbench.learn.run_files import DataCounts
 from workbench.models import origin
@@ -68,15 +69,15 @@ def plan_run(
     allow_failed_gate: bool = False,
 ) -> Plan:
     """The plan of a run with `args` as from `parse`."""
-    counts, missing = available(store, method, settings.model)
-    problems: list[Exception | None] = [missing, _model_missing(settings.model)]
-    resolved, reasons = resolve(method, args, _settings.parameters(settings.model))
+    counts, shortfall = available(store, method, settings.model)
+    problems: list[Exception | None] = [shortfall, _model_problem(settings.model)]
+    run_args, reasons = resolve(method, args, _settings.parameters(settings.model))
     reward: RewardPlan | None = None
     despite: tuple[str, ...] = ()
-    if (asked := getattr(args, "reward", None)) is not None:
-        reward = plan_reward(asked, settings)
-        change: dict[str, Any] = {"reward": reward.text or asked}
-        resolved = replace(resolved, **change)
+    if (reward_text := getattr(args, "reward", None)) is not None:
+        reward = plan_reward(reward_text, settings)
+        changes: dict[str, Any] = {"reward": reward.text or reward_text}
+        run_args = replace(run_args, **changes)
         reasons |= {"reward": reward.reason} if reward.reason else {}
         despite = tuple(v.sentence for v in reward.untrusted) if allow_failed_gate else ()
         problems.append(reward.problem)
@@ -84,50 +85,50 @@ def plan_run(
     problems.append(_parent_problem(settings, start_from))
     notices: tuple[str, ...] = ()
     if start_from is not None and problems[-1] is None:
-        resolved, inherited, notices = _as_in_start(resolved, find_run(settings.workspace, start_from))
-        reasons |= inherited
-    needed = estimate(settings.model, method, resolved, list_runs(settings.workspace))
-    problems.append(None if needed.fits else _too_large(needed))
-    there = tuple(problem for problem in problems if problem is not None)
-    return Plan(method, resolved, reasons, counts, start_from, reward, despite, needed, there, notices)
+        run_args, lora_reasons, notices = _inherit_lora(run_args, find_run(settings.workspace, start_from))
+        reasons |= lora_reasons
+    needs = estimate(settings.model, method, run_args, list_runs(settings.workspace))
+    problems.append(None if needs.fits else _too_large(needs))
+    real_problems = tuple(problem for problem in problems if problem is not None)
+    return Plan(method, run_args, reasons, counts, start_from, reward, despite, needs, real_problems, notices)
 
 
 def plan_reward(text: str, settings: Settings) -> RewardPlan:
     """What the setting `reward` comes to."""
     try:
-        chosen, reason = sources.settle(text, settings)
-        results = verdict.verdicts(chosen, settings.workspace)
-    except (MissingData, sources.RewardError) as problem:
-        return RewardPlan(problem=problem)
-    return RewardPlan(chosen, reason, untrusted=tuple(result for result in results if not result.trusted))
+        name, reason = sources.settle(text, settings)
+        results = verdict.verdicts(name, settings.workspace)
+    except (MissingData, RewardError) as error:
+        return RewardPlan(problem=error)
+    return RewardPlan(name, reason, untrusted=tuple(result for result in results if not result.trusted))
 
 
 # What there is to learn from, counted again only after the store has changed
 
-_counted: WeakKeyDictionary[Store, tuple[Any, dict[Any, tuple[DataCounts, str]]]] = WeakKeyDictionary()
+_counts_cache: WeakKeyDictionary[Store, tuple[Any, dict[Any, tuple[DataCounts, str]]]] = WeakKeyDictionary()
 
 
 def available(store: Store, method: str, model: str) -> tuple[DataCounts, MissingData | None]:
     """How much the method has to learn from, and why it cannot learn from that, if so."""
     state, m = store.state(), METHODS[method]
-    before, known = _counted.get(store, (None, {}))
-    if before != state:
-        known = {}
-        _counted[store] = (state, known)
+    state_then, counts_by_key = _counts_cache.get(store, (None, {}))
+    if state_then != state:
+        counts_by_key = {}
+        _counts_cache[store] = (state, counts_by_key)
     key = (m.read, m.shortage, model)  # methods that read the same rows are counted together
-    if key not in known:
+    if key not in counts_by_key:
         rows = m.read(store, model)
         train = [row for row in rows if row["split"] == "train"]
         heldout = [row for row in rows if row["split"] == "heldout"]
-        known[key] = data.counted(method, train, heldout), m.shortage(train) if train else ""
-    counts, shortage = known[key]
+        counts_by_key[key] = data.counted(method, train, heldout), m.shortage(train) if train else ""
+    counts, shortage = counts_by_key[key]
     return counts.model_copy(update={"unit": m.unit}), data.shortfall(method, counts.train, counts.n, shortage)
 
 
 # What stands in the way
 
 
-def _model_missing(model: str) -> Exception | None:
+def _model_problem(model: str) -> Exception | None:
     folder = _settings.model_folder(model)
     if folder is not None and (folder / "config.json").is_file():
         return None
@@ -144,8 +145,8 @@ def _parent_problem(settings: Settings, start_from: int | None) -> Exception | N
         parent: Run = find_run(settings.workspace, start_from)
     except ValueError as error:
         return error
-    if different := origin.difference(parent.config, settings.model):
-        return ValueError(f"Run {start_from} {different}: it is no start here.")
+    if mismatch := origin.difference(parent.config, settings.model):
+        return ValueError(f"Run {start_from} {mismatch}: it is no start here.")
     if parent.adapter is None:
         return ValueError(f"Run {start_from} has no trained model to start from; it is {parent.state}.")
     return None
@@ -154,23 +155,22 @@ def _parent_problem(settings: Settings, start_from: int | None) -> Exception | N
 LORA = {"lora_rank": "r", "lora_alpha": "lora_alpha", "lora_dropout": "lora_dropout"}  # our names -> PEFT's
 
 
-def _as_in_start(args: TrainArgs, start: Run) -> tuple[TrainArgs, dict[str, str], tuple[str, ...]]:
+def _inherit_lora(args: TrainArgs, start: Run) -> tuple[TrainArgs, dict[str, str], tuple[str, ...]]:
     """`args` with rank, alpha and dropout of the adapter that training goes on with; reasons and notices where they are
     not what was asked for."""
     assert start.adapter is not None
     adapter = read_json(start.adapter / "adapter_config.json")
-    shape = {ours: adapter[theirs] for ours, theirs in LORA.items()}
-    differing = [name for name, value in shape.items() if value != getattr(args, name)]
+    lora: dict[str, Any] = {ours: adapter[theirs] for ours, theirs in LORA.items()}
+    differences = [name for name, value in lora.items() if value != getattr(args, name)]
     notices = tuple(
-        f"{name} is {shape[name]:g}, as in run {start.number} where this run starts, not {getattr(args, name):g} as set."
-        for name in differing
+        f"{name} is {lora[name]:g}, as in run {start.number} where this run starts, not {getattr(args, name):g} as set."
+        for name in differences
     )
-    change: dict[str, Any] = shape
-    return replace(args, **change), dict.fromkeys(differing, f"as in run {start.number}, the start"), notices
+    return replace(args, **lora), dict.fromkeys(differences, f"as in run {start.number}, the start"), notices
 
 
-def _too_large(needed: Estimate) -> MemoryError:
+def _too_large(needs: Estimate) -> MemoryError:
     return MemoryError(
-        f"This run needs about {needed.memory_mb / 1024:.1f} GB of memory and {needed.available_mb / 1024:.1f} GB are "
+        f"This run needs about {needs.memory_mb / 1024:.1f} GB of memory and {needs.available_mb / 1024:.1f} GB are "
         "free. Set a smaller micro_batch or max_tokens, or take a smaller model."
     )

@@ -22,6 +22,7 @@ from workbench.jobs.plan import plan_run
 from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn import data
 from workbench.learn.catalogue import PRESETS, TrainArgs, parse
+from workbench.learn.catalogue.facts import Row
 from workbench.learn.run_files import RunConfig, RunStatus
 from workbench.models import origin
 from workbench.processes import locked
@@ -46,29 +47,29 @@ TWIN_SECONDS = 60.0  # asked for longer after it was started, a second run of th
 
 def preset_of(method: str, args: TrainArgs) -> str:
     """ "quick", "normal" or "thorough", or "own settings" when they are none of these."""
-    asked = {k: v for k, v in asdict(args).items() if k != "seed"}
+    values = {k: v for k, v in asdict(args).items() if k != "seed"}
     for preset in PRESETS:
-        if asked == {k: v for k, v in asdict(parse(method, {}, preset)).items() if k != "seed"}:
+        if values == {k: v for k, v in asdict(parse(method, {}, preset)).items() if k != "seed"}:
             return preset
     return "own settings"
 
 
 def command(settings: Settings, method: str, args: TrainArgs, start_from: int | None = None, *flags: str) -> str:
     """The command line that starts the same run; `flags` are added to it."""
-    words = ["python", "-m", "workbench", "train", method, "--workspace", str(settings.workspace)]
+    argv = ["python", "-m", "workbench", "train", method, "--workspace", str(settings.workspace)]
     if settings.model != "sandbox":
-        words += ["--model", settings.model]
+        argv += ["--model", settings.model]
     if settings.trust_remote_code:
-        words += ["--trust-remote-code"]
+        argv += ["--trust-remote-code"]
     if start_from is not None:
-        words += ["--from", str(start_from)]
+        argv += ["--from", str(start_from)]
     preset = preset_of(method, args)
     if preset != "normal" and preset in PRESETS:
-        words += ["--preset", preset]
-    words += flags
-    standard = asdict(parse(method, {}, preset if preset in PRESETS else "normal"))
-    words += [f"--set={k}={v}" for k, v in asdict(args).items() if v is not None and v != standard[k]]
-    return shlex.join(words)
+        argv += ["--preset", preset]
+    argv += flags
+    defaults = asdict(parse(method, {}, preset if preset in PRESETS else "normal"))
+    argv += [f"--set={k}={v}" for k, v in asdict(args).items() if v is not None and v != defaults[k]]
+    return shlex.join(argv)
 
 
 def prepare_run(
@@ -93,37 +94,37 @@ def prepare_run(
     plan = plan_run(settings, store, method, args, start_from, allow_failed_gate)
     if plan.problems:
         raise plan.problems[0]
-    given, args, despite = args, plan.args, list(plan.despite)
+    args_given, args, despite = args, plan.args, list(plan.despite)
     train, heldout = data.rows(store, method, settings.model)
     _dry_run(settings, method, train, heldout, args)
     prompts = data.prompts(settings.model, store, args, train, heldout)
     parent = None if start_from is None else find_run(settings.workspace, start_from).adapter
     folder = settings.workspace / "runs"
-    with locked(settings.workspace), _fresh_folder(folder) as fresh:
-        digest = data.freeze(fresh / "data", train, heldout, prompts)
-        start = data.freeze_start(parent, fresh / data.START) if parent else None
-        wanted: dict[str, Any] = {
+    with locked(settings.workspace), _draft_folder(folder) as draft:
+        digest = data.freeze(draft / "data", train, heldout, prompts)
+        start = data.freeze_start(parent, draft / data.START) if parent else None
+        identity: dict[str, Any] = {
             "method": method,
             **origin.of(settings.model),
             "parent": start_from,
             "args": asdict(args),
         }
-        before = list_runs(settings.workspace)
-        if before and before[0].active and _just_asked(before[0], wanted, digest):
-            return before[0]
-        twin = None if again else next((r for r in before if _same(r, wanted, digest) and _is_news(r)), None)
+        runs = list_runs(settings.workspace)
+        if runs and runs[0].active and _is_double_click(runs[0], identity, digest):
+            return runs[0]
+        twin = None if again else next((r for r in runs if _is_same(r, identity, digest) and _is_recent(r)), None)
         if twin is not None:
             raise SameRun(twin)
         number = max([int(f.name[:4]) for f in folder.glob("[0-9][0-9][0-9][0-9]*-*")], default=0) + 1
         config = RunConfig(
-            **wanted,
+            **identity,
             number=number,
             start=start,
             preset=preset,
             reasons=dict(plan.reasons),
             data=data.counted(method, train, heldout).model_copy(update={"hash": digest}),
             seed=args.seed,
-            command=command(settings, method, given, start_from, *(["--allow-failed-gate"] if despite else [])),
+            command=command(settings, method, args_given, start_from, *(["--allow-failed-gate"] if despite else [])),
             despite=despite,
             trust_remote_code=settings.trust_remote_code,
             versions={name: _version(name) for name in ("torch", "transformers", "peft", "trl")},
@@ -132,27 +133,27 @@ def prepare_run(
         status = RunStatus(
             state="waiting", step=0, steps=args.steps, pid=None, prepared=time.time(), notices=list(plan.notices)
         )
-        (fresh / "config.json").write_text(json.dumps(config.as_json(), indent=1), "utf-8")
-        (fresh / "status.json").write_text(json.dumps(status.as_json()), "utf-8")
-        (fresh / "README.md").write_text(card.write(config), "utf-8")
-        disk.keep_reserve(fresh)
-        fresh.rename(folder / f"{number:04d}-{method}")
+        (draft / "config.json").write_text(json.dumps(config.as_json(), indent=1), "utf-8")
+        (draft / "status.json").write_text(json.dumps(status.as_json()), "utf-8")
+        (draft / "README.md").write_text(card.write(config), "utf-8")
+        disk.keep_reserve(draft)
+        draft.rename(folder / f"{number:04d}-{method}")
         return find_run(settings.workspace, number)
 
 
 @contextlib.contextmanager
-def _fresh_folder(runs: Path) -> Iterator[Path]:
+def _draft_folder(runs: Path) -> Iterator[Path]:
     """Where to make a run before it is moved to its place; removed if it is not. Only for the holder of the lock."""
-    for left in runs.glob(".new.*"):  # nobody else prepares a run now, so whoever made these was ended meanwhile
-        shutil.rmtree(left, ignore_errors=True)
-    fresh = runs / f".new.{os.getpid()}.{threading.get_ident()}"
+    for leftover in runs.glob(".new.*"):  # nobody else prepares a run now, so whoever made these was ended meanwhile
+        shutil.rmtree(leftover, ignore_errors=True)
+    folder = runs / f".new.{os.getpid()}.{threading.get_ident()}"
     try:
-        yield fresh
+        yield folder
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _dry_run(settings: Settings, method: str, train: list[data.Row], heldout: list[data.Row], args: TrainArgs) -> None:
+def _dry_run(settings: Settings, method: str, train: list[Row], heldout: list[Row], args: TrainArgs) -> None:
     """Raise ModelError, SettingError or NothingToLearn before a run is made that could only fail. A model that has still
     to be downloaded is left to the job."""
     model, trust = settings.model, settings.trust_remote_code
@@ -166,8 +167,8 @@ def _dry_run(settings: Settings, method: str, train: list[data.Row], heldout: li
     if needs_own_code(model):  # it runs in the job alone, which begins with a dry run too
         return
     dry_run.check(model, train + heldout, args, trust)
-    written = model_config(model).get("max_position_embeddings")
-    if written and surely_learnable(method, train, Limits.of(args, written)):
+    positions = model_config(model).get("max_position_embeddings")
+    if positions and surely_learnable(method, train, Limits.of(args, positions)):
         return
     check_learnable(tokenizer(model, trust), method, train, Limits.of(args, context(model, trust)))
 
@@ -183,15 +184,15 @@ class SameRun(ValueError):
         self.run = twin
 
 
-def _just_asked(newest: Run, wanted: dict[str, Any], digest: str) -> bool:
-    return _same(newest, wanted, digest) and abs(_age(newest)) < 2.0
+def _is_double_click(newest: Run, identity: dict[str, Any], digest: str) -> bool:
+    return _is_same(newest, identity, digest) and abs(_age(newest)) < 2.0
 
 
-def _same(run: Run, wanted: dict[str, Any], digest: str) -> bool:
-    return all(run.config.get(k) == v for k, v in wanted.items()) and run.config.data.hash == digest
+def _is_same(run: Run, identity: dict[str, Any], digest: str) -> bool:
+    return all(run.config.get(k) == v for k, v in identity.items()) and run.config.data.hash == digest
 
 
-def _is_news(run: Run) -> bool:
+def _is_recent(run: Run) -> bool:
     return run.active or (run.state == "done" and _age(run) < TWIN_SECONDS)
 
 

@@ -120,13 +120,13 @@ class Run:
 
 def without_repeats(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows without those that a resume has made again."""
-    kept: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
     for row in rows:
         if "back_to" in row:
-            kept = [r for r in kept if r["step"] <= row["back_to"]]
+            points = [r for r in points if r["step"] <= row["back_to"]]
         else:
-            kept.append(row)
-    return kept
+            points.append(row)
+    return points
 
 
 def list_runs(workspace: Path) -> list[Run]:
@@ -136,14 +136,14 @@ def list_runs(workspace: Path) -> list[Run]:
 
 def read_runs(workspace: Path) -> tuple[list[Run], list[str]]:
     """The runs, newest first, and a sentence for each folder left out: "runs/0003-sft is left out: ..."."""
-    runs, left_out = [], []
+    runs, faults = [], []
     for folder in _folders(workspace):
         run = _read_or_fault(folder)
         if isinstance(run, Run):
             runs.append(run)
         else:
-            left_out.append(f"runs/{folder.name} is left out: {run}.")
-    return sorted(runs, key=lambda run: -run.number), left_out
+            faults.append(f"runs/{folder.name} is left out: {run}.")
+    return sorted(runs, key=lambda run: -run.number), faults
 
 
 def _folders(workspace: Path) -> list[Path]:
@@ -156,8 +156,8 @@ def _read_or_fault(folder: Path) -> Run | str:
         return "it has no config.json"
     try:
         run = read_run(folder)
-    except SpoiledFile as spoiled:
-        return f"{spoiled.file.name}, {spoiled.why}"
+    except SpoiledFile as error:
+        return f"{error.file.name}, {error.why}"
     if not folder.name.startswith(f"{run.number:04d}-"):
         return f"config.json, the number is {run.number}, but the folder's name says another"
     return run
@@ -176,51 +176,51 @@ def read_run(folder: Path) -> Run:
     if config is None:
         raise ValueError(f"{folder} is no run folder: it has no config.json")
     run = Run(config.number, folder, config, *_state(folder))
-    return _checked(run) if run.active else run
+    return _check_alive(run) if run.active else run
 
 
 def _state(folder: Path) -> tuple[RunStatus, RunResult | None]:
     return read(RunStatus, folder / "status.json") or RunStatus(), read(RunResult, folder / "result.json")
 
 
-def _checked(found: Run) -> Run:
+def _check_alive(run: Run) -> Run:
     """An active run whose process is gone was interrupted; one that shows no life for long hangs and is ended."""
-    pid, born = found.status.pid, found.status.pid_start
+    pid, birth = run.status.pid, run.status.pid_start
     if pid is None:
-        if time.time() - (found.folder / "status.json").stat().st_mtime < 30:
-            return found  # prepared, about to be started
-        return _gone(found, "interrupted", f"Run {found.number} was never started.")
-    if identity(pid) != born:
-        after = read_after_end(found)
-        if after.state not in ACTIVE or after.status.pid != pid:  # it ended well while we looked
-            return after
-        return _gone(found, "interrupted", f"Run {found.number} was interrupted at step {after.status.step}.")
-    beat = found.status.heartbeat
-    seen, since = _beats.get(found.folder, ("never", 0.0))
-    if beat != seen:
-        _beats[found.folder] = (beat, time.monotonic())
-    elif time.monotonic() - since > _limit(found):
-        end_process(pid, str(born))
-        return _gone(found, "failed", f"Run {found.number} hung at step {found.status.step} and was ended.")
-    return found
+        if time.time() - (run.folder / "status.json").stat().st_mtime < 30:
+            return run  # prepared, about to be started
+        return _mark_ended(run, "interrupted", f"Run {run.number} was never started.")
+    if identity(pid) != birth:
+        latest = reread(run)
+        if latest.state not in ACTIVE or latest.status.pid != pid:  # it ended well while we looked
+            return latest
+        return _mark_ended(run, "interrupted", f"Run {run.number} was interrupted at step {latest.status.step}.")
+    beat = run.status.heartbeat
+    last_beat, since = _beats.get(run.folder, ("never", 0.0))
+    if beat != last_beat:
+        _beats[run.folder] = (beat, time.monotonic())
+    elif time.monotonic() - since > _hang_limit(run):
+        end_process(pid, str(birth))
+        return _mark_ended(run, "failed", f"Run {run.number} hung at step {run.status.step} and was ended.")
+    return run
 
 
-def _limit(found: Run) -> float:
+def _hang_limit(run: Run) -> float:
     """Seconds without a heartbeat after which the job hangs; a large model being loaded can hold all threads up."""
-    return max(LEAST_HANG_SECONDS, hang_seconds() * (1 if found.state == "running" else PATIENCE))
+    return max(LEAST_HANG_SECONDS, hang_seconds() * (1 if run.state == "running" else PATIENCE))
 
 
 _beats: dict[Path, tuple[Any, float]] = {}  # run folder -> last heartbeat, and when our own clock first saw it
 
 
-def _gone(found: Run, state: str, message: str) -> Run:
-    disk.free_reserve(found.folder)
-    changes: dict[str, Any] = {"state": state, "message": message, "last_lines": found.log_tail(8)}
-    status = found.status.model_copy(update=changes)
+def _mark_ended(run: Run, state: str, message: str) -> Run:
+    disk.free_reserve(run.folder)
+    changes: dict[str, Any] = {"state": state, "message": message, "last_lines": run.log_tail(8)}
+    status = run.status.model_copy(update=changes)
     with disk.fullness_tolerated():  # runs must be seen on a full disk, too; whoever reads this one again tries again
-        changes["saved_step"] = rescue(found.folder)
-        status = RunStatus.model_validate(write_status(found.folder, **changes))
-    return Run(found.number, found.folder, found.config, status, found.result)
+        changes["saved_step"] = rescue(run.folder)
+        status = RunStatus.model_validate(write_status(run.folder, **changes))
+    return Run(run.number, run.folder, run.config, status, run.result)
 
 
 def rescue(folder: Path) -> int | None:
@@ -229,18 +229,18 @@ def rescue(folder: Path) -> int | None:
     newest, _ = checkpoints.newest(folder / "checkpoints", status.frozen)
     if newest is None:
         return None
-    target, fresh = folder / "adapter", folder / ".adapter.new"
-    shutil.rmtree(fresh, ignore_errors=True)
+    target, copy = folder / "adapter", folder / ".adapter.new"
+    shutil.rmtree(copy, ignore_errors=True)
     try:
-        shutil.copytree(newest / "adapter", fresh)
+        shutil.copytree(newest / "adapter", copy)
     except OSError:  # a full disk, say
-        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(copy, ignore_errors=True)
         raise
     shutil.rmtree(target, ignore_errors=True)
-    fresh.rename(target)
+    copy.rename(target)
     return checkpoints.step_of(newest)
 
 
-def read_after_end(found: Run) -> Run:
+def reread(run: Run) -> Run:
     """The run as its folder tells it now, without asking after its process."""
-    return Run(found.number, found.folder, found.config, *_state(found.folder))
+    return Run(run.number, run.folder, run.config, *_state(run.folder))

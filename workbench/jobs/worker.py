@@ -52,30 +52,30 @@ def _claim(workspace: Path, run: Run) -> bool:
     """Become the one process of the run, unless another already is. Whoever started us has written our pid first."""
     with locked(workspace):
         run = find_run(workspace, run.number)
-        pid, mine = run.status.pid, os.getpid()
-        if pid != mine:
+        pid, own_pid = run.status.pid, os.getpid()
+        if pid != own_pid:
             if run.state == "done" or (pid is not None and identity(pid) == run.status.pid_start):
                 return False
             queue = max([r.status.queue for r in list_runs(workspace) if r.active], default=0) + 1
-            write_status(run.folder, state="waiting", pid=mine, pid_start=identity(mine), queue=queue)
+            write_status(run.folder, state="waiting", pid=own_pid, pid_start=identity(own_pid), queue=queue)
         return True
 
 
 def _wait_for_turn(workspace: Path, number: int) -> None:
     """One job at a time, in the order they were started."""
-    said = 0.0
+    last_write = 0.0
     while True:
-        mine = find_run(workspace, number)
-        place = mine.status.queue
-        before = [r for r in list_runs(workspace) if r.active and 0 < r.status.queue < place]
-        if not before:
+        run = find_run(workspace, number)
+        place = run.status.queue
+        earlier = [r for r in list_runs(workspace) if r.active and 0 < r.status.queue < place]
+        if not earlier:
             return
-        if time.monotonic() - said > 1.0:
-            said = time.monotonic()
-            ahead = min(before, key=lambda r: r.status.queue)
+        if time.monotonic() - last_write > 1.0:
+            last_write = time.monotonic()
+            ahead = min(earlier, key=lambda r: r.status.queue)
             with disk.fullness_tolerated():  # it can wait without saying so
                 write_status(
-                    mine.folder, state="waiting", message=control.waits_for(ahead), heartbeat=time.monotonic_ns()
+                    run.folder, state="waiting", message=control.waits_for(ahead), heartbeat=time.monotonic_ns()
                 )
         time.sleep(0.2)
 
@@ -88,7 +88,8 @@ def _train(run: Run, report: Reporter) -> dict[str, Any]:
     one_gpu()
     method = method_module(run.method)
     work = Work.open(run, report)
-    return method.train(work)
+    result: dict[str, Any] = method.train(work)
+    return result
 
 
 def _ending(report: Reporter, result: RunResult) -> dict[str, Any]:
@@ -110,23 +111,23 @@ NOT_FINITE_ADVICE = {
 
 def explain(run: Run, step: int, error: Exception) -> str:
     """What happened, what is safe, what to do: for the page."""
-    args, safe = run.config.args, "Nothing before it is lost."
+    args, safety = run.config.args, "Nothing before it is lost."
     if disk.is_full(error):
         return disk_full(run.folder, step)
     if isinstance(error, NothingToLearn | data.ChangedStart | data.ChangedTokens):
         return f"Run {run.number} cannot train: {error}"
     if isinstance(error, NotFinite):
-        why, advice = str(error), NOT_FINITE_ADVICE[error.cause].format_map(args | {"model": run.config["model"]})
+        cause, advice = str(error), NOT_FINITE_ADVICE[error.cause].format_map(args | {"model": run.config["model"]})
     elif isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
         half = (args.get("micro_batch") or 1) // 2
         smaller = f"Quick, or a micro_batch of {half}" if half else f"a max_tokens below {args['max_tokens']}"
-        why, advice = "out of memory", f"Try {smaller}."
+        cause, advice = "out of memory", f"Try {smaller}."
     elif type(error).__module__.startswith("workbench."):  # written for people: what is wrong and what to do
         text = str(error).rstrip(".")
-        return f"Run {run.number} stopped at step {step}: {text}. {safe}"
+        return f"Run {run.number} stopped at step {step}: {text}. {safety}"
     else:
-        why, advice = f"{type(error).__name__}: {error}".splitlines()[0][:300], "The log says more."
-    return f"Run {run.number} stopped: {why} at step {step}. {safe} {advice}"
+        cause, advice = f"{type(error).__name__}: {error}".splitlines()[0][:300], "The log says more."
+    return f"Run {run.number} stopped: {cause} at step {step}. {safety} {advice}"
 
 
 def standby() -> int:

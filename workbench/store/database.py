@@ -24,6 +24,7 @@ BUSY_SECONDS = 10.0
 MAKING_SECONDS = 1.0  # a new database has its first page long before
 GROUP = 256
 T = TypeVar("T")
+Write = tuple[Callable[[Connection], Any], Future[Any]]  # what to do in a transaction, and where its result goes
 
 
 class StoreError(RuntimeError):
@@ -112,7 +113,7 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
             time.sleep(0.02)
 
 
-def explained(error: DBAPIError, where: str) -> StoreError:
+def explain(error: DBAPIError, where: str) -> StoreError:
     """The error of a database driver in words that say what is safe and what to do."""
     reason = str(error.orig)
     if "locked" in reason or "busy" in reason:
@@ -150,16 +151,16 @@ def migrate(readers: Engine, writer: Engine, where: str) -> Path | None:
     Killed at any point, the database is as it was. Raises StoreTooNew for a version this program does not know.
     """
     with readers.connect() as connection:
-        found = version_of(connection)
-    known = revisions()
-    if found == known[-1]:
+        version = version_of(connection)
+    versions = revisions()
+    if version == versions[-1]:
         return None
-    if found is not None and found not in known:
+    if version is not None and version not in versions:
         raise StoreTooNew(
-            f"{where} was written by a newer workbench (its version is {found}, this one knows up to {known[-1]}). "
+            f"{where} was written by a newer workbench (its version is {version}, this one knows up to {versions[-1]}). "
             "It was left as it is. Update the workbench, or choose another workspace."
         )
-    backup = back_up(where, found, known[-1]) if found is not None and writer.dialect.name == "sqlite" else None
+    backup = back_up(where, version) if version is not None and writer.dialect.name == "sqlite" else None
     from alembic import command
     from alembic.config import Config
 
@@ -171,21 +172,21 @@ def migrate(readers: Engine, writer: Engine, where: str) -> Path | None:
     return backup
 
 
-def back_up(where: str, found: str, target: str) -> Path:
-    """Copy the database, consistent while others write, to `<name>-version-<found>.db` beside it."""
+def back_up(where: str, version: str) -> Path:
+    """Copy the database, consistent while others write, to `<name>-version-<version>.db` beside it."""
     source = Path(where)
-    backup = source.with_name(f"{source.stem}-version-{found}{source.suffix}")
+    backup = source.with_name(f"{source.stem}-version-{version}{source.suffix}")
     number = 1
     while backup.exists():
         number += 1
-        backup = source.with_name(f"{source.stem}-version-{found}-{number}{source.suffix}")
-    part = backup.with_name(backup.name + ".part")
-    part.unlink(missing_ok=True)
-    with contextlib.closing(sqlite3.connect(source)) as old, contextlib.closing(sqlite3.connect(part)) as new:
+        backup = source.with_name(f"{source.stem}-version-{version}-{number}{source.suffix}")
+    draft = backup.with_name(backup.name + ".part")
+    draft.unlink(missing_ok=True)
+    with contextlib.closing(sqlite3.connect(source)) as old, contextlib.closing(sqlite3.connect(draft)) as new:
         old.backup(new)
-    with part.open("rb+") as copy:
+    with draft.open("rb+") as copy:
         os.fsync(copy.fileno())
-    part.replace(backup)
+    draft.replace(backup)
     return backup
 
 
@@ -195,7 +196,7 @@ class Writer:
     def __init__(self, engine: Engine, where: str):
         self.engine = engine
         self.where = where
-        self._queue: SimpleQueue = SimpleQueue()
+        self._queue: SimpleQueue[Write | None] = SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._loop, name="store-writer", daemon=True)
@@ -207,12 +208,12 @@ class Writer:
         `work` may run twice (its group is undone when another write of the group fails), so it must do
         nothing but use the connection.
         """
-        done: Future[T] = Future()
+        future: Future[T] = Future()
         with self._closing:
             if self._closed:
                 raise StoreError(f"{self.where} was closed; open the workspace again.")
-            self._queue.put((work, done))
-        return done.result()
+            self._queue.put((work, future))
+        return future.result()
 
     def close(self) -> None:
         with self._closing:
@@ -222,27 +223,27 @@ class Writer:
         self._thread.join()
 
     def _loop(self) -> None:
-        more = True
-        while more:
+        is_open = True
+        while is_open:
             group = [self._queue.get()]
             with contextlib.suppress(Empty):
                 while len(group) < GROUP and group[-1] is not None:
                     group.append(self._queue.get_nowait())
-            more = group[-1] is not None  # close() puts None, last
+            is_open = group[-1] is not None  # close() puts None, last
             self._commit([item for item in group if item is not None])
 
-    def _commit(self, group: list[tuple[Callable[[Connection], Any], Future]]) -> None:
+    def _commit(self, group: list[Write]) -> None:
         try:
             with self.engine.begin() as connection:
                 results = [work(connection) for work, _ in group]
         except Exception as error:
-            reason = explained(error, self.where) if isinstance(error, DBAPIError) else error
+            reason = explain(error, self.where) if isinstance(error, DBAPIError) else error
             if len(group) > 1 and not isinstance(reason, StoreBusy):
                 for item in group:  # one of them is at fault: each alone, so that the others are saved
                     self._commit([item])
                 return
-            for _, done in group:
-                done.set_exception(reason)
+            for _, future in group:
+                future.set_exception(reason)
         else:
-            for (_, done), result in zip(group, results, strict=True):
-                done.set_result(result)
+            for (_, future), result in zip(group, results, strict=True):
+                future.set_result(result)

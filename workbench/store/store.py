@@ -1,12 +1,12 @@
 """The store: what people wrote and judged, kept so that whatever was shown as saved survives a kill or a power cut."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
-from sqlalchemy import Connection, Select, Table, case, func, select
+from sqlalchemy import Connection, RowMapping, Select, Table, case, func, select
 from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from workbench.records import Comparison, Demonstration, Prompt, Response, StepLabels, Verdict, split_of
@@ -15,6 +15,7 @@ from workbench.store.writing import Added, chunks
 
 T = TypeVar("T")
 Split = Literal["train", "heldout"]
+Query = Select[*tuple[Any, ...]]
 
 
 class Store:
@@ -34,7 +35,7 @@ class Store:
         try:
             self.backup = database.migrate(self._readers, writer, self.where)
         except DBAPIError as error:
-            raise database.explained(error, self.where) from error
+            raise database.explain(error, self.where) from error
         self._writer = database.Writer(writer, self.where)
 
     def close(self) -> None:
@@ -211,18 +212,20 @@ class Store:
         shared |= {"source": "person"}
 
         def work(connection: Connection) -> tuple[Demonstration, Comparison]:
-            own = writing.clean(text, "The answer")
+            own_text = writing.clean(text, "The answer")
             writing.prompt_text(connection, prompt_id)
-            known = writing.by_token(connection, tables.comparisons, token, rater, prompt_id)
-            demonstration = writing.add_act(connection, tables.demonstrations, shared | {"text": own, "draft_of": None})
+            comparison_id = writing.by_token(connection, tables.comparisons, token, rater, prompt_id)
+            demonstration_id = writing.add_act(
+                connection, tables.demonstrations, shared | {"text": own_text, "draft_of": None}
+            )
             writing.save_draft(connection, rater, prompt_id, "")
-            if known is not None:
-                return _demonstration(connection, demonstration), _comparison(connection, known)
-            response = Response(0, prompt_id, own, model=rater, ended=True, author="person")
-            mine = writing.add_responses(connection, [response])[0].id
-            values = shared | {"groups": [[mine], ids], "shown": [*shown, mine], "acceptable": None}
+            if comparison_id is not None:
+                return _demonstration(connection, demonstration_id), _comparison(connection, comparison_id)
+            response = Response(0, prompt_id, own_text, model=rater, ended=True, author="person")
+            own_id = writing.add_responses(connection, [response])[0].id
+            values = shared | {"groups": [[own_id], ids], "shown": [*shown, own_id], "acceptable": None}
             values |= {"seconds": seconds, "why": None, "question": question}
-            return _demonstration(connection, demonstration), _add_comparison(connection, [*ids, mine], values)
+            return _demonstration(connection, demonstration_id), _add_comparison(connection, [*ids, own_id], values)
 
         return self._write(work)
 
@@ -259,7 +262,7 @@ class Store:
 
     def judged(self, rater: str | None = None) -> dict[int, int]:
         """prompt id -> how many comparisons and skips there are of it, by this rater or by all."""
-        counted: dict[int, int] = {}
+        counts: dict[int, int] = {}
         for table in (tables.comparisons, tables.skips):
             query = select(table.c.prompt_id, func.count().label("n")).where(table.c.deleted.is_(False))
             query = query.group_by(table.c.prompt_id)
@@ -268,8 +271,8 @@ class Store:
             if rater is not None:
                 query = query.where(table.c.rater == rater)
             for row in self._all(query):
-                counted[row["prompt_id"]] = counted.get(row["prompt_id"], 0) + row["n"]
-        return counted
+                counts[row["prompt_id"]] = counts.get(row["prompt_id"], 0) + row["n"]
+        return counts
 
     # Skips and undo
 
@@ -376,22 +379,23 @@ class Store:
     def counts(self) -> dict[str, int]:
         """How many of each are there, the deleted ones left out; of acts also how many are simulated. Answers judged
         by themselves are no comparisons here."""
-        counted: dict[str, int] = {}
+        counts: dict[str, int] = {}
         with self._read() as connection:
-            living = tables.prompts.c.deleted.is_(False)
+            not_deleted = tables.prompts.c.deleted.is_(False)
             for table in (tables.prompts, tables.responses):
                 query = select(func.count()).select_from(table)
-                query = query.where(living) if table is tables.prompts else query
-                counted[table.name] = connection.execute(query).scalar_one()
+                query = query.where(not_deleted) if table is tables.prompts else query
+                counts[table.name] = connection.execute(query).scalar_one()
             for table in (tables.demonstrations, tables.comparisons, tables.verdicts, tables.step_labels):
-                query = select(table.c.simulated, func.count()).join(tables.prompts)
-                query = query.where(table.c.deleted.is_(False), living)
+                query = select(table.c.simulated, func.count().label("n")).join(tables.prompts)
+                query = query.where(table.c.deleted.is_(False), not_deleted)
                 if table is tables.comparisons:
                     query = query.where(func.json_array_length(table.c.shown) > 1)
-                found: dict[bool, int] = dict(connection.execute(query.group_by(table.c.simulated)).all())
-                counted[table.name] = sum(found.values())
-                counted[f"simulated_{table.name}"] = found.get(True, 0)
-        return counted
+                rows = connection.execute(query.group_by(table.c.simulated)).mappings()
+                by_simulated: dict[bool, int] = {row["simulated"]: row["n"] for row in rows}
+                counts[table.name] = sum(by_simulated.values())
+                counts[f"simulated_{table.name}"] = by_simulated.get(True, 0)
+        return counts
 
     def state(self) -> tuple[Any, ...]:
         """Something that is another after every change to prompts, demonstrations, comparisons or step labels: what was
@@ -416,26 +420,26 @@ class Store:
         self._write(lambda connection: writing.set_deleted(connection, table, id, deleted))
 
     @contextmanager
-    def _read(self):
+    def _read(self) -> Iterator[Connection]:
         try:
             with self._readers.connect() as connection:
                 yield connection
         except DBAPIError as error:
-            raise database.explained(error, self.where) from error
+            raise database.explain(error, self.where) from error
         except TimeoutError as error:
             raise database.StoreBusy(f"Too many readers of {self.where} at once; try again.") from error
 
-    def _all(self, query: Select) -> Sequence[Any]:
+    def _all(self, query: Query) -> Sequence[RowMapping]:
         with self._read() as connection:
             return connection.execute(query).mappings().all()
 
 
-def _acts(table: Table, deleted_too: bool = False) -> Select:
+def _acts(table: Table, with_deleted: bool = False) -> Query:
     """Rows of a table with their prompt's text; those of a deleted prompt count as deleted."""
     query = select(table, tables.prompts.c.text.label("prompt")).join(
         tables.prompts, tables.prompts.c.id == table.c.prompt_id
     )
-    return query if deleted_too else query.where(table.c.deleted.is_(False), tables.prompts.c.deleted.is_(False))
+    return query if with_deleted else query.where(table.c.deleted.is_(False), tables.prompts.c.deleted.is_(False))
 
 
 def _demonstration(connection: Connection, id: int) -> Demonstration:
@@ -452,17 +456,17 @@ def _comparison(connection: Connection, id: int) -> Comparison:
 
 
 def _responses(connection: Connection, ids: Sequence[int]) -> dict[int, Response]:
-    found: dict[int, Response] = {}
-    for some in chunks(ids):
-        rows = connection.execute(select(tables.responses).where(tables.responses.c.id.in_(some))).mappings()
-        found |= {row["id"]: tables.to_response(row) for row in rows}
-    return found
+    by_id: dict[int, Response] = {}
+    for chunk in chunks(ids):
+        rows = connection.execute(select(tables.responses).where(tables.responses.c.id.in_(chunk))).mappings()
+        by_id |= {row["id"]: tables.to_response(row) for row in rows}
+    return by_id
 
 
 def _check_responses(connection: Connection, prompt_id: int, ids: Sequence[int]) -> None:
-    found = _responses(connection, ids)
+    by_id = _responses(connection, ids)
     for id in ids:
-        if id not in found or found[id].prompt_id != prompt_id:
+        if id not in by_id or by_id[id].prompt_id != prompt_id:
             raise KeyError(f"There is no answer {id} to the prompt {prompt_id}")
 
 

@@ -22,15 +22,15 @@ metadata = MetaData(
 )
 
 
-def _id() -> Column:
+def _id() -> Column[int]:
     return Column("id", Integer, primary_key=True, autoincrement=False)
 
 
-def _prompt_id() -> Column:
+def _prompt_id() -> Column[int]:
     return Column("prompt_id", Integer, ForeignKey("prompts.id"), nullable=False, index=True)
 
 
-def _act() -> list[Column]:
+def _act() -> list[Column[Any]]:
     """What every act of a rater carries. `token` makes sending it twice store it once."""
     return [
         Column("rater", String(200), nullable=False, index=True),
@@ -146,8 +146,8 @@ def to_prompt(row: Row) -> Prompt:
 
 def to_response(row: Row) -> Response:
     sampling = Sampling(**row["sampling"]) if row["sampling"] else None
-    plain = ("id", "prompt_id", "text", "model", "run", "strength", "tokens", "ended", "author")
-    return Response(**{name: row[name] for name in plain}, sampling=sampling)
+    columns = ("id", "prompt_id", "text", "model", "run", "strength", "tokens", "ended", "author")
+    return Response(**{name: row[name] for name in columns}, sampling=sampling)
 
 
 def from_response(response: Response, id: int, prompt_id: int, created: str) -> dict[str, Any]:
@@ -155,8 +155,8 @@ def from_response(response: Response, id: int, prompt_id: int, created: str) -> 
 
 
 def to_demonstration(row: Row) -> Demonstration:
-    plain = ("id", "prompt_id", "prompt", "text", "rater", "source", "simulated", "draft_of", "version")
-    return Demonstration(**{name: row[name] for name in plain}, seq=row["id"])
+    columns = ("id", "prompt_id", "prompt", "text", "rater", "source", "simulated", "draft_of", "version")
+    return Demonstration(**{name: row[name] for name in columns}, seq=row["id"])
 
 
 def ids_in(rows: Iterable[Row]) -> list[int]:
@@ -165,9 +165,9 @@ def ids_in(rows: Iterable[Row]) -> list[int]:
 
 
 def to_comparison(row: Row, by_id: Mapping[int, Response]) -> Comparison:
-    plain = ("id", "prompt_id", "prompt", "acceptable", "rater", "simulated", "seconds", "why", "question", "version")
+    columns = ("id", "prompt_id", "prompt", "acceptable", "rater", "simulated", "seconds", "why", "question", "version")
     return Comparison(
-        **{name: row[name] for name in plain},
+        **{name: row[name] for name in columns},
         responses=tuple(by_id[id] for id in sorted(row["shown"])),
         groups=tuple(tuple(group) for group in row["groups"]),
         shown=tuple(row["shown"]),
@@ -177,11 +177,11 @@ def to_comparison(row: Row, by_id: Mapping[int, Response]) -> Comparison:
 
 
 def to_verdict(row: Row) -> Verdict:
-    plain = ("id", "prompt_id", "prompt", "choice", "rater", "simulated", "seconds")
-    return Verdict(**{name: row[name] for name in plain}, shown=tuple(row["shown"]), seq=row["id"])
+    columns = ("id", "prompt_id", "prompt", "choice", "rater", "simulated", "seconds")
+    return Verdict(**{name: row[name] for name in columns}, shown=tuple(row["shown"]), seq=row["id"])
 
 
 def to_step_labels(row: Row) -> StepLabels:
-    plain = ("id", "prompt_id", "prompt", "rater", "simulated", "source", "seconds")
-    values = {name: row[name] for name in plain}
+    columns = ("id", "prompt_id", "prompt", "rater", "simulated", "source", "seconds")
+    values = {name: row[name] for name in columns}
     return StepLabels(**values, steps=tuple(row["steps"]), labels=tuple(row["labels"]), seq=row["id"])

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table, insert, select, update
 
@@ -16,6 +16,8 @@ from workbench.store.database import StoreError
 LONGEST = 1_000_000  # characters; no field of a page or a file is meant to hold more
 CHUNK = 500  # values in one IN (...)
 
+T = TypeVar("T")
+Act = TypeVar("Act", Demonstration, Comparison, StepLabels)
 
 UNDOABLE = {
     "comparison": tables.comparisons,
@@ -66,7 +68,7 @@ def fingerprint(text: str) -> str:
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def chunks(values: Sequence, size: int = CHUNK) -> Iterable[Sequence]:
+def chunks(values: Sequence[T], size: int = CHUNK) -> Iterable[Sequence[T]]:
     return (values[start : start + size] for start in range(0, len(values), size))
 
 
@@ -85,20 +87,20 @@ def add_prompts(connection: Connection, new: Sequence[Prompt]) -> tuple[list[Pro
     """One stored prompt per given one (the same text is stored once), and how many were new or deleted before."""
     for prompt in new:
         clean(prompt.text, "The prompt")
-    wanted = {fingerprint(prompt.text): prompt for prompt in reversed(new)}
-    found: dict[str, Prompt] = {}
-    back: list[int] = []
-    for keys in chunks(list(wanted)):
-        query = select(tables.prompts).where(tables.prompts.c.fingerprint.in_(keys))
-        known = connection.execute(query).mappings().all()
-        found |= {row["fingerprint"]: tables.to_prompt(row) for row in known}
-        back += [row["id"] for row in known if row["deleted"]]
-    order = dict.fromkeys(fingerprint(prompt.text) for prompt in new)
-    missing = [key for key in order if key not in found]
+    prompt_by_key = {fingerprint(prompt.text): prompt for prompt in reversed(new)}
+    stored: dict[str, Prompt] = {}
+    deleted_ids: list[int] = []
+    for chunk in chunks(list(prompt_by_key)):
+        query = select(tables.prompts).where(tables.prompts.c.fingerprint.in_(chunk))
+        matches = connection.execute(query).mappings().all()
+        stored |= {row["fingerprint"]: tables.to_prompt(row) for row in matches}
+        deleted_ids += [row["id"] for row in matches if row["deleted"]]
+    keys = dict.fromkeys(fingerprint(prompt.text) for prompt in new)
+    new_keys = [key for key in keys if key not in stored]
     rows = []
-    for id, key in zip(take_ids(connection, len(missing)), missing, strict=True):
-        prompt = wanted[key]
-        found[key] = replace(prompt, id=id, seq=id)
+    for id, key in zip(take_ids(connection, len(new_keys)), new_keys, strict=True):
+        prompt = prompt_by_key[key]
+        stored[key] = replace(prompt, id=id, seq=id)
         rows.append(
             {
                 "id": id,
@@ -111,13 +113,14 @@ def add_prompts(connection: Connection, new: Sequence[Prompt]) -> tuple[list[Pro
         )
     if rows:
         connection.execute(insert(tables.prompts), rows)
-    for some in chunks(back):
-        connection.execute(update(tables.prompts).where(tables.prompts.c.id.in_(some)).values(deleted=False))
-    return [found[fingerprint(prompt.text)] for prompt in new], len(missing) + len(back)
+    for id_chunk in chunks(deleted_ids):
+        connection.execute(update(tables.prompts).where(tables.prompts.c.id.in_(id_chunk)).values(deleted=False))
+    return [stored[fingerprint(prompt.text)] for prompt in new], len(new_keys) + len(deleted_ids)
 
 
 def prompt_text(connection: Connection, prompt_id: int) -> str:
-    text = connection.execute(select(tables.prompts.c.text).where(tables.prompts.c.id == prompt_id)).scalar()
+    query = select(tables.prompts.c.text).where(tables.prompts.c.id == prompt_id)
+    text: str | None = connection.execute(query).scalar()
     if text is None:
         raise KeyError(f"There is no prompt {prompt_id}")
     return text
@@ -171,15 +174,16 @@ def by_token(connection: Connection, table: Table, token: str | None, rater: str
         return None
     if (row.rater, row.prompt_id) != (rater, prompt_id):
         raise Conflict("This was not saved: its token belongs to something else. Reload the page, then do it again.")
-    return row.id
+    act_id: int = row.id
+    return act_id
 
 
 def add_act(connection: Connection, table: Table, values: dict[str, Any]) -> int:
     """Insert one act of a rater; the id of the one that is there when its token was sent before."""
     clean(values["rater"], "The rater's name")
-    known = by_token(connection, table, values.get("token"), values["rater"], values["prompt_id"])
-    if known is not None:
-        return known
+    stored_id = by_token(connection, table, values.get("token"), values["rater"], values["prompt_id"])
+    if stored_id is not None:
+        return stored_id
     (id,) = take_ids(connection, 1)
     connection.execute(insert(table).values(id=id, created=now(), deleted=False, **values))
     return id
@@ -195,13 +199,13 @@ def save_draft(connection: Connection, rater: str, prompt_id: int, text: str) ->
 
 
 def set_deleted(connection: Connection, table: Table, id: int, deleted: bool) -> None:
-    changed = connection.execute(update(table).where(table.c.id == id).values(deleted=deleted)).rowcount
-    if not changed:
+    row_count = connection.execute(update(table).where(table.c.id == id).values(deleted=deleted)).rowcount
+    if not row_count:
         raise KeyError(f"There is nothing with the number {id} in {table.name}")
     if table is tables.comparisons:  # "my own answer beats both" is one act: its demonstration shares the token
         token = select(table.c.token).where(table.c.id == id).scalar_subquery()
-        own = tables.demonstrations
-        connection.execute(update(own).where(own.c.token == token).values(deleted=deleted))
+        demonstrations = tables.demonstrations
+        connection.execute(update(demonstrations).where(demonstrations.c.token == token).values(deleted=deleted))
 
 
 def undo(connection: Connection, rater: str, kinds: Sequence[str]) -> tuple[str, int, int] | None:
@@ -238,7 +242,7 @@ def change(connection: Connection, table: Table, id: int, version: int | None, v
 def token_of(row: Demonstration | Comparison | StepLabels) -> str:
     """The same imported row has the same token, so that importing a file twice stores it once."""
     if isinstance(row, Demonstration):
-        content: list = ["demonstration", row.prompt, row.text, row.rater]
+        content: list[Any] = ["demonstration", row.prompt, row.text, row.rater]
     elif isinstance(row, StepLabels):
         content = ["steps", row.prompt, row.rater, row.steps, row.labels]
     else:
@@ -258,27 +262,28 @@ def add_many(connection: Connection, rows: Sequence[Prompt | Demonstration | Com
     ids = {prompt.text: prompt.id for prompt in stored}
     demonstrations = [row for row in rows if isinstance(row, Demonstration)]
     comparisons = [row for row in rows if isinstance(row, Comparison)]
-    judged = [row for row in rows if isinstance(row, StepLabels)]
+    step_labels = [row for row in rows if isinstance(row, StepLabels)]
     new_demonstrations = _add_new(connection, tables.demonstrations, demonstrations)
     new_comparisons = _add_new(connection, tables.comparisons, comparisons)
-    new_steps = _add_new(connection, tables.step_labels, judged)
+    new_steps = _add_new(connection, tables.step_labels, step_labels)
     _insert_demonstrations(connection, new_demonstrations, ids)
     _insert_comparisons(connection, new_comparisons, ids)
     _insert_step_labels(connection, new_steps, ids)
-    acts, new = len(demonstrations) + len(comparisons) + len(judged), len(new_demonstrations) + len(new_comparisons)
-    known = acts - new - len(new_steps) if acts else len(rows) - new_prompts
+    acts = len(demonstrations) + len(comparisons) + len(step_labels)
+    new_acts = len(new_demonstrations) + len(new_comparisons) + len(new_steps)
+    known = acts - new_acts if acts else len(rows) - new_prompts
     return Added(new_prompts, len(new_demonstrations), len(new_comparisons), known, len(new_steps))
 
 
-def _add_new(connection: Connection, table: Table, rows: Sequence) -> dict[str, Any]:
+def _add_new(connection: Connection, table: Table, rows: Sequence[Act]) -> dict[str, Act]:
     """Those rows whose token is not in the table yet, by token; the ones that are, are undeleted."""
-    by_token = {token_of(row): row for row in rows}
-    for keys in chunks(list(by_token)):
-        there = connection.execute(select(table.c.token).where(table.c.token.in_(keys))).scalars().all()
-        connection.execute(update(table).where(table.c.token.in_(there)).values(deleted=False))
-        for token in there:
-            del by_token[token]
-    return by_token
+    row_by_token = {token_of(row): row for row in rows}
+    for keys in chunks(list(row_by_token)):
+        stored_tokens = connection.execute(select(table.c.token).where(table.c.token.in_(keys))).scalars().all()
+        connection.execute(update(table).where(table.c.token.in_(stored_tokens)).values(deleted=False))
+        for token in stored_tokens:
+            del row_by_token[token]
+    return row_by_token
 
 
 def _insert_demonstrations(connection: Connection, new: dict[str, Demonstration], prompt_ids: dict[str, int]) -> None:

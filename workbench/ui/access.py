@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from workbench.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 SHORTEST = 8  # characters of a password
@@ -31,14 +34,14 @@ def login(auth_file: str | Path | None = None) -> Login:
             lines = Path(auth_file).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise NoAccess(f"--auth-file {auth_file} cannot be read: {error}") from error
-        found = dict(
+        logins = dict(
             _pair(line, f"--auth-file {auth_file}, line {number}")
             for number, line in enumerate(lines, 1)
             if line.strip() and not line.lstrip().startswith("#")
         )
-        if not found:
+        if not logins:
             raise NoAccess(f"--auth-file {auth_file} is empty. Write one name:password to a line.")
-        return found
+        return logins
     text = os.environ.get("WORKBENCH_AUTH", "")
     return dict([_pair(text, "WORKBENCH_AUTH")]) if text else {}
 
@@ -51,14 +54,14 @@ def _pair(line: str, where: str) -> tuple[str, str]:
 
 
 def checker(logins: Login) -> Callable[[str, str], bool]:
-    """Whether a name has this password. Takes as long for an unknown name as for a wrong password."""
+    """A function that says whether a name has this password. It takes as long for an unknown name as for a wrong password."""
 
-    def right(name: str, password: str) -> bool:
-        known = logins.get(name, "")
-        same = hmac.compare_digest(known.encode(), password.encode("utf-8", "surrogatepass"))
-        return same and bool(known)
+    def verify(name: str, password: str) -> bool:
+        secret = logins.get(name, "")
+        is_equal = hmac.compare_digest(secret.encode(), password.encode("utf-8", "surrogatepass"))
+        return is_equal and bool(secret)
 
-    return right
+    return verify
 
 
 def on_space() -> bool:
@@ -70,16 +73,12 @@ def check(settings: Settings, logins: Login) -> None:
     """Raises NoAccess when others could reach the page and nobody would be asked who they are."""
     if logins or on_space() or (settings.host in LOOPBACK and not settings.share):
         return
-    way = "--share" if settings.share else f"--host {settings.host}"
+    option = "--share" if settings.share else f"--host {settings.host}"
     raise NoAccess(
-        f"{way} lets others reach this workbench, so it needs a login. Write name:password lines into a file and add "
+        f"{option} lets others reach this workbench, so it needs a login. Write name:password lines into a file and add "
         "--auth-file FILE, or set WORKBENCH_AUTH=name:password. Without a login it serves this machine only: leave "
-        f"{way} away."
+        f"{option} away."
     )
-
-
-Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class SameOrigin:
@@ -89,19 +88,19 @@ class SameOrigin:
     loopback names. Anything else is answered 403.
     """
 
-    def __init__(self, app: Any, local: bool = True) -> None:
+    def __init__(self, app: ASGIApp, local: bool = True) -> None:
         self.app = app
         self.local = local
 
-    async def __call__(self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             return await self.app(scope, receive, send)
-        why = refusal(scope.get("headers", []), self.local)
-        if why is None:
+        reason = refusal(scope.get("headers", []), self.local)
+        if reason is None:
             return await self.app(scope, receive, send)
         if scope["type"] == "websocket":
-            return await send({"type": "websocket.close", "code": 1008, "reason": why[:100]})
-        body = why.encode()
+            return await send({"type": "websocket.close", "code": 1008, "reason": reason[:100]})
+        body = reason.encode()
         headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 403, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -110,10 +109,10 @@ class SameOrigin:
 
 def refusal(headers: list[tuple[bytes, bytes]], local: bool) -> str | None:
     """Why these request headers are refused, None when they are fine."""
-    named: dict[bytes, list[str]] = {}
+    values: dict[bytes, list[str]] = {}
     for name, value in headers:
-        named.setdefault(name.lower(), []).append(value.decode("latin-1"))
-    hosts, origins = named.get(b"host", []), named.get(b"origin", [])
+        values.setdefault(name.lower(), []).append(value.decode("latin-1"))
+    hosts, origins = values.get(b"host", []), values.get(b"origin", [])
     if len(hosts) != 1 or len(origins) > 1:
         return "This request does not say plainly where it comes from and where it goes."
     if local and _name(f"//{hosts[0]}") not in LOOPBACK:

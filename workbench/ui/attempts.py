@@ -12,14 +12,15 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING
 
-from workbench.ui.access import Scope, Send
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 FREE = 5  # wrong passwords in a row before the first wait
 FIRST, LONGEST = 5.0, 300.0  # seconds to wait: doubled by every further wrong password
-FORGOTTEN = 3600.0  # seconds after which a wrong password counts no more
-KEPT = 50_000  # names and addresses remembered; to push one out takes as many requests
+EXPIRY = 3600.0  # seconds after which a wrong password counts no more
+MAX_ENTRIES = 50_000  # names and addresses remembered; to push one out takes as many requests
 NAME = 100  # characters of a name that are remembered
 NOTE = f"After {FREE} wrong passwords, wait before you try again: 5 seconds at first, later up to 5 minutes."
 
@@ -31,55 +32,55 @@ class Attempts:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._wrong: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()  # how many, and when the last
+        self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()  # how many, and when the last
 
     def wait(self, name: str, address: str) -> float:
         """Seconds until this name may be tried again from this address; 0 for now."""
-        count, last = self._wrong.get((name, address), (0, 0.0))
+        count, last = self._failures.get((name, address), (0, 0.0))
         if count < FREE:
             return 0.0
         pause = min(LONGEST, FIRST * 2.0 ** min(count - FREE, 30))
         return max(0.0, last + pause - self._clock())
 
-    def tried(self, name: str, address: str, right: bool) -> None:
+    def record(self, name: str, address: str, is_right: bool) -> None:
         """Remember how a try went; the right password clears the wrong ones."""
         key, now = (name, address), self._clock()
-        count, last = self._wrong.pop(key, (0, now))
-        if right:
+        count, last = self._failures.pop(key, (0, now))
+        if is_right:
             return
-        self._wrong[key] = (count + 1 if now - last < FORGOTTEN else 1, now)
-        while len(self._wrong) > KEPT:
-            self._wrong.popitem(last=False)
+        self._failures[key] = (count + 1 if now - last < EXPIRY else 1, now)
+        while len(self._failures) > MAX_ENTRIES:
+            self._failures.popitem(last=False)
 
 
-def guarded(check: Callable[[str, str], bool], attempts: Attempts) -> Callable[[str, str], Awaitable[bool]]:
+def guard(check: Callable[[str, str], bool], attempts: Attempts) -> Callable[[str, str], Awaitable[bool]]:
     """`check` for gradio's login: while a name has to wait its password is not even looked at.
 
     Raises HTTPException 400 then, since gradio's login page stays silent at any other status.
     """
 
-    async def right(name: str, password: str) -> bool:
+    async def verify(name: str, password: str) -> bool:
         from starlette.exceptions import HTTPException
 
-        address, known_as = _address.get(), name[:NAME]
-        seconds = attempts.wait(known_as, address)
+        address, account = _address.get(), name[:NAME]
+        seconds = attempts.wait(account, address)
         if seconds > 0:
             text = f"Too many wrong passwords. Try again in {math.ceil(seconds)} s."
             raise HTTPException(400, text, headers={"Retry-After": str(math.ceil(seconds))})
-        found = check(name, password)
-        attempts.tried(known_as, address, found)
-        return found
+        is_right = check(name, password)
+        attempts.record(account, address, is_right)
+        return is_right
 
-    return right
+    return verify
 
 
-class KnowAddress:
+class ClientAddress:
     """ASGI middleware: remembers for the login which address a request comes from."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = scope.get("client")
         _address.set(network(client[0]) if client else "")
         await self.app(scope, receive, send)
@@ -88,11 +89,11 @@ class KnowAddress:
 def network(address: str) -> str:
     """The address; of IPv6 its first 64 bits, since one home has all the others."""
     try:
-        found = ipaddress.ip_address(address.partition("%")[0])
+        ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return address
-    if isinstance(found, ipaddress.IPv4Address):
+    if isinstance(ip, ipaddress.IPv4Address):
         return address
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.ip_network((int(ip) >> 64 << 64, 64)))

@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn.catalogue import METHODS
@@ -23,25 +23,25 @@ from workbench.ui import measured as held_out
 from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
-from workbench.ui.payload import seconds, takes, words
-from workbench.ui.runs import data_text, named
+from workbench.ui.payload import read_seconds, read_text, takes
+from workbench.ui.runs import data_text
 
 LETTERS = "ABCDEF"
-OFFERED = 60  # held-out prompts to step through
+STEP_PROMPTS = 60  # held-out prompts to step through
 ENOUGH_VOTES = 10
-KEPT = 200  # comparisons remembered, over all pages
+MAX_QUESTIONS = 200  # comparisons remembered, over all pages
 
-Line = list[tuple[int | None, float]]  # run (None = base) and strength of each model, the base first
+ModelKey = tuple[int | None, float]  # run (None = base) and strength
 
 
 @dataclass
-class Ask:
-    """One prompt asked of several models. `order[slot]` is the place in `models` of the answer shown there."""
+class Question:
+    """One prompt asked of several models, the base first. `order[slot]` is the place in `models` of the answer shown there."""
 
     job: str
     rater: str
     prompt: str
-    models: Line
+    models: list[ModelKey]
     order: list[int]
     blind: bool
     sampling: Sampling
@@ -52,9 +52,9 @@ class Ask:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def asks(context: Context) -> OrderedDict[str, Ask]:
+def questions(context: Context) -> OrderedDict[str, Question]:
     """What this page's process has been asked, by name, newest last."""
-    return context.part("asks", OrderedDict)
+    return context.part("questions", OrderedDict[str, Question])
 
 
 def tab(context: Context) -> None:
@@ -70,20 +70,20 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The models that can be compared, held-out prompts to ask, and what can be measured."""
     models: list[dict[str, Any]] = [{"run": None, "label": "Base", "colour": "base", "note": ""}]
     models += [
-        {"run": r.number, "label": named(r), "colour": METHODS[r.method].colour, "note": data_text(r)}
-        for r in _trained(context)
+        {"run": r.number, "label": r.title, "colour": METHODS[r.method].colour, "note": data_text(r)}
+        for r in _finished_runs(context)
     ]
-    judged = {v.prompt for v in context.store.verdicts() if v.rater == payload.get("rater")}
-    prompts = sorted(held_out.prompts(context, OFFERED, seed=1), key=lambda text: text in judged)
-    what = "gold score, length and distance" if held_out.has_gold(context) else "length and distance"
+    past_prompts = {v.prompt for v in context.store.verdicts() if v.rater == payload.get("rater")}
+    prompts = sorted(held_out.prompts(context, STEP_PROMPTS, seed=1), key=lambda text: text in past_prompts)
+    measures = "gold score, length and distance" if held_out.has_gold(context) else "length and distance"
     n = len(held_out.prompts(context, held_out.PROMPTS))
     return {
         "models": models,
-        "rewards": [{"run": r.number, "label": rewards.label(r)} for r in rewards.here(context)],
+        "rewards": [{"run": r.number, "label": rewards.label(r)} for r in rewards.reward_model_runs(context)],
         "prompts": prompts,
         "plotly": plotly_url(),
         "measure_n": n,
-        "measure_words": f"One answer each: {what}, with what chance allows.",
+        "measure_words": f"One answer each: {measures}, with what chance allows.",
     }
 
 
@@ -96,17 +96,17 @@ def ask(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     `like` names an earlier question whose seed and sides are kept, which only one that is not blind may do: with the
     same sides, moving the strength would show which answer changes with it.
     """
-    prompt = words(payload, "prompt", longest=20_000).strip()
+    prompt = read_text(payload, "prompt", longest=20_000).strip()
     models = _models(context, payload)
     blind = payload.get("blind") is True
     cancel(context, {"id": payload.get("replaces")})
-    earlier = _known(context, payload.get("like"))
+    template = _find_question(context, payload.get("like"))
     order = list(range(len(models)))
     random.SystemRandom().shuffle(order)
     sampling = Sampling(seed=secrets.randbelow(2**31))
-    if earlier is not None and not blind and [m[0] for m in earlier.models] == [m[0] for m in models]:
-        order, sampling = earlier.order, earlier.sampling
-    folders = {r.number: r.folder for r in _trained(context)}
+    if template is not None and not blind and [m[0] for m in template.models] == [m[0] for m in models]:
+        order, sampling = template.order, template.sampling
+    folders = {r.number: r.folder for r in _finished_runs(context)}
     try:
         job = side_by_side.start(
             context.model, [prompt], [(folders[run] if run is not None else None, s) for run, s in models], sampling
@@ -114,89 +114,93 @@ def ask(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise Refused(str(error)) from error
     name = secrets.token_hex(12)
-    kept = asks(context)
-    kept[name] = Ask(job, str(payload.get("rater")), prompt, models, order, blind, sampling)
-    while len(kept) > KEPT:
-        kept.popitem(last=False)
+    history = questions(context)
+    history[name] = Question(job, str(payload.get("rater")), prompt, models, order, blind, sampling)
+    while len(history) > MAX_QUESTIONS:
+        history.popitem(last=False)
     return {"id": name, "heldout": split_of(prompt) == "heldout"}
 
 
 @takes(id=str, version=int | None)
 def stream(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The texts that have grown since `version`, by slot; once done, who wrote which, unless that is for after a vote."""
-    one = _ask(context, payload)
+    question = _question(context, payload)
     try:
-        news = side_by_side.poll(one.job, max(0, payload.get("version") or 0))
+        update = side_by_side.poll(question.job, max(0, payload.get("version") or 0))
     except KeyError as error:
         raise Refused("This comparison is over. Ask again.") from error
-    slots = {place: slot for slot, place in enumerate(one.order)}
-    answer: dict[str, Any] = {"state": "writing", "words": _loading(context), "version": news["cursor"]}
-    answer["texts"] = {str(slots[row["row"]]): row["text"] for row in news["rows"]}
-    if not news["done"]:
+    slots = {place: slot for slot, place in enumerate(question.order)}
+    answer: dict[str, Any] = {"state": "writing", "words": _loading_text(context), "version": update["cursor"]}
+    answer["texts"] = {str(slots[row["row"]]): row["text"] for row in update["rows"]}
+    if not update["done"]:
         return answer
-    if news["error"]:
-        return answer | {"state": "failed", "error": f"The answers could not be written: {news['error']}"}
-    if news["result"] is None:
+    if update["error"]:
+        return answer | {"state": "failed", "error": f"The answers could not be written: {update['error']}"}
+    if update["result"] is None:
         return answer | {"state": "cancelled"}
-    one.answers = news["result"]["answers"]
+    question.answers = update["result"]["answers"]
     # the stream rests between two looks at a text: the complete ones are these
-    answer["texts"] = {str(slots[a["model"]]): a["text"] for a in one.answers}
-    return answer | {"state": "done", "reveal": None if one.blind else reveal(context, one)}
+    answer["texts"] = {str(slots[a["model"]]): a["text"] for a in question.answers}
+    return answer | {"state": "done", "reveal": None if question.blind else reveal(context, question)}
 
 
 @takes(id=str | None)
 def cancel(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Stop writing the answers of a question, if it is still known."""
-    one = _known(context, payload.get("id"))
-    if one is not None:
-        side_by_side.cancel(one.job)
+    question = _find_question(context, payload.get("id"))
+    if question is not None:
+        side_by_side.cancel(question.job)
     return {}
 
 
 @takes(id=str, choice=int | str, seconds=Any)
 def vote(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Store a blind vote (a slot's number, "tie" or "bad") and show who wrote what. Sent twice it is stored once."""
-    one, choice = _ask(context, payload), payload["choice"]
-    if choice not in ("tie", "bad") and not (isinstance(choice, int) and 0 <= choice < len(one.models)):
+    question, choice = _question(context, payload), payload["choice"]
+    if choice not in ("tie", "bad") and not (isinstance(choice, int) and 0 <= choice < len(question.models)):
         raise Refused(f"{choice!r} is no answer to vote for.")
-    if one.rater != payload.get("rater"):
+    if question.rater != payload.get("rater"):
         raise Refused("Somebody else asked this question. Ask it yourself to vote.")
-    with one.lock:
-        if not one.answers or not one.blind:
+    with question.lock:
+        if not question.answers or not question.blind:
             raise Refused("Only a blind comparison whose answers are complete can be voted on.")
-        if one.verdict is None:
-            one.verdict = _store(context, one, choice, seconds(payload)).id
-            one.votes += 1
-    who = reveal(context, one)
+        if question.verdict is None:
+            question.verdict = _store_vote(context, question, choice, read_seconds(payload)).id
+            question.votes += 1
+    rows = reveal(context, question)
     if isinstance(choice, int):
-        said = f"You preferred answer {LETTERS[choice]}: {_spoken(context, one.models[one.order[choice]])}."
+        message = (
+            f"You preferred answer {LETTERS[choice]}: {_description(context, question.models[question.order[choice]])}."
+        )
     else:
-        said = "You found them equally good." if choice == "tie" else "You found none of them good."
-    return {"verdict": one.verdict, "said": said, "reveal": who, "tally": _tally(context, one.models)}
+        message = "You found them equally good." if choice == "tie" else "You found none of them good."
+    return {"verdict": question.verdict, "said": message, "reveal": rows, "tally": _tally(context, question.models)}
 
 
 @takes(id=str)
 def undo(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Take the vote on a question back; it can then be voted on again."""
-    one = _ask(context, payload)
-    if one.rater != payload.get("rater"):
+    question = _question(context, payload)
+    if question.rater != payload.get("rater"):
         raise Refused("This is somebody else's vote.")
-    with one.lock:
-        if one.verdict is not None:
-            context.store.delete_verdict(one.verdict)
-            one.verdict = None
-    return {"tally": _tally(context, one.models)}
+    with question.lock:
+        if question.verdict is not None:
+            context.store.delete_verdict(question.verdict)
+            question.verdict = None
+    return {"tally": _tally(context, question.models)}
 
 
 @takes(id=str, run=int)
 def reward(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What a reward model thinks of each answer, by slot. Of a blind comparison only after the vote it would bias."""
-    one, run = _ask(context, payload), payload["run"]
-    with one.lock:
-        if not one.answers or (one.blind and one.verdict is None):
+    question, run = _question(context, payload), payload["run"]
+    with question.lock:
+        if not question.answers or (question.blind and question.verdict is None):
             raise Refused("Rewards are shown once the answers are complete and, where you vote blind, after the vote.")
-    found = rewards.model(context, run).score([one.prompt] * len(one.answers), [a["text"] for a in one.answers])
-    return {"figures": [f"reward {found[place]:.2f}, run {run}".replace("-", "−") for place in one.order]}
+    scores = rewards.model(context, run).score(
+        [question.prompt] * len(question.answers), [a["text"] for a in question.answers]
+    )
+    return {"figures": [f"reward {scores[place]:.2f}, run {run}".replace("-", "−") for place in question.order]}
 
 
 @takes(runs=list[int | None], strength=float | None)
@@ -209,82 +213,84 @@ def tally(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 def measure(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Let the models answer a batch of held-out prompts in the background; what is known already is not asked again."""
     models = _models(context, payload)
-    held_out.start(context, _voices(context, models))
+    held_out.start(context, _candidates(context, models))
     return measured(context, payload)
 
 
 @takes(runs=list[int | None], strength=float | None)
 def measured(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """How far that is, and what has come out so far."""
-    return held_out.look(context, _voices(context, _models(context, payload)))
+    return held_out.report(context, _candidates(context, _models(context, payload)))
 
 
 @takes(runs=list[int | None], strength=float | None)
 def stop_measuring(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Stop it; answers written so far are kept."""
-    held_out.stop(context, _voices(context, _models(context, payload)))
+    held_out.stop(context, _candidates(context, _models(context, payload)))
     return {}
 
 
 # Who and what
 
 
-def _trained(context: Context) -> list[Run]:
+def _finished_runs(context: Context) -> list[Run]:
     """Runs of this page's model whose adapter answers and is not being trained now, newest first."""
-    here = context.settings
-    every = [r for r in list_runs(here.workspace) if origin.same(r.config, here.model)]
-    return [r for r in every if r.adapter and not r.active]
+    settings = context.settings
+    runs = [r for r in list_runs(settings.workspace) if origin.same(r.config, settings.model)]
+    return [r for r in runs if r.adapter and not r.active]
 
 
-def _models(context: Context, payload: dict[str, Any]) -> Line:
+def _models(context: Context, payload: dict[str, Any]) -> list[ModelKey]:
     runs, strength = payload["runs"], payload.get("strength", 1.0)
     if strength is None or not 0 <= strength <= 1.5:
         raise Refused("The strength must lie between 0 and 1.5.")
     if not 2 <= len(runs) <= len(LETTERS) or len(set(runs)) != len(runs):
         raise Refused("Choose two to six different models.")
-    there = {None, *(r.number for r in _trained(context))}
-    gone = [run for run in runs if run not in there]
-    if gone:
-        raise Refused(f"Run {gone[0]} has no finished model to compare. Choose another one.")
+    available = {None, *(r.number for r in _finished_runs(context))}
+    missing = [run for run in runs if run not in available]
+    if missing:
+        raise Refused(f"Run {missing[0]} has no finished model to compare. Choose another one.")
     strength = round(float(strength), 2)
     return sorted(((run, strength if run is not None else 1.0) for run in runs), key=lambda m: m[0] or 0)
 
 
-def _voices(context: Context, models: Line) -> list[held_out.Voice]:
-    runs = {r.number: r for r in _trained(context)}
+def _candidates(context: Context, models: list[ModelKey]) -> list[held_out.Candidate]:
+    runs = {r.number: r for r in _finished_runs(context)}
     return [
-        held_out.Voice(run, strength, runs[run].folder if run else None, *_look(context, (run, strength)))
+        held_out.Candidate(
+            run, strength, runs[run].folder if run else None, *_label_and_colour(context, (run, strength))
+        )
         for run, strength in models
     ]
 
 
-def _look(context: Context, model: tuple[int | None, float]) -> tuple[str, str]:
+def _label_and_colour(context: Context, model: ModelKey) -> tuple[str, str]:
     """(name, colour) of a model; a strength other than 1 belongs to the name."""
-    run, strength = model
-    if run is None:
+    number, strength = model
+    if number is None:
         return "Base", "base"
-    found = find_run(context.settings.workspace, run)
-    return named(found) + ("" if strength == 1 else f" at {strength:.2f}"), METHODS[found.method].colour
+    run = find_run(context.settings.workspace, number)
+    return run.title + ("" if strength == 1 else f" at {strength:.2f}"), METHODS[run.method].colour
 
 
-def _spoken(context: Context, model: tuple[int | None, float]) -> str:
+def _description(context: Context, model: ModelKey) -> str:
     if model[0] is None:
         return "the base"
-    return f"{named(find_run(context.settings.workspace, model[0]))}, at strength {model[1]:.2f}"
+    return f"{find_run(context.settings.workspace, model[0]).title}, at strength {model[1]:.2f}"
 
 
-def _ask(context: Context, payload: dict[str, Any]) -> Ask:
-    one = _known(context, payload.get("id"))
-    if one is None:
+def _question(context: Context, payload: dict[str, Any]) -> Question:
+    question = _find_question(context, payload.get("id"))
+    if question is None:
         raise Refused("This comparison is over. Ask again.")
-    return one
+    return question
 
 
-def _known(context: Context, name: Any) -> Ask | None:
-    return asks(context).get(name) if isinstance(name, str) else None
+def _find_question(context: Context, name: Any) -> Question | None:
+    return questions(context).get(name) if isinstance(name, str) else None
 
 
-def _loading(context: Context) -> str:
+def _loading_text(context: Context) -> str:
     from workbench import models
 
     if models.loaded(context.settings):
@@ -292,38 +298,42 @@ def _loading(context: Context) -> str:
     return f"Loading the model, {100 * models.progress()[1]:.0f} %"
 
 
-def reveal(context: Context, one: Ask) -> list[dict[str, Any]]:
+def reveal(context: Context, question: Question) -> list[dict[str, Any]]:
     """Per slot: who wrote the answer, its figures, and its text in pieces with what differs marked.
 
     With a base among two models, words only in the other's answer are "new", words only in the base's "old". Among
     more than two, every answer is marked against the first, which is left unmarked.
     """
-    found = []
-    for slot, place in enumerate(one.order):
-        answer, model = one.answers[place], one.models[place]
-        label, colour = _look(context, model)
+    rows = []
+    for slot, place in enumerate(question.order):
+        answer, model = question.answers[place], question.models[place]
+        label, colour = _label_and_colour(context, model)
         mark = "new" if place else "old"
-        plain = place == 0 and len(one.models) > 2
-        pieces = [{"text": text, "mark": mark if differs and not plain else None} for text, differs in answer["spans"]]
+        is_unmarked = place == 0 and len(question.models) > 2
+        pieces = [
+            {"text": text, "mark": mark if differs and not is_unmarked else None} for text, differs in answer["spans"]
+        ]
         figures = [] if answer["gold"] is None else [f"gold {answer['gold']:.2f}, {answer['style']}"]
         figures.append(f"{answer['tokens']} tokens")
         if model[0] is not None:
             figures.append(f"KL {round(answer['kl'], 1) + 0.0:.1f} nats".replace("-", "−"))  # + 0.0: no minus zero
         if not answer["ended"]:
             figures.append("did not come to an end")
-        was = f"was answer {LETTERS[slot]}" if one.blind else f"answer {LETTERS[slot]}"
-        found.append({"label": label, "colour": colour, "was": was, "spans": pieces, "figures": figures})
-    return found
+        position = f"was answer {LETTERS[slot]}" if question.blind else f"answer {LETTERS[slot]}"
+        rows.append({"label": label, "colour": colour, "was": position, "spans": pieces, "figures": figures})
+    return rows
 
 
 # Votes
 
 
-def _store(context: Context, one: Ask, choice: int | str, took: float | None) -> Verdict:
+def _store_vote(
+    context: Context, question: Question, choice: int | Literal["tie", "bad"], duration: float | None
+) -> Verdict:
     store = context.store
-    prompt = store.add_prompts([one.prompt], "person")[0]
-    if not one.responses:
-        one.responses = store.add_responses(
+    prompt = store.add_prompts([question.prompt], "person")[0]
+    if not question.responses:
+        question.responses = store.add_responses(
             [
                 Response(
                     id=0,
@@ -331,40 +341,41 @@ def _store(context: Context, one: Ask, choice: int | str, took: float | None) ->
                     text=answer["text"],
                     model=context.settings.model,
                     run=run,
-                    sampling=one.sampling,
+                    sampling=question.sampling,
                     strength=strength,
                     tokens=answer["tokens"],
                     ended=answer["ended"],
                 )
-                for (run, strength), answer in zip(one.models, one.answers, strict=True)
+                for (run, strength), answer in zip(question.models, question.answers, strict=True)
             ]
         )
-    shown = [one.responses[place].id for place in one.order]
-    picked: Any = shown[choice] if isinstance(choice, int) else choice
-    token = f"{one.job}-{one.votes}"
-    return store.add_verdict(prompt.id, shown, picked, one.rater, seconds=took, token=token)
+    shown = [question.responses[place].id for place in question.order]
+    winner = shown[choice] if isinstance(choice, int) else choice
+    token = f"{question.job}-{question.votes}"
+    return store.add_verdict(prompt.id, shown, winner, question.rater, seconds=duration, token=token)
 
 
-def _tally(context: Context, models: Line) -> dict[str, Any]:
+def _tally(context: Context, models: list[ModelKey]) -> dict[str, Any]:
     by_id = {r.id: r for r in context.store.responses()}
+    verdicts = context.store.verdicts()
+    human_verdicts = [v for v in verdicts if not v.simulated]
+    simulated_verdicts = [v for v in verdicts if v.simulated]
     pairs, simulated = [], []
     for other in models[1:]:
         pair = (models[0], other)
-        people = [v for v in context.store.verdicts() if not v.simulated]
-        machines = [v for v in context.store.verdicts() if v.simulated]
-        found, on_train = _count(context, pair, people, by_id)
-        pairs.append(_said(context, pair, found, on_train, alone=len(models) == 2))
-        found, _ = _count(context, pair, machines, by_id)
-        if found.n:
-            names = [_look(context, m)[0] for m in pair]
+        win_rate, on_train = _count(context, pair, human_verdicts, by_id)
+        pairs.append(_pair_result(context, pair, win_rate, on_train, is_only=len(models) == 2))
+        simulated_rate, _ = _count(context, pair, simulated_verdicts, by_id)
+        if simulated_rate.n:
+            names = [_label_and_colour(context, m)[0] for m in pair]
             simulated.append(
-                f"Simulated raters, not counted above: {names[1]} wins {_interval(found)} against {names[0]}, n {found.n}."
+                f"Simulated raters, not counted above: {names[1]} wins {_interval(simulated_rate)} against {names[0]}, n {simulated_rate.n}."
             )
     return {"pairs": pairs, "simulated": simulated}
 
 
 def _count(
-    context: Context, pair: tuple[Any, Any], verdicts: list[Verdict], by_id: dict[int, Response]
+    context: Context, pair: tuple[ModelKey, ModelKey], verdicts: list[Verdict], by_id: dict[int, Response]
 ) -> tuple[Rate, int]:
     """How often the pair's second model won against its first, and how many of the votes were on training prompts.
 
@@ -372,14 +383,14 @@ def _count(
     """
     wins = ties = losses = on_train = 0
     for verdict in verdicts:
-        who = {_who(context, by_id.get(id)): id for id in verdict.shown}
-        if pair[0] not in who or pair[1] not in who:
+        by_model = {_author(context, by_id.get(id)): id for id in verdict.shown}
+        if pair[0] not in by_model or pair[1] not in by_model:
             continue
         if verdict.choice in ("tie", "bad"):
             ties += 1
-        elif verdict.choice == who[pair[1]]:
+        elif verdict.choice == by_model[pair[1]]:
             wins += 1
-        elif verdict.choice == who[pair[0]]:
+        elif verdict.choice == by_model[pair[0]]:
             losses += 1
         else:
             continue
@@ -387,39 +398,41 @@ def _count(
     return rate(wins, ties, losses), on_train
 
 
-def _who(context: Context, response: Response | None) -> tuple[int | None, float] | None:
+def _author(context: Context, response: Response | None) -> ModelKey | None:
     if response is None or response.author != "model" or response.model != context.settings.model:
         return None
     return (response.run, round(response.strength, 2)) if response.run is not None else (None, 1.0)
 
 
-def _interval(found: Rate) -> str:
-    return f"{100 * found.value:.0f} % ({100 * found.low:.0f} to {100 * found.high:.0f})"
+def _interval(win_rate: Rate) -> str:
+    return f"{100 * win_rate.value:.0f} % ({100 * win_rate.low:.0f} to {100 * win_rate.high:.0f})"
 
 
-def _said(context: Context, pair: tuple[Any, Any], found: Rate, on_train: int, alone: bool) -> dict[str, Any]:
+def _pair_result(
+    context: Context, pair: tuple[ModelKey, ModelKey], win_rate: Rate, on_train: int, is_only: bool
+) -> dict[str, Any]:
     """A pair's win rate for the page, in figures and in words."""
-    (first, _), (second, colour) = _look(context, pair[0]), _look(context, pair[1])
-    against = "" if alone and pair[0][0] is None else f" against {first.lower() if pair[0][0] is None else first}"
-    votes = f"{found.n} vote{'s' if found.n != 1 else ''}"
-    if found.n < ENOUGH_VOTES:
-        title = "Blind votes" if alone else f"Blind votes: {second}{against}"
+    (first, _), (second, colour) = _label_and_colour(context, pair[0]), _label_and_colour(context, pair[1])
+    opponent = "" if is_only and pair[0][0] is None else f" against {first.lower() if pair[0][0] is None else first}"
+    votes = f"{win_rate.n} vote{'s' if win_rate.n != 1 else ''}"
+    if win_rate.n < ENOUGH_VOTES:
+        title = "Blind votes" if is_only else f"Blind votes: {second}{opponent}"
         text = f"{votes} so far. From {ENOUGH_VOTES} on you see the win rate."
         return {"ready": False, "title": title, "words": text}
-    low, high = 100 * found.low, 100 * found.high
-    if found.low > 0.5 or found.high < 0.5:
+    low, high = 100 * win_rate.low, 100 * win_rate.high
+    if win_rate.low > 0.5 or win_rate.high < 0.5:
         meaning = "it leaves out 50 %, so chance alone is unlikely."
     else:
         meaning = "50 % lies within it, so this may be chance."
-    counts = f"{_times(found.wins, 'win')}, {_times(found.ties, 'tie')} and {_times(found.losses, 'loss', 'losses')}"
+    counts = f"{_quantity(win_rate.wins, 'win')}, {_quantity(win_rate.ties, 'tie')} and {_quantity(win_rate.losses, 'loss', 'losses')}"
     text = f"{counts} in {votes}; ties count half. 95 % interval {low:.0f} to {high:.0f} %: {meaning}"
     if on_train:
-        text += f" {_times(on_train, 'vote')} on prompts that a run may have trained on."
-    title = f"{second} wins {100 * found.value:.0f} % of blind votes{against}"
-    spoken = f"{title}, 95 % interval {low:.0f} to {high:.0f} %, n {found.n}"
-    figures = {"value": found.value, "low": found.low, "high": found.high, "n": found.n, "colour": colour}
-    return {"ready": True, "title": title, "words": text, "spoken": spoken, **figures}
+        text += f" {_quantity(on_train, 'vote')} on prompts that a run may have trained on."
+    title = f"{second} wins {100 * win_rate.value:.0f} % of blind votes{opponent}"
+    summary = f"{title}, 95 % interval {low:.0f} to {high:.0f} %, n {win_rate.n}"
+    figures = {"value": win_rate.value, "low": win_rate.low, "high": win_rate.high, "n": win_rate.n, "colour": colour}
+    return {"ready": True, "title": title, "words": text, "spoken": summary, **figures}
 
 
-def _times(n: int, one: str, many: str | None = None) -> str:
-    return f"{n} {one if n == 1 else many or one + 's'}"
+def _quantity(n: int, singular: str, plural: str | None = None) -> str:
+    return f"{n} {singular if n == 1 else plural or singular + 's'}"

@@ -7,7 +7,7 @@ import secrets
 import threading
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from workbench import settings
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from workbench.store import Store
 
 log = logging.getLogger(__name__)
+Part = TypeVar("Part")
 
 VISITOR = "you"
 
@@ -98,20 +99,21 @@ class Context:
 
         with self._lock:
             if self._pairs is None:
-                self._pairs = PairQueue(self.store, self.write_two, too_long=self.passed_over)
+                self._pairs = PairQueue(self.store, self.write_two, too_long=self.too_long_ids)
             return self._pairs
 
-    def part(self, name: str, make: Callable[[], Any]) -> Any:
+    def part(self, name: str, make: Callable[[], Part]) -> Part:
         """Something a tab keeps for the life of the process, made on first use."""
         with self._lock:
             if name not in self._parts:
                 self._parts[name] = make()
-            return self._parts[name]
+            part: Part = self._parts[name]
+            return part
 
     def write_two(self, prompts: Sequence[Prompt]) -> list[tuple[Response, Response]]:
         """Let the base answer every prompt twice, in one batch, behind whoever waits for an answer. Not stored yet."""
-        written = self.answer([prompt for prompt in prompts for _ in range(2)], background=True)
-        return list(zip(written[0::2], written[1::2], strict=True))
+        responses = self.answer([prompt for prompt in prompts for _ in range(2)], background=True)
+        return list(zip(responses[0::2], responses[1::2], strict=True))
 
     def too_long(self, texts: Sequence[str]) -> dict[str, int]:
         """Those texts that are too long a prompt for the model, with their tokens; {} while it is not loaded."""
@@ -119,19 +121,19 @@ class Context:
             return {}
         from workbench.records import Sampling
 
-        unknown = [text for text in texts if text not in self._lengths]
-        if unknown:
-            long = self.model().too_long(unknown, Sampling().max_new_tokens)
-            self._lengths.update({text: long.get(text) for text in unknown})
+        new_texts = [text for text in texts if text not in self._lengths]
+        if new_texts:
+            lengths = self.model().too_long(new_texts, Sampling().max_new_tokens)
+            self._lengths.update({text: lengths.get(text) for text in new_texts})
         return {text: n for text in texts if (n := self._lengths[text]) is not None}
 
-    def passed_over(self, prompts: Sequence[Prompt]) -> dict[int, int]:
+    def too_long_ids(self, prompts: Sequence[Prompt]) -> dict[int, int]:
         """The ids of those prompts that are too long for the model, with their tokens. Loads the model."""
         self.model()
-        long = self.too_long([prompt.text for prompt in prompts])
-        return {prompt.id: long[prompt.text] for prompt in prompts if prompt.text in long}
+        lengths = self.too_long([prompt.text for prompt in prompts])
+        return {prompt.id: lengths[prompt.text] for prompt in prompts if prompt.text in lengths}
 
-    def reads(self) -> str:
+    def prompt_limit(self) -> str:
         """ "sandbox reads 448": the longest prompt, in tokens, that leaves room for an answer."""
         from workbench.records import Sampling
 
@@ -145,18 +147,18 @@ class Context:
         model = self.model()
         seeds = [secrets.randbelow(2**31) for _ in prompts]
         texts = [prompt.text for prompt in prompts]
-        written = generate.generate(model, texts, Sampling(), seeds=seeds, background=background)
+        generations = generate.generate(model, texts, Sampling(), seeds=seeds, background=background)
         return [
             Response(
                 id=0,
                 prompt_id=prompt.id,
-                text=answer.text.strip(),
+                text=generation.text.strip(),
                 model=self.settings.model,
                 sampling=Sampling(seed=seed),
-                tokens=len(answer.tokens),
-                ended=answer.ended,
+                tokens=len(generation.tokens),
+                ended=generation.ended,
             )
-            for prompt, seed, answer in zip(prompts, seeds, written, strict=True)
+            for prompt, seed, generation in zip(prompts, seeds, generations, strict=True)
         ]
 
     def rater(self, request: Any) -> str:

@@ -25,23 +25,23 @@ def export_all(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     from workbench.collect import formats
 
     workspace = Path(context.settings.workspace)
-    keep = [
+    run_files = [
         path
         for path in sorted((workspace / "runs").rglob("*"))
         if path.is_file() and not path.is_symlink() and "checkpoints" not in path.parts
     ]
-    size = sum(path.stat().st_size for path in keep) / 1e6
+    size = sum(path.stat().st_size for path in run_files) / 1e6
     if size > LIMIT_MB:
         raise Refused(
             f"The runs take {size:.0f} MB, more than one download holds. Delete some runs, then export again."
         )
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive, tempfile.TemporaryDirectory() as folder:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, tempfile.TemporaryDirectory() as folder:
         for kind in KINDS:
             file = Path(folder) / f"{kind}.jsonl"
             formats.write(context.store, kind, file, "native")
             archive.write(file, file.name)
-        for path in keep:
+        for path in run_files:
             archive.write(path, path.relative_to(workspace).as_posix())
-    data = base64.b64encode(packed.getvalue()).decode("ascii")
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return {"name": "alignment-workbench.zip", "type": "application/zip", "data": data}

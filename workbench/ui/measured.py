@@ -28,7 +28,7 @@ SAMPLING = Sampling(temperature=0.8, seed=0)
 
 
 @dataclass(frozen=True)
-class Voice:
+class Candidate:
     """A model to measure: its run (None = base), strength, run folder, name and colour on the page."""
 
     run: int | None
@@ -39,25 +39,25 @@ class Voice:
 
 
 @dataclass
-class Look:
-    """A measuring that is under way."""
+class Measurement:
+    """A measurement that is under way."""
 
-    words: str = ""
+    message: str = ""
     stopped: bool = False
     running: bool = True
-    failed: str = ""
+    error: str = ""
 
 
-class Looks:
-    """The measurings of this page's process, by what is measured."""
+class Measurements:
+    """The measurements of this page's process, by what is measured."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.by_name: dict[str, Look] = {}
+        self.by_name: dict[str, Measurement] = {}
 
 
-def _looks(context: Context) -> Looks:
-    return context.part("looks", Looks)
+def _measurements(context: Context) -> Measurements:
+    return context.part("measurements", Measurements)
 
 
 def has_gold(context: Context) -> bool:
@@ -68,104 +68,106 @@ def has_gold(context: Context) -> bool:
 def prompts(context: Context, n: int, seed: int = 0) -> list[str]:
     """Up to n held-out prompts, always the same: of the sandbox's world, else those in the store."""
     if has_gold(context):
-        return list(_of_the_world(n, seed))
+        return list(_sandbox_prompts(n, seed))
     texts = [p.text for p in context.store.prompts("heldout")]
-    long = context.too_long(texts)
-    return [text for text in texts if text not in long][:n]
+    lengths = context.too_long(texts)
+    return [text for text in texts if text not in lengths][:n]
 
 
 @cache
-def _of_the_world(n: int, seed: int) -> tuple[str, ...]:
+def _sandbox_prompts(n: int, seed: int) -> tuple[str, ...]:
     from workbench.sandbox import world
 
     return tuple(p.text for p in world.sample(n, "heldout", seed=seed))
 
 
-def start(context: Context, voices: list[Voice]) -> None:
+def start(context: Context, candidates: list[Candidate]) -> None:
     """Measure what is not measured yet, on a thread of its own. Already under way: nothing."""
-    asked = prompts(context, PROMPTS)
-    if not asked:
+    texts = prompts(context, PROMPTS)
+    if not texts:
         raise Refused("There are no held-out prompts yet: about one in seven prompts becomes one. Add more prompts.")
-    name, looks = _name(context, voices, asked), _looks(context)
-    with looks.lock:
-        if name in looks.by_name and looks.by_name[name].running:
+    name, measurements = _name(context, candidates, texts), _measurements(context)
+    with measurements.lock:
+        if name in measurements.by_name and measurements.by_name[name].running:
             return
-        look = looks.by_name[name] = Look()
-    threading.Thread(target=_work, args=(context, voices, asked, look), name="measure", daemon=True).start()
+        measurement = measurements.by_name[name] = Measurement()
+    threading.Thread(target=_work, args=(context, candidates, texts, measurement), name="measure", daemon=True).start()
 
 
-def stop(context: Context, voices: list[Voice]) -> None:
+def stop(context: Context, candidates: list[Candidate]) -> None:
     """Stop after the answers under way."""
-    look = _looks(context).by_name.get(_name(context, voices, prompts(context, PROMPTS)))
-    if look is not None:
-        look.stopped = True
+    measurement = _measurements(context).by_name.get(_name(context, candidates, prompts(context, PROMPTS)))
+    if measurement is not None:
+        measurement.stopped = True
 
 
-def look(context: Context, voices: list[Voice]) -> dict[str, Any]:
+def report(context: Context, candidates: list[Candidate]) -> dict[str, Any]:
     """State ("none", "running", "done" or "failed"), how far, and the plots of what there is so far."""
-    asked = prompts(context, PROMPTS)
-    under_way = _looks(context).by_name.get(_name(context, voices, asked))
-    answers = [_read(context, voice, asked) for voice in voices]
-    done, total = sum(map(len, answers)), len(asked) * len(voices)
+    texts = prompts(context, PROMPTS)
+    measurement = _measurements(context).by_name.get(_name(context, candidates, texts))
+    answers = [_read(context, candidate, texts) for candidate in candidates]
+    done, total = sum(map(len, answers)), len(texts) * len(candidates)
     state, text = ("done", "") if total and done == total else ("none", "")
-    if under_way is not None and under_way.running:
-        state, text = "running", under_way.words or f"{done} of {total} answers"
-    elif under_way is not None and under_way.failed:
-        state, text = "failed", under_way.failed
-    shared = min(map(len, answers), default=0)
-    result = summary(voices, [a[:shared] for a in answers]) if shared >= min(AT_ONCE, len(asked) or 1) else None
+    if measurement is not None and measurement.running:
+        state, text = "running", measurement.message or f"{done} of {total} answers"
+    elif measurement is not None and measurement.error:
+        state, text = "failed", measurement.error
+    n = min(map(len, answers), default=0)
+    result = summary(candidates, [a[:n] for a in answers]) if n >= min(AT_ONCE, len(texts) or 1) else None
     return {"state": state, "words": text, "done": done, "total": total, "result": result}
 
 
-def _work(context: Context, voices: list[Voice], asked: list[str], look: Look) -> None:
+def _work(context: Context, candidates: list[Candidate], texts: list[str], measurement: Measurement) -> None:
     from workbench import models
     from workbench.measure.compare import compare
 
     try:
         if not models.loaded(context.settings):
-            look.words = "Loading the model"
+            measurement.message = "Loading the model"
         model = context.model()
-        look.words = ""
-        for k in range(0, len(asked), AT_ONCE):
-            for voice in voices:
-                known = _read(context, voice, asked)
-                if len(known) > k or look.stopped:
+        measurement.message = ""
+        for k in range(0, len(texts), AT_ONCE):
+            for candidate in candidates:
+                answers = _read(context, candidate, texts)
+                if len(answers) > k or measurement.stopped:
                     continue
-                part = asked[len(known) : k + AT_ONCE]
-                adapter = model.attach(voice.folder) if voice.folder is not None else None
-                found = compare(model, part, [(adapter, voice.strength)], SAMPLING, should_stop=lambda: look.stopped)
-                if look.stopped:  # its last answers were cut short
+                batch = texts[len(answers) : k + AT_ONCE]
+                adapter = model.attach(candidate.folder) if candidate.folder is not None else None
+                comparison = compare(
+                    model, batch, [(adapter, candidate.strength)], SAMPLING, should_stop=lambda: measurement.stopped
+                )
+                if measurement.stopped:  # its last answers were cut short
                     break
-                kept = [{"tokens": a.tokens, "kl": a.kl, "gold": a.gold, "text": a.text} for a in found.answers]
-                _write(context, voice, asked, known + kept)
+                rows = [{"tokens": a.tokens, "kl": a.kl, "gold": a.gold, "text": a.text} for a in comparison.answers]
+                _write(context, candidate, texts, answers + rows)
     except Exception as error:  # whatever it is, the page must hear of it
-        look.failed = f"This stopped: {error or type(error).__name__}. Answers written so far are kept."
+        measurement.error = f"This stopped: {error or type(error).__name__}. Answers written so far are kept."
     finally:
-        look.running = False
+        measurement.running = False
 
 
 # Kept answers
 
 
-def _key(context: Context, voice: Voice, asked: list[str]) -> str:
-    weights = voice.folder / "adapter" / "adapter_model.safetensors" if voice.folder else None
-    made = weights.stat().st_mtime_ns if weights else 0
+def _key(context: Context, candidate: Candidate, texts: list[str]) -> str:
+    weights = candidate.folder / "adapter" / "adapter_model.safetensors" if candidate.folder else None
+    written_at = weights.stat().st_mtime_ns if weights else 0
     base = list(origin.of(context.settings.model).values())
-    what = [*base, voice.run, made, voice.strength, asked, SAMPLING.temperature, SAMPLING.seed]
-    return blake2b(json.dumps(what).encode(), digest_size=12).hexdigest()
+    identity = [*base, candidate.run, written_at, candidate.strength, texts, SAMPLING.temperature, SAMPLING.seed]
+    return blake2b(json.dumps(identity).encode(), digest_size=12).hexdigest()
 
 
-def _name(context: Context, voices: list[Voice], asked: list[str]) -> str:
-    return "+".join(_key(context, voice, asked) for voice in voices)
+def _name(context: Context, candidates: list[Candidate], texts: list[str]) -> str:
+    return "+".join(_key(context, candidate, texts) for candidate in candidates)
 
 
-def _file(context: Context, voice: Voice, asked: list[str]) -> Path:
-    return context.settings.workspace / "measured" / f"{_key(context, voice, asked)}.json"
+def _file(context: Context, candidate: Candidate, texts: list[str]) -> Path:
+    return context.settings.workspace / "measured" / f"{_key(context, candidate, texts)}.json"
 
 
-def _read(context: Context, voice: Voice, asked: list[str]) -> list[dict[str, Any]]:
+def _read(context: Context, candidate: Candidate, texts: list[str]) -> list[dict[str, Any]]:
     """Answers that are kept; none where the file was spoiled, since they can be asked for again."""
-    answers = read_json(_file(context, voice, asked)).get("answers", [])
+    answers = read_json(_file(context, candidate, texts)).get("answers", [])
     return answers if isinstance(answers, list) and all(map(_usable, answers)) else []
 
 
@@ -174,63 +176,85 @@ def _usable(answer: Any) -> bool:
     return isinstance(answer, dict) and all(isinstance(answer.get(key), kind) for key, kind in keys.items())
 
 
-def _write(context: Context, voice: Voice, asked: list[str], answers: list[dict[str, Any]]) -> None:
-    file = _file(context, voice, asked)
+def _write(context: Context, candidate: Candidate, texts: list[str], answers: list[dict[str, Any]]) -> None:
+    file = _file(context, candidate, texts)
     file.parent.mkdir(exist_ok=True)
-    kept = {"run": voice.run, "strength": voice.strength, "seed": SAMPLING.seed, "temperature": SAMPLING.temperature}
-    write_atomic(file, json.dumps(kept | {"prompts": asked[: len(answers)], "answers": answers}, ensure_ascii=False))
+    conditions = {
+        "run": candidate.run,
+        "strength": candidate.strength,
+        "seed": SAMPLING.seed,
+        "temperature": SAMPLING.temperature,
+    }
+    write_atomic(
+        file, json.dumps(conditions | {"prompts": texts[: len(answers)], "answers": answers}, ensure_ascii=False)
+    )
 
 
 # What it says
 
 
-def summary(voices: list[Voice], answers: list[list[dict[str, Any]]]) -> dict[str, Any]:
+def summary(candidates: list[Candidate], answers: list[list[dict[str, Any]]]) -> dict[str, Any]:
     """Plots of gold (if there is one), length and KL, each with what to make of it; answers[i][k] is model i on prompt k."""
     n = len(answers[0])
-    last = len(voices) - 1
-    plots, by_gold = [], []
+    last = len(candidates) - 1
+    plots, gold_sentences = [], []
     scored = [k for k in range(n) if all(a[k]["gold"] is not None for a in answers)]
     if scored:
         gold = [[a[k]["gold"] for k in scored] for a in answers]
         plots.append(
-            _plot("Gold score", "score, 0 to 1", voices, gold, _gold_words(voices, gold), edges=_edges(0, 1, 0.1))
+            _plot(
+                "Gold score",
+                "score, 0 to 1",
+                candidates,
+                gold,
+                _gold_sentence(candidates, gold),
+                edges=_edges(0, 1, 0.1),
+            )
         )
-        for i in range(1, len(voices)):
-            found = win_rate(gold[0], gold[i])
-            by_gold.append(
-                f"By gold score {voices[i].label} wins {100 * found.value:.0f} % "
-                f"({100 * found.low:.0f} to {100 * found.high:.0f}) against {_lower(voices[0])}, n {found.n}; ties count half."
+        for i in range(1, len(candidates)):
+            rate = win_rate(gold[0], gold[i])
+            gold_sentences.append(
+                f"By gold score {candidates[i].label} wins {100 * rate.value:.0f} % "
+                f"({100 * rate.low:.0f} to {100 * rate.high:.0f}) against {_inline_label(candidates[0])}, n {rate.n}; ties count half."
             )
     length = [[float(row["tokens"]) for row in a] for a in answers]
-    plots.append(_plot("Length", "tokens", voices, length, _length_words(length[0], length[last]), digits=0))
-    moved = [i for i, voice in enumerate(voices) if voice.run is not None]
-    kls = [[row["kl"] for row in answers[i]] for i in moved]
-    words = "How unlike the base each answer is; the base itself is at 0."
-    plots.append(_plot("Distance from base (KL)", "nats per answer", [voices[i] for i in moved], kls, words, digits=1))
+    plots.append(_plot("Length", "tokens", candidates, length, _length_sentence(length[0], length[last]), digits=0))
+    run_places = [i for i, candidate in enumerate(candidates) if candidate.run is not None]
+    kls = [[row["kl"] for row in answers[i]] for i in run_places]
+    caption = "How unlike the base each answer is; the base itself is at 0."
+    plots.append(
+        _plot("Distance from base (KL)", "nats per answer", [candidates[i] for i in run_places], kls, caption, digits=1)
+    )
     return {
-        "key": f"{[v.label for v in voices]}",
+        "key": f"{[v.label for v in candidates]}",
         "plots": plots,
-        "models": [{"label": v.label, "colour": v.colour} for v in voices],
+        "models": [{"label": v.label, "colour": v.colour} for v in candidates],
         "words": f"{n} held-out prompts, one answer each at temperature {SAMPLING.temperature}; dotted lines are means.",
-        "gold_words": by_gold,
+        "gold_words": gold_sentences,
     }
 
 
 def _plot(
-    title: str, unit: str, voices: list[Voice], values: list[list[float]], words: str, edges=None, digits: int = 2
+    title: str,
+    unit: str,
+    candidates: list[Candidate],
+    values: list[list[float]],
+    sentence: str,
+    edges: list[float] | None = None,
+    digits: int = 2,
 ) -> dict[str, Any]:
-    every = [v for some in values for v in some]
-    edges = edges or _edges(min(every), max(every))
+    pooled = [v for sample in values for v in sample]
+    edges = edges or _edges(min(pooled), max(pooled))
     series = []
-    for i, (voice, some) in enumerate(zip(voices, values, strict=True)):
-        older = any(v.colour == voice.colour and (v.run or 0) > (voice.run or 0) for v in voices)
+    for i, (candidate, sample) in enumerate(zip(candidates, values, strict=True)):
+        is_older = any(v.colour == candidate.colour and (v.run or 0) > (candidate.run or 0) for v in candidates)
         series.append(
             {
-                "model": voice.colour,
-                "label": voice.label,
-                "faint": older,
+                "model": candidate.colour,
+                "label": candidate.label,
+                "faint": is_older,
                 "mean": mean(values[i]).value,
-                "shares": [100 * k / len(some) for k in counts(some, edges)],
+                "shares": [100 * k / len(sample) for k in counts(sample, edges)],
             }
         )
     return {
@@ -240,17 +264,17 @@ def _plot(
         "edges": edges,
         "digits": digits,
         "series": series,
-        "sentence": words,
+        "sentence": sentence,
     }
 
 
 def counts(values: list[float], edges: list[float]) -> list[int]:
     """How many values fall into each bin [edge, next edge); the last bin takes its upper edge too."""
-    found = [0] * (len(edges) - 1)
+    totals = [0] * (len(edges) - 1)
     for value in values:
-        inside = sum(value >= edge - 1e-9 for edge in edges) - 1
-        found[min(max(inside, 0), len(found) - 1)] += 1
-    return found
+        index = sum(value >= edge - 1e-9 for edge in edges) - 1
+        totals[min(max(index, 0), len(totals) - 1)] += 1
+    return totals
 
 
 def _edges(low: float, high: float, step: float | None = None) -> list[float]:
@@ -263,18 +287,18 @@ def _edges(low: float, high: float, step: float | None = None) -> list[float]:
     return [round(k * step, 10) for k in range(first, max(last, first + 1) + 1)]
 
 
-def _lower(voice: Voice) -> str:
-    return "the base" if voice.run is None else voice.label
+def _inline_label(candidate: Candidate) -> str:
+    return "the base" if candidate.run is None else candidate.label
 
 
-def _gold_words(voices: list[Voice], gold: list[list[float]]) -> str:
+def _gold_sentence(candidates: list[Candidate], gold: list[list[float]]) -> str:
     if len(gold[0]) < 2:
         return ""
     gap = paired_difference(gold[0], gold[-1], GAP)
-    return f"{voices[-1].label} minus {_lower(voices[0])}: {gap.summary()}."
+    return f"{candidates[-1].label} minus {_inline_label(candidates[0])}: {gap.summary()}."
 
 
-def _length_words(first: list[float], last: list[float]) -> str:
+def _length_sentence(first: list[float], last: list[float]) -> str:
     if len(first) < FEWEST:
         return ""
     longest = max(*first, *last)

@@ -38,25 +38,25 @@ def takes(**fields: Any) -> Callable[[Endpoint], Endpoint]:
     definitions: dict[str, Any] = {
         name: (kind, None if NoneType in get_args(kind) or kind is Any else ...) for name, kind in fields.items()
     }
-    shape = create_model("Payload", __config__=STRICT, **definitions)
+    schema = create_model("Payload", __config__=STRICT, **definitions)
 
     def wrap(function: Endpoint) -> Endpoint:
         @functools.wraps(function)
-        def checked(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
+        def endpoint(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             try:
-                found = shape.model_validate(payload).model_dump(exclude_unset=True)
+                values = schema.model_validate(payload).model_dump(exclude_unset=True)
             except ValidationError as error:
-                raise Refused(_wrong(error, fields)) from None
-            server = {"rater": payload["rater"]} if "rater" in payload else {}
-            return function(context, found | server)
+                raise Refused(_fault(error, fields)) from None
+            rater = {"rater": payload["rater"]} if "rater" in payload else {}
+            return function(context, values | rater)
 
-        checked.takes = fields  # type: ignore[attr-defined]
-        return checked
+        endpoint.takes = fields  # type: ignore[attr-defined]  # an attribute of our own
+        return endpoint
 
     return wrap
 
 
-def _wrong(error: ValidationError, fields: dict[str, Any]) -> str:
+def _fault(error: ValidationError, fields: dict[str, Any]) -> str:
     """The first fault in words: the field, what was sent as it, and what belongs there."""
     first = error.errors(include_url=False)[0]
     name, *inside = first["loc"]
@@ -68,21 +68,21 @@ def _wrong(error: ValidationError, fields: dict[str, Any]) -> str:
         return (
             f"The text sent as {place} holds half of a character (an unpaired surrogate). Remove it; nothing is lost."
         )
-    sent = "nothing" if first["type"] == "missing" else NAMES.get(type(first["input"]), "something else")
-    wanted = _named(fields[str(name)], inside != [])
-    return f"The page sent {sent} as {place}, where {wanted} belongs. Reload the page; nothing saved is lost."
+    actual = "nothing" if first["type"] == "missing" else NAMES.get(type(first["input"]), "something else")
+    expected = _type_name(fields[str(name)], inside != [])
+    return f"The page sent {actual} as {place}, where {expected} belongs. Reload the page; nothing saved is lost."
 
 
-def _named(kind: Any, inside: bool) -> str:
+def _type_name(kind: Any, inside: bool) -> str:
     """A type in words; `inside` means what its list or its dict holds."""
     if isinstance(kind, UnionType):
-        return " or ".join(_named(each, inside) for each in get_args(kind) if each is not NoneType)
+        return " or ".join(_type_name(each, inside) for each in get_args(kind) if each is not NoneType)
     if inside and get_origin(kind) in (list, dict):
-        return _named(get_args(kind)[-1], False)
+        return _type_name(get_args(kind)[-1], False)
     return NAMES[get_origin(kind) or kind]
 
 
-def number(payload: dict[str, Any], name: str) -> int:
+def read_number(payload: dict[str, Any], name: str) -> int:
     """A whole number, such as an id. Raises Refused naming the field."""
     value = payload.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
@@ -90,7 +90,7 @@ def number(payload: dict[str, Any], name: str) -> int:
     return value
 
 
-def words(payload: dict[str, Any], name: str, empty_ok: bool = False, longest: int = 1_000_000) -> str:
+def read_text(payload: dict[str, Any], name: str, empty_ok: bool = False, longest: int = 1_000_000) -> str:
     """A text. Raises Refused naming the field when it is missing, empty or too long."""
     value = payload.get(name)
     if not isinstance(value, str):
@@ -102,15 +102,15 @@ def words(payload: dict[str, Any], name: str, empty_ok: bool = False, longest: i
     return value
 
 
-def token(payload: dict[str, Any]) -> str:
+def read_token(payload: dict[str, Any]) -> str:
     """What the page made up for this one act, so that sending it twice stores it once."""
-    value = words(payload, "token", longest=64)
+    value = read_text(payload, "token", longest=64)
     if len(value) < 8:
         raise Refused("The page sent too short a token. Reload the page; nothing saved is lost.")
     return value
 
 
-def seconds(payload: dict[str, Any]) -> float | None:
+def read_seconds(payload: dict[str, Any]) -> float | None:
     """How long a judgement took, None when not measured or longer than an hour (somebody went away)."""
     value = payload.get("seconds")
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 3600:

@@ -12,21 +12,21 @@ NAMES = ("no_proxy", "NO_PROXY")
 
 
 @contextmanager
-def not_for_loopback(elsewhere_too: bool) -> Iterator[None]:
-    """While the server starts: no proxy towards loopback. With `elsewhere_too` other hosts are still reached by one.
+def exempt_loopback(for_other_hosts: bool) -> Iterator[None]:
+    """While the server starts: no proxy towards loopback. With `for_other_hosts` other hosts are still reached by one.
 
     Without it the proxies are off altogether, since httpx fails on a SOCKS proxy that it would not even use. Jobs and
     downloads come later and have their proxies again.
     """
-    before = {name: os.environ.get(name) for name in NAMES}
-    listed = [host for host in (before["no_proxy"] or before["NO_PROXY"] or "").split(",") if host.strip()]
-    value = ",".join([*listed, *sorted(LOOPBACK)]) if elsewhere_too else "*"
+    environment = {name: os.environ.get(name) for name in NAMES}
+    hosts = [host for host in (environment["no_proxy"] or environment["NO_PROXY"] or "").split(",") if host.strip()]
+    value = ",".join([*hosts, *sorted(LOOPBACK)]) if for_other_hosts else "*"
     os.environ.update(dict.fromkeys(NAMES, value))
     try:
         yield
     finally:
-        for name, old in before.items():
-            if old is None:
+        for name, value_before in environment.items():
+            if value_before is None:
                 del os.environ[name]
             else:
-                os.environ[name] = old
+                os.environ[name] = value_before

@@ -12,6 +12,7 @@ from workbench.jobs.runs import Run, list_runs
 from workbench.learn.catalogue import METHODS, SettingError
 from workbench.learn.data import MissingData
 from workbench.learn.rewards import sources, verdict
+from workbench.learn.rewards.python_file import RewardError
 from workbench.learn.rewards.sources import Term
 from workbench.learn.rewards.verdict import GateResult
 from workbench.learn.run_files import Gate, read
@@ -43,34 +44,38 @@ LISTED = 50  # reward files offered; any other of their folder can be named
 GOLD = "gold: the sandbox's own true score"
 
 
-def here(context: Context) -> list[Run]:
+def reward_model_runs(context: Context) -> list[Run]:
     """Reward runs of this page's base whose model can be used now, newest first."""
-    return [r for r in usable(context) if r.reward_model]
+    return [r for r in scorer_runs(context) if r.reward_model]
 
 
-def usable(context: Context) -> list[Run]:
+def scorer_runs(context: Context) -> list[Run]:
     """Reward models and process rewards."""
-    every = list_runs(context.settings.workspace)
-    return [r for r in every if r.scorer and not r.active and origin.same(r.config, context.settings.model)]
+    runs = list_runs(context.settings.workspace)
+    return [r for r in runs if r.scorer and not r.active and origin.same(r.config, context.settings.model)]
 
 
 def badge(run: Run) -> dict[str, str] | None:
     """A reward run's verdict as sign and word, in one sentence; None for other runs and before there is a model."""
     if run.scorer is None or run.active:
         return None
-    found = verdict.verdict(run.folder)
+    gate_result = verdict.verdict(run.folder)
     unit = METHODS[run.method].unit
-    by = f" {found.simulated:,} of its {unit} are by simulated raters." if found.simulated else ""
-    return {"level": found.level, "words": SIGNS[found.level], "reason": _one_sentence(found) + by}
+    origin_note = f" {gate_result.simulated:,} of its {unit} are by simulated raters." if gate_result.simulated else ""
+    return {
+        "level": gate_result.level,
+        "words": SIGNS[gate_result.level],
+        "reason": _first_reason(gate_result) + origin_note,
+    }
 
 
-def _one_sentence(found: GateResult) -> str:
+def _first_reason(gate_result: GateResult) -> str:
     """The reason; of several reasons the first, and how many more there are."""
-    gate_says = found.reason.split(". ")
-    if len(gate_says) == 1:
-        return found.reason
-    more = len(gate_says) - 1
-    return f"{gate_says[0]}; {more} more {'check is' if more == 1 else 'checks are'} {found.level}."
+    sentences = gate_result.reason.split(". ")
+    if len(sentences) == 1:
+        return gate_result.reason
+    rest = len(sentences) - 1
+    return f"{sentences[0]}; {rest} more {'check is' if rest == 1 else 'checks are'} {gate_result.level}."
 
 
 @takes(run=int)
@@ -80,8 +85,8 @@ def gate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     run = next((r for r in list_runs(context.settings.workspace) if r.number == number), None)
     if run is None or METHODS[run.method].answers:
         raise Refused(f"There is no reward model of run {number}.")
-    found = verdict.verdict(run.folder)
-    said = read(Gate, run.folder / "gate.json") if found.level != verdict.UNTESTED else None
+    gate_result = verdict.verdict(run.folder)
+    report = read(Gate, run.folder / "gate.json") if gate_result.level != verdict.UNTESTED else None
     rows = [
         {
             "check": CHECKS.get(c.check, c.check),
@@ -90,32 +95,32 @@ def gate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             "says": c.says.replace(" -", " −").replace("(-", "(−"),
             "helps": c.helps,
         }
-        for c in (said.findings if said else [])
+        for c in (report.findings if report else [])
     ]
-    return {"level": found.level, "words": SIGNS[found.level], "helps": found.helps, "rows": rows}
+    return {"level": gate_result.level, "words": SIGNS[gate_result.level], "helps": gate_result.helps, "rows": rows}
 
 
-def rate(found: GateResult) -> str:
+def accuracy_text(gate_result: GateResult) -> str:
     """ "88 % (84 to 91)", "" where it was not tested."""
-    rate = found.accuracy
-    if rate.value is None or rate.low is None or rate.high is None:
+    accuracy = gate_result.accuracy
+    if accuracy.value is None or accuracy.low is None or accuracy.high is None:
         return ""
-    return f"{100 * rate.value:.0f} % ({100 * rate.low:.0f} to {100 * rate.high:.0f})"
+    return f"{100 * accuracy.value:.0f} % ({100 * accuracy.low:.0f} to {100 * accuracy.high:.0f})"
 
 
 def label(run: Run) -> str:
     """ "run 3, reward model, green, 88 % (84 to 91)", and whether simulated raters taught it."""
-    found = verdict.verdict(run.folder)
-    word = "not tested" if found.level == verdict.UNTESTED else found.level
+    gate_result = verdict.verdict(run.folder)
+    level = "not tested" if gate_result.level == verdict.UNTESTED else gate_result.level
     return ", ".join(
         filter(
             None,
             [
                 f"run {run.number}",
                 METHODS[run.method].label.lower(),
-                word,
-                rate(found),
-                "simulated raters" * bool(found.simulated),
+                level,
+                accuracy_text(gate_result),
+                "simulated raters" * bool(gate_result.simulated),
             ],
         )
     )
@@ -127,36 +132,36 @@ def choice(context: Context, plan: RewardPlan, despite: bool) -> dict[str, Any]:
     "value" is the text in force ("" when there is none), "says" the same in words; "error" belongs beside the field,
     "missing" means that there is no reward model yet; "red" names what only a deliberate click goes past.
     """
-    options = [{"value": f"run:{r.number}", "label": label(r)} for r in usable(context)]
+    options = [{"value": f"run:{r.number}", "label": label(r)} for r in scorer_runs(context)]
     if context.settings.model == "sandbox":
         options.append({"value": "gold", "label": GOLD})
     options += [{"value": f"file:{file}", "label": f"file {file.name}"} for file in _files(context)]
-    offered = {"options": options, "value": "", "says": "", "error": "", "missing": "", "red": "", "despite": despite}
+    field = {"options": options, "value": "", "says": "", "error": "", "missing": "", "red": "", "despite": despite}
     if isinstance(plan.problem, MissingData):
-        return offered | {"missing": str(plan.problem)}
+        return field | {"missing": str(plan.problem)}
     if plan.problem is not None:
-        why = plan.problem.why if isinstance(plan.problem, SettingError) else str(plan.problem)
-        return offered | {"error": sentence(why)}
-    reason = sentence(plan.reason) or in_words(plan.text)
+        reason = plan.problem.why if isinstance(plan.problem, SettingError) else str(plan.problem)
+        return field | {"error": sentence(reason)}
+    reason = sentence(plan.reason) or spell_out(plan.text)
     if any(term.kind == "file" for term in sources.parse(plan.text)):
         reason = f"{reason} A file is code: it runs in the job.".strip()
-    offered |= {"value": plan.text, "says": " ".join(filter(None, [reason, _caution(context, plan.text)]))}
+    field |= {"value": plan.text, "says": " ".join(filter(None, [reason, _caution(context, plan.text)]))}
     if plan.untrusted:
-        helps = " ".join(dict.fromkeys(v.helps for v in plan.untrusted if v.helps))
-        results = " And ".join(replace(v, reason=_one_sentence(v)).sentence for v in plan.untrusted)
-        offered["red"] = f"{results[0].upper()}{results[1:]} What would help: {helps}"
-    return offered
+        remedies = " ".join(dict.fromkeys(v.helps for v in plan.untrusted if v.helps))
+        reasons = " And ".join(replace(v, reason=_first_reason(v)).sentence for v in plan.untrusted)
+        field["red"] = f"{reasons[0].upper()}{reasons[1:]} What would help: {remedies}"
+    return field
 
 
 def _files(context: Context) -> list[Path]:
     """The Python files that the owner lets the page use as rewards."""
     folder = context.settings.rewards
-    found = [] if folder is None else sorted(file.resolve() for file in folder.glob("*.py"))
-    return [file for file in found if folder is not None and file.is_relative_to(folder)][:LISTED]
+    files = [] if folder is None else sorted(file.resolve() for file in folder.glob("*.py"))
+    return [file for file in files if folder is not None and file.is_relative_to(folder)][:LISTED]
 
 
-def with_whole_paths(args: TrainArgs, settings: Settings) -> TrainArgs:
-    """`args` whose reward names its files by their whole paths, so that the run's command works from any folder.
+def with_absolute_paths(args: TrainArgs, settings: Settings) -> TrainArgs:
+    """`args` whose reward names its files by their absolute paths, so that the run's command works from any folder.
 
     A reward that cannot be used stays as it is: `choice` and the start say what is wrong with it.
     """
@@ -164,16 +169,16 @@ def with_whole_paths(args: TrainArgs, settings: Settings) -> TrainArgs:
     if reward is None or reward == sources.NEWEST:
         return args
     try:
-        change: dict[str, Any] = {"reward": sources.located(reward, settings)}
-    except sources.RewardError:
+        changes: dict[str, Any] = {"reward": sources.located(reward, settings)}
+    except RewardError:
         return args
-    return replace(args, **change)
+    return replace(args, **changes)
 
 
 def _caution(context: Context, reward: str) -> str:
     """What is to be known of the kinds of reward that are named."""
-    named = {int(term.what) for term in sources.parse(reward) if term.kind == "run"}
-    cautions = [METHODS[run.method].caution for run in usable(context) if run.number in named]
+    numbers = {int(term.what) for term in sources.parse(reward) if term.kind == "run"}
+    cautions = [METHODS[run.method].caution for run in scorer_runs(context) if run.number in numbers]
     return " ".join(dict.fromkeys(filter(None, cautions)))
 
 
@@ -182,17 +187,17 @@ def sentence(text: str) -> str:
     return text and text[0].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
 
 
-def in_words(reward: str) -> str:
+def spell_out(reward: str) -> str:
     """A sum spelt out, "" for a single source, whose name says enough. Raises RewardError."""
     terms = sources.parse(reward)
     if len(terms) == 1 and terms[0].weight == 1:
         return "No real task has such a score; it cannot be fooled." if terms[0].kind == "gold" else ""
 
-    def said(term: Term) -> str:
+    def term_text(term: Term) -> str:
         source = {"run": f"run {term.what}", "gold": "gold", "file": Path(term.what).name}[term.kind]
         return source if term.weight == 1 else f"{term.weight:g} × {source}".replace("-", "−")
 
-    return f"The sum of {' and '.join(said(t) for t in terms)}."
+    return f"The sum of {' and '.join(term_text(t) for t in terms)}."
 
 
 def model(context: Context, number: int) -> RewardModel | ProcessRewardModel:
@@ -202,8 +207,8 @@ def model(context: Context, number: int) -> RewardModel | ProcessRewardModel:
     run = next((r for r in list_runs(context.settings.workspace) if r.number == number), None)
     if run is None or METHODS[run.method].answers:
         raise Refused(f"There is no reward model of run {number}. Choose another one.")
-    if different := origin.difference(run.config, context.settings.model):
-        raise Refused(f"Run {number} {different}. Choose another one.")
+    if mismatch := origin.difference(run.config, context.settings.model):
+        raise Refused(f"Run {number} {mismatch}. Choose another one.")
     if run.active or run.scorer is None:
         raise Refused(f"Run {number} has no finished reward model; it is {run.state}. Choose another one.")
     try:

@@ -7,33 +7,29 @@ that needs another route adds it here. Imports no gradio.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
-
-from workbench.ui.access import Scope, Send
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 API = "/gradio_api"
 CALL = f"{API}/component_server"
 POSTS = {"/login", CALL, f"{API}/queue/join", f"{API}/cancel", f"{API}/reset"}
 PAGES = {"/", "/config", "/logout", "/theme.css", "/favicon.ico", "/robots.txt"}
-ASKED = ("info", "user", "login_check", "token", "app_id", "startup-events", "queue/data", "theme.css")
-PAGES |= {f"{API}/{name}" for name in ASKED}
+QUERIES = ("info", "user", "login_check", "token", "app_id", "startup-events", "queue/data", "theme.css")
+PAGES |= {f"{API}/{name}" for name in QUERIES}
 FOLDERS = ("/assets/", "/static/", "/svelte/", f"{API}/file=", f"{API}/heartbeat/")
 LARGEST = 30_000_000  # bytes of one call: an imported file of demonstrate.FILE_MB in base64, and some
 SMALL = 100_000  # bytes of any other request
 TOO_LARGE = "This is more than one request may hold. Import larger files by: python -m workbench import FILE"
 
-Receive = Callable[[], Awaitable[Any]]
-
 
 class OpenRoutes:
     """ASGI middleware: any other route is answered 404, a body that is too large 413, an upload of files 415."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -42,22 +38,22 @@ class OpenRoutes:
         if scope["type"] == "websocket":
             return await send({"type": "websocket.close", "code": 1008, "reason": "The page uses no websocket."})
         headers = {name.lower(): value for name, value in scope.get("headers", [])}
-        refused = refusal(scope["method"], scope["path"], headers)
-        if refused is not None:
-            return await _answer(send, *refused)
-        return await self.app(scope, _limited(receive, scope["path"]), send)
+        answer = refusal(scope["method"], scope["path"], headers)
+        if answer is not None:
+            return await _respond(send, *answer)
+        return await self.app(scope, _with_limit(receive, scope["path"]), send)
 
 
 def refusal(method: str, path: str, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
-    """(status, why) of a request that the page does not make, None for one that it does."""
-    plain = path.rstrip("/") or "/"
+    """(status, reason) of a request that the page does not make, None for one that it does."""
+    route = path.rstrip("/") or "/"
     if method in ("GET", "HEAD"):
-        is_open = plain in PAGES or path.startswith(FOLDERS)
+        is_open = route in PAGES or path.startswith(FOLDERS)
     else:
-        is_open = method == "POST" and plain in POSTS
+        is_open = method == "POST" and route in POSTS
     if not is_open:
         return 404, f"The workbench has no {method} {path[:200]}. Files are imported on Demonstrate."
-    if plain == CALL and headers.get(b"content-type", b"").lower().startswith(b"multipart/"):
+    if route == CALL and headers.get(b"content-type", b"").lower().startswith(b"multipart/"):
         return 415, "The workbench takes no uploads. Files are imported on Demonstrate."
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or len(length) > 12 or int(length) > _limit(path):
@@ -69,11 +65,11 @@ def _limit(path: str) -> int:
     return LARGEST if path.rstrip("/") == CALL else SMALL
 
 
-def _limited(receive: Receive, path: str) -> Receive:
+def _with_limit(receive: Receive, path: str) -> Receive:
     """`receive` that fails with status 413 past the limit, whatever the header announced."""
     size, limit = 0, _limit(path)
 
-    async def receiving() -> Any:
+    async def receive_within() -> Message:
         nonlocal size
         message = await receive()
         size += len(message.get("body", b""))
@@ -83,17 +79,17 @@ def _limited(receive: Receive, path: str) -> Receive:
             raise HTTPException(413, TOO_LARGE)
         return message
 
-    return receiving
+    return receive_within
 
 
-async def _answer(send: Send, status: int, why: str) -> None:
-    body = json.dumps({"detail": why}).encode()
+async def _respond(send: Send, status: int, reason: str) -> None:
+    body = json.dumps({"detail": reason}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-async def no_such_part(request: Request, error: Exception) -> Response:
+async def component_not_found(request: Request, error: Exception) -> Response:
     """Handler of KeyError: gradio looks a call's component up by its number. Any other KeyError is a fault of ours."""
     from starlette.responses import JSONResponse
 

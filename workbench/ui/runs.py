@@ -11,22 +11,17 @@ from workbench.learn.run_files import Figure, RunResult
 from workbench.ui import rewards
 
 
-def named(run: Run) -> str:
-    """ "DPO, run 7" """
-    return f"{METHODS[run.method].label}, run {run.number}"
-
-
 def brief(run: Run) -> dict[str, Any]:
     """What the page shows of a run, apart from its curves."""
     m, config, status = METHODS[run.method], run.config, run.status
-    offered = actions(run)
-    result, explain = result_text(run)
+    buttons = actions(run)
+    result, explanation = result_text(run)
     return {
         "number": run.number,
         "method": run.method,
         "colour": m.colour,
         "title": f"Run {run.number}: {m.label} on {config.data.n} {config.data.unit or m.unit}",
-        "short": named(run),
+        "short": run.title,
         "name": f"{m.label}, {config.preset}",
         "state": run.state,
         "live": run.active,
@@ -35,13 +30,13 @@ def brief(run: Run) -> dict[str, Any]:
         "line": line(run),
         "notices": notices(run),
         "verdict": rewards.badge(run),
-        "actions": offered,
-        "action": next((a for a in offered if a["name"] in ("compare", "score", "resume")), None),
+        "actions": buttons,
+        "action": next((a for a in buttons if a["name"] in ("compare", "score", "resume")), None),
         "data": data_text(run),
         "parent": f"run {config.parent}" if config.parent is not None else None,
         "time": time_text(run),
         "result": result,
-        "explain": explain,
+        "explain": explanation,
         "badge": None if run.state == "done" else run.state,
         "created": config.created,
         "best_of_n": best_of_n(run),
@@ -50,27 +45,27 @@ def brief(run: Run) -> dict[str, Any]:
 
 def best_of_n(run: Run) -> dict[str, Any] | None:
     """What a process reward's choice among n answers buys, for a chart over n; None for other runs."""
-    found = run.result.best_of_n if run.result else None
-    if not found:
+    best = run.result.best_of_n if run.result else None
+    if not best:
         return None
-    gap, low, high = (f"{round(100 * v):+d}".replace("-", "−").replace("+0", "0") for v in found.difference)
-    word = "clear" if found.clear else "within chance"
-    lines = (("process reward", found.reward), ("majority vote", found.majority))
+    gap, low, high = (f"{round(100 * v):+d}".replace("-", "−").replace("+0", "0") for v in best.difference)
+    judgement = "clear" if best.clear else "within chance"
+    lines = (("process reward", best.reward), ("majority vote", best.majority))
     series = [{"label": label, "values": values} for label, values in lines]
-    series.append({"label": "one answer", "values": [found.one] * len(found.ns)})
+    series.append({"label": "one answer", "values": [best.one] * len(best.ns)})
     return {
-        "ns": found.ns,
-        "unit": f"% right, n {found.n} held-out word problems",
-        "sentence": f"Best of {found.ns[-1]}: the reward's choice minus the majority vote is {gap} points "
-        f"({low} to {high}), {word}.",
+        "ns": best.ns,
+        "unit": f"% right, n {best.n} held-out word problems",
+        "sentence": f"Best of {best.ns[-1]}: the reward's choice minus the majority vote is {gap} points "
+        f"({low} to {high}), {judgement}.",
         "series": series,
     }
 
 
 def notices(run: Run) -> list[str]:
     """What the person should know of a run; skipped steps are told beside the curves."""
-    past = [f"Started all the same although {text}" for text in run.config.despite]
-    return past + [text for text in run.status.notices if "gave no valid number" not in text]
+    risks = [f"Started all the same although {text}" for text in run.config.despite]
+    return risks + [text for text in run.status.notices if "gave no valid number" not in text]
 
 
 def line(run: Run) -> str:
@@ -82,8 +77,8 @@ def line(run: Run) -> str:
         return status.message or f"Run {run.number} is {run.state}."
     if (run.folder / "stop").exists():
         return f"Step {step} of {status.steps}. Stopping after this step, then the model is saved."
-    left = f", about {seconds(status.eta_s)} left" if status.eta_s is not None else ""
-    return f"Step {step} of {status.steps}{left}. It goes on if you close this page."
+    eta = f", about {seconds(status.eta_s)} left" if status.eta_s is not None else ""
+    return f"Step {step} of {status.steps}{eta}. It goes on if you close this page."
 
 
 def actions(run: Run) -> list[dict[str, Any]]:
@@ -92,14 +87,14 @@ def actions(run: Run) -> list[dict[str, Any]]:
         return [_action("save", "Stop and save"), _action("stop", "Stop")]
     if run.active:
         return [_action("stop", "Stop")]
-    look = [_action("compare", "Compare", suggested=run.state == "done")] if run.adapter else []
+    buttons = [_action("compare", "Compare", suggested=run.state == "done")] if run.adapter else []
     if run.scorer:
-        look = [_action("score", "Score text", suggested=run.state == "done")]
+        buttons = [_action("score", "Score text", suggested=run.state == "done")]
     if run.state == "done":
-        return look
+        return buttons
     if run.state == "failed":
         return [_action("log", "Show log"), _action("resume", "Try again", suggested=True)]
-    return [_action("resume", "Resume", suggested=True), *look]
+    return [_action("resume", "Resume", suggested=True), *buttons]
 
 
 def _action(name: str, label: str, suggested: bool = False) -> dict[str, Any]:
@@ -128,16 +123,16 @@ def result_text(run: Run) -> tuple[str, str | None]:
     if gold := result.figure("gold"):
         base = result.figure("base_gold")
         start = f"; base {base.value:.2f} ({base.low:.2f} to {base.high:.2f})" if base else ""
-        explain = f"Gold score, 0 to 1{start}. n {gold.n} held-out answers, 95 % intervals"
-        return f"{gold.value:.2f} ({gold.low:.2f} to {gold.high:.2f})", explain
+        explanation = f"Gold score, 0 to 1{start}. n {gold.n} held-out answers, 95 % intervals"
+        return f"{gold.value:.2f} ({gold.low:.2f} to {gold.high:.2f})", explanation
     if accuracy := result.figure("accuracy"):
         what = "accuracy" if METHODS[run.method].answers else "right"
         text = f"{100 * accuracy.value:.0f} % {what} ({_percent(accuracy)}), n {accuracy.n}"
-        whole = result.figure("answers")
-        if whole is None:
+        answers = result.figure("answers")
+        if answers is None:
             return text, None
-        explain = f"Answers as a whole: {100 * whole.value:.0f} % ({_percent(whole)}), n {whole.n}"
-        return text, f"Steps judged as labelled. {explain}; held out, 95 % intervals"
+        explanation = f"Answers as a whole: {100 * answers.value:.0f} % ({_percent(answers)}), n {answers.n}"
+        return text, f"Steps judged as labelled. {explanation}; held out, 95 % intervals"
     if loss := result.figure("heldout_loss"):
         return f"held-out loss {loss.value:.2f} ({loss.low:.2f} to {loss.high:.2f}), n {loss.n}", None
     return "–", None
@@ -147,7 +142,7 @@ def _percent(figure: Figure) -> str:
     return f"{100 * figure.low:.0f} to {100 * figure.high:.0f}"
 
 
-def short(run: Run) -> dict[str, str]:
+def details(run: Run) -> dict[str, str]:
     """Settings, data and results of a run as name -> text, to lay beside another's."""
     config, data = run.config, run.config.data
     rows = {"method": METHODS[run.method].label, "model": config.model}
@@ -170,13 +165,13 @@ def _value(value: Any) -> str:
 
 def page_row(row: dict[str, Any], keys: set[str]) -> dict[str, Any]:
     """A row of metrics with what the curves draw: six digits, and None for what is no finite number (a gap)."""
-    kept = {"step": row.get("step"), "back_to": row.get("back_to"), "rejected": row.get("rejected")}
-    found = {k: v for k, v in kept.items() if v is not None}
+    markers = {"step": row.get("step"), "back_to": row.get("back_to"), "rejected": row.get("rejected")}
+    point = {k: v for k, v in markers.items() if v is not None}
     for key in keys & row.keys():
         value = row[key]
-        valid = isinstance(value, int | float) and isfinite(value)
-        found[key] = (value if isinstance(value, int) else float(f"{value:.6g}")) if valid else None
-    return found
+        is_finite = isinstance(value, int | float) and isfinite(value)
+        point[key] = (value if isinstance(value, int) else float(f"{value:.6g}")) if is_finite else None
+    return point
 
 
 def seconds(value: float) -> str:

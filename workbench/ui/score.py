@@ -17,7 +17,7 @@ from workbench.models import origin
 from workbench.ui import measured, rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
-from workbench.ui.payload import takes, words
+from workbench.ui.payload import read_text, takes
 
 if TYPE_CHECKING:
     from workbench.learn.rewards.process_reward_model import ProcessRewardModel
@@ -38,7 +38,7 @@ def tab(context: Context) -> None:
 @takes()
 def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The rewards of this page's base, each with a prompt to begin with, and what to say where there is none."""
-    made = [
+    rows = [
         {
             "run": r.number,
             "label": rewards.label(r),
@@ -46,30 +46,30 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             "steps": METHODS[r.method].scores == "steps",
             "prompt": _prompt(context, r),
         }
-        for r in rewards.usable(context)
+        for r in rewards.scorer_runs(context)
     ]
-    return {"models": made, "empty": _empty(context), "plotly": plotly_url()}
+    return {"models": rows, "empty": _empty(context), "plotly": plotly_url()}
 
 
 def _prompt(context: Context, run: Run) -> str:
     """A held-out prompt; for a process reward one of those whose answers were labelled, since it knows no others."""
     if METHODS[run.method].scores == "steps":
         try:
-            found = [row["prompt"] for row in data.load(run.folder / "data")[1]]
+            prompts = [row["prompt"] for row in data.load(run.folder / "data")[1]]
         except (ValueError, OSError):  # spoiled since; the reward itself is another file
-            found = []
+            prompts = []
     else:
-        found = measured.prompts(context, 1, seed=1)
-    return found[0] if found else ""
+        prompts = measured.prompts(context, 1, seed=1)
+    return prompts[0] if prompts else ""
 
 
 def _empty(context: Context) -> str:
     """What an empty tab says: nothing trained yet, or only for another base."""
     base = context.settings.model
-    other = [r for r in list_runs(context.settings.workspace) if r.scorer and not origin.same(r.config, base)]
-    if other:
-        different = origin.difference(other[0].config, base)
-        return f"Run {other[0].number} {different}. Train a reward model for it."
+    other_runs = [r for r in list_runs(context.settings.workspace) if r.scorer and not origin.same(r.config, base)]
+    if other_runs:
+        mismatch = origin.difference(other_runs[0].config, base)
+        return f"Run {other_runs[0].number} {mismatch}. Train a reward model for it."
     return "No reward model yet. It learns from your choices to score any answer."
 
 
@@ -82,32 +82,32 @@ def score(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     {"loading": words}.
     """
     prompt, answer = _texts(payload)
-    if waiting := _loading(context):
-        return {"loading": waiting}
+    if progress := _loading_text(context):
+        return {"loading": progress}
     model = rewards.model(context, payload["run"])
     _check_length(model, prompt, answer)
     from workbench.learn.rewards.reward_model import RewardModel
 
-    (whole,) = _values(model, prompt, [answer])
+    (total,) = _values(model, prompt, [answer])
     if isinstance(model, RewardModel):
         tokens = [{"text": text, "score": round(value, 3)} for text, value in model.token_scores(prompt, answer)]
     else:
         tokens = [_step(text, *of) for text, of in model.steps([prompt], [answer])[0] if text]
-    return {"score": whole, "tokens": tokens}
+    return {"score": total, "tokens": tokens}
 
 
 def _step(text: str, wrong: float, neutral: float, right: float) -> dict[str, Any]:
-    share, judged = max((wrong, "✕ wrong"), (neutral, "– neutral"), (right, "✓ right"))
-    says = f"wrong {100 * wrong:.0f} %, neutral {100 * neutral:.0f} %, right {100 * right:.0f} %"
-    return {"text": text, "score": round(right - wrong, 3), "judged": f"{judged} {100 * share:.0f} %", "says": says}
+    share, verdict = max((wrong, "✕ wrong"), (neutral, "– neutral"), (right, "✓ right"))
+    shares = f"wrong {100 * wrong:.0f} %, neutral {100 * neutral:.0f} %, right {100 * right:.0f} %"
+    return {"text": text, "score": round(right - wrong, 3), "judged": f"{verdict} {100 * share:.0f} %", "says": shares}
 
 
 def _values(model: RewardModel | ProcessRewardModel, prompt: str, answers: list[str]) -> list[float]:
     """Scores as the page shows them: a process reward's, which are log-probabilities, as probabilities."""
     from workbench.learn.rewards.reward_model import RewardModel
 
-    found = model.score([prompt] * len(answers), answers)
-    return [round(value if isinstance(model, RewardModel) else exp(value), 3) for value in found]
+    scores = model.score([prompt] * len(answers), answers)
+    return [round(value if isinstance(model, RewardModel) else exp(value), 3) for value in scores]
 
 
 @takes(run=int, prompt=str, answer=str, way=str)
@@ -119,23 +119,23 @@ def spoil(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         raise Refused(f"There is no way {way!r} to spoil an answer.")
     if not answer.strip():
         raise Refused("Write an answer first, then see what spoiling it does.")
-    if waiting := _loading(context):
-        raise Refused(f"{waiting}. Try again in a moment.")
-    spoiled = gate.spoil(answer)[WAYS[way]]
+    if progress := _loading_text(context):
+        raise Refused(f"{progress}. Try again in a moment.")
+    variant = gate.spoil(answer)[WAYS[way]]
     model = rewards.model(context, payload["run"])
-    _check_length(model, prompt, spoiled)
-    before, after = _values(model, prompt, [answer, spoiled])
-    return {"answer": spoiled, "before": before, "after": after}
+    _check_length(model, prompt, variant)
+    before, after = _values(model, prompt, [answer, variant])
+    return {"answer": variant, "before": before, "after": after}
 
 
 def _texts(payload: dict[str, Any]) -> tuple[str, str]:
-    prompt = words(payload, "prompt", empty_ok=True, longest=LONGEST).strip()
+    prompt = read_text(payload, "prompt", empty_ok=True, longest=LONGEST).strip()
     if not prompt:
         raise Refused("Write a prompt first: an answer is scored as an answer to it.")
-    return prompt, words(payload, "answer", empty_ok=True, longest=LONGEST)
+    return prompt, read_text(payload, "answer", empty_ok=True, longest=LONGEST)
 
 
-def _loading(context: Context) -> str:
+def _loading_text(context: Context) -> str:
     """What the base's loading is at, "" once it is there. Loading is begun where nobody has yet; a failure is told."""
     if models.loaded(context.settings):
         return ""

@@ -34,16 +34,16 @@ def endpoint(context: Context, function: Endpoint) -> Callable[..., dict[str, An
     """
 
     # The annotation must be the class itself: gradio injects the request by it.
-    def served(payload: Any, request: gr.Request) -> dict[str, Any]:
+    def handler(payload: Any, request: gr.Request) -> dict[str, Any]:
         if not isinstance(payload, dict):
             return {"error": "This request has no payload. Reload the page."}
         try:
             return function(context, {**payload, "rater": context.rater(request)})
-        except (Refused, ValueError, StoreError) as refused:  # their texts are written for people
-            log.info("%s refused: %s", function.__name__, refused)
-            return {"error": str(refused)}
-        except KeyError as missing:
-            return {"error": f"{missing.args[0]}. It may have been removed; reload the page."}
+        except (Refused, ValueError, StoreError) as error:  # their texts are written for people
+            log.info("%s refused: %s", function.__name__, error)
+            return {"error": str(error)}
+        except KeyError as error:
+            return {"error": f"{error.args[0]}. It may have been removed; reload the page."}
         except Exception as error:
             if disk.is_full(error):
                 log.info("%s refused: %s", function.__name__, error)
@@ -51,11 +51,11 @@ def endpoint(context: Context, function: Endpoint) -> Callable[..., dict[str, An
             log.exception("%s failed", function.__name__)
             return {"error": f"This did not work ({type(error).__name__}: {error}). Nothing saved before is lost."}
 
-    served.__annotations__ = {"payload": Any, "request": gr.Request, "return": dict}
-    served.__name__ = f"wb_{function.__name__}"  # the prefix keeps clear of gr.HTML's own attributes, such as `stop`
-    served.__doc__ = inspect.getdoc(function)
-    served.takes = getattr(function, "takes", None)  # type: ignore[attr-defined]
-    return served
+    handler.__annotations__ = {"payload": Any, "request": gr.Request, "return": dict}
+    handler.__name__ = f"wb_{function.__name__}"  # the prefix keeps clear of gr.HTML's own attributes, such as `stop`
+    handler.__doc__ = inspect.getdoc(function)
+    handler.takes = getattr(function, "takes", None)  # type: ignore[attr-defined]  # an attribute of our own
+    return handler
 
 
 def panel(context: Context, name: str, functions: Sequence[Endpoint], before: Sequence[str] = ()) -> gr.HTML:
@@ -84,7 +84,7 @@ def head() -> str:
 
 def theme() -> gr.themes.Base:
     """gradio's tokens pointed at ours, light and dark alike. Plain font names, so that nothing is fetched."""
-    ours = {
+    tokens = {
         "body_text_color": "var(--ink)",
         "body_text_color_subdued": "var(--ink-3)",
         "background_fill_primary": "var(--surface)",
@@ -106,18 +106,20 @@ def theme() -> gr.themes.Base:
     sans = ["-apple-system", "BlinkMacSystemFont", "Segoe UI", "Roboto", "Noto Sans", "Liberation Sans", "sans-serif"]
     mono = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace"]
     # The page's first paint, before our tokens arrive, takes these two as they are: no flash of white in the dark.
-    first = {"body_background_fill": "#F7F5F1", "body_background_fill_dark": "#151412"}
-    both = {name + dark: value for name, value in ours.items() for dark in ("", "_dark")}
+    first_paint = {"body_background_fill": "#F7F5F1", "body_background_fill_dark": "#151412"}
+    themed_tokens = {name + dark: value for name, value in tokens.items() for dark in ("", "_dark")}
     # gradio names its text sizes as tokens.css does: they must agree, whichever style sheet comes last.
     text = gr.themes.Size(name="text", xxs="12px", xs="12px", sm="13px", md="15px", lg="18px", xl="22px", xxl="26px")
-    return gr.themes.Base(text_size=text, font=sans, font_mono=mono).set(color_accent="var(--accent)", **first, **both)
+    return gr.themes.Base(text_size=text, font=sans, font_mono=mono).set(
+        color_accent="var(--accent)", **first_paint, **themed_tokens
+    )
 
 
 def css() -> str:
     """tokens.css, shell.css, then each tab's own file."""
-    first = ["tokens.css", "shell.css"]
-    rest = sorted(path.name for path in STATIC.glob("*.css") if path.name not in first)
-    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in first + rest)
+    base_sheets = ["tokens.css", "shell.css"]
+    tab_sheets = sorted(path.name for path in STATIC.glob("*.css") if path.name not in base_sheets)
+    return "\n".join((STATIC / name).read_text(encoding="utf-8") for name in base_sheets + tab_sheets)
 
 
 def header(context: Context) -> gr.HTML:
@@ -127,7 +129,8 @@ def header(context: Context) -> gr.HTML:
 
 def build(context: Context) -> gr.Blocks:
     """The whole page: the header and one tab per file of this folder."""
-    with gr.Blocks(title="Alignment workbench", analytics_enabled=False, fill_width=True) as page:
+    page = gr.Blocks(title="Alignment workbench", analytics_enabled=False, fill_width=True)
+    with page:
         header(context)
         with gr.Tabs(elem_id="wb-tabs", overflow_behavior="wrap"):
             for name in TABS:

@@ -9,9 +9,8 @@ from typing import Any
 from workbench.collect import simulated
 from workbench.collect.steps import SPLITS, split_for
 from workbench.records import Prompt, StepLabels
-from workbench.ui import payload as sent
 from workbench.ui.context import Context, Refused
-from workbench.ui.payload import takes
+from workbench.ui.payload import read_number, read_seconds, read_token, takes
 
 BATCH = 20  # prompts added by "Write answers"
 LAST = 20  # of one's own answers, which can be undone
@@ -21,17 +20,17 @@ TRIES = 3  # how often an answer that was judged already, or is empty, is asked 
 @takes()
 def steps_state(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """How many answers this rater judged, the last of them, and what else there is."""
-    mine = [row for row in context.store.step_labels() if row.rater == payload["rater"] and not row.simulated]
+    own_labels = [row for row in context.store.step_labels() if row.rater == payload["rater"] and not row.simulated]
     counts = context.store.counts()
     return {
         "place": context.key,
-        "mine": len(mine),
+        "mine": len(own_labels),
         "all": counts["step_labels"],
         "simulated": counts["simulated_step_labels"],
         "sandbox": context.settings.model == "sandbox",
         "last": [
             {"id": row.id, "labels": list(row.labels), "item": _item(row.prompt_id, row.prompt, list(row.steps))}
-            for row in mine[-LAST:]
+            for row in own_labels[-LAST:]
             if row.source == "person"
         ],
     }
@@ -49,20 +48,20 @@ def steps_next(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         raise Refused(context.loading())
     if answer["loading"]:
         return answer
-    known = context.store.step_labels()
-    done = Counter(row.prompt_id for row in known if row.rater == payload["rater"])
-    done.update(context.store.skips(payload["rater"], "steps"))
-    prompt = min(prompts, key=lambda each: (each.id in have, done[each.id], each.id))
-    return answer | {"item": _written(context, prompt, known)}
+    labels = context.store.step_labels()
+    counts = Counter(row.prompt_id for row in labels if row.rater == payload["rater"])
+    counts.update(context.store.skips(payload["rater"], "steps"))
+    prompt = min(prompts, key=lambda each: (each.id in have, counts[each.id], each.id))
+    return answer | {"item": _new_item(context, prompt, labels)}
 
 
-def _written(context: Context, prompt: Prompt, known: list[StepLabels]) -> dict[str, Any]:
+def _new_item(context: Context, prompt: Prompt, labels: list[StepLabels]) -> dict[str, Any]:
     split = SPLITS[split_for(context.settings.model)]
-    judged = {row.answer for row in known if row.prompt_id == prompt.id}
+    past_answers = {row.answer for row in labels if row.prompt_id == prompt.id}
     steps: list[str] = []
     for _ in range(TRIES):
         steps = split(context.answer([prompt])[0].text) or steps
-        if steps and "".join(steps) not in judged:
+        if steps and "".join(steps) not in past_answers:
             break
     return _item(prompt.id, prompt.text, steps or ["(nothing)"])
 
@@ -75,12 +74,16 @@ def _prompts(context: Context) -> list[Prompt]:
     """What is asked: all prompts; of the bundled model those which it answers in steps, sums and word problems."""
     prompts = context.store.prompts()
     if context.settings.model != "sandbox":
-        long = context.too_long([prompt.text for prompt in prompts])
-        return [prompt for prompt in prompts if prompt.text not in long]
+        lengths = context.too_long([prompt.text for prompt in prompts])
+        return [prompt for prompt in prompts if prompt.text not in lengths]
     from workbench.sandbox.world import find
 
-    kinds = ((prompt, find(prompt.text)) for prompt in prompts)
-    return [prompt for prompt, found in kinds if found is not None and found.kind in ("sum", "problem")]
+    matches = ((prompt, find(prompt.text)) for prompt in prompts)
+    return [
+        prompt
+        for prompt, world_prompt in matches
+        if world_prompt is not None and world_prompt.kind in ("sum", "problem")
+    ]
 
 
 @takes()
@@ -90,41 +93,43 @@ def steps_more(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         raise Refused("Add prompts of your own first, on Demonstrate.")
     from workbench.sandbox.world import find, sample
 
-    known = {prompt.text for prompt in context.store.prompts()}
-    texts = [p.text for split in ("train", "heldout") for p in sample(400, split, seed=len(known))]  # type: ignore[arg-type]
-    fitting = [t for t in texts if t not in known and (found := find(t)) and found.kind in ("sum", "problem")]
-    context.store.add_prompts(fitting[:BATCH], "sandbox")
-    return {"added": len(fitting[:BATCH])}
+    texts_here = {prompt.text for prompt in context.store.prompts()}
+    candidates = [p.text for split in ("train", "heldout") for p in sample(400, split, seed=len(texts_here))]
+    new_texts = [
+        t for t in candidates if t not in texts_here and (match := find(t)) and match.kind in ("sum", "problem")
+    ]
+    context.store.add_prompts(new_texts[:BATCH], "sandbox")
+    return {"added": len(new_texts[:BATCH])}
 
 
 @takes(prompt_id=int, steps=list[str], labels=list[int], seconds=Any, token=str)
 def steps_save(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Store one judged answer. Sent twice with the same token, it is stored once."""
-    saved = context.store.add_step_labels(
-        sent.number(payload, "prompt_id"),
+    labels = context.store.add_step_labels(
+        read_number(payload, "prompt_id"),
         payload["steps"],
         payload["labels"],
         payload["rater"],
-        seconds=sent.seconds(payload),
-        token=sent.token(payload),
+        seconds=read_seconds(payload),
+        token=read_token(payload),
     )
-    return {"id": saved.id}
+    return {"id": labels.id}
 
 
 @takes(prompt_id=int)
 def steps_skip(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Pass over an answer: its prompt comes later."""
-    return {"id": context.store.skip(payload["rater"], sent.number(payload, "prompt_id"), "steps")}
+    return {"id": context.store.skip(payload["rater"], read_number(payload, "prompt_id"), "steps")}
 
 
 @takes(id=int)
 def steps_undo(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Take back a judged answer of this rater by its id."""
-    id = sent.number(payload, "id")
-    mine = any(row.id == id and row.rater == payload["rater"] for row in context.store.step_labels())
-    if mine:
+    id = read_number(payload, "id")
+    is_own = any(row.id == id and row.rater == payload["rater"] for row in context.store.step_labels())
+    if is_own:
         context.store.delete_step_labels(id)
-    return {"undone": mine}
+    return {"undone": is_own}
 
 
 @takes()

@@ -12,8 +12,9 @@ from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
-from workbench import disk, settings
+from workbench import disk
 from workbench.jobs import control, prepare
+from workbench.jobs.estimate import Estimate
 from workbench.jobs.gold_between import gold_between
 from workbench.jobs.plan import Plan, available, plan_run
 from workbench.jobs.runs import Run, find_run, list_runs, without_repeats
@@ -23,11 +24,12 @@ from workbench.learn.data import MissingData
 from workbench.learn.rewards.verdict import Distrusted
 from workbench.learn.run_files import DataCounts
 from workbench.models import origin
+from workbench.settings import parameters
 from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
-from workbench.ui.payload import takes, token
-from workbench.ui.runs import brief, named, page_row, short, time_text
+from workbench.ui.payload import read_token, takes
+from workbench.ui.runs import brief, details, page_row, time_text
 from workbench.ui.stepwise import simulate_steps
 
 CLICKS = 1000  # that are remembered
@@ -57,13 +59,13 @@ def tab(context: Context) -> None:
 @takes()
 def form(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What there is to choose from, which does not change while the page is open: methods, settings, curves."""
-    count = settings.parameters(context.settings.model)
+    count = parameters(context.settings.model)
     methods = [
         {"name": m.name, "label": m.label, "colour": m.colour, "line": "", "fields": fields_of(m.name, count)}
         for m in METHODS.values()
     ]
-    known = context.settings.model == "sandbox"  # only its answers have a gold score
-    curves = {m.name: [asdict(c) for c in m.curves if known or not c.sandbox] for m in METHODS.values()}
+    has_gold = context.settings.model == "sandbox"  # only its answers have a gold score
+    curves = {m.name: [asdict(c) for c in m.curves if has_gold or not c.sandbox] for m in METHODS.values()}
     return {"methods": methods, "presets": list(PRESETS), "curves": curves, "plotly": plotly_url()}
 
 
@@ -76,8 +78,8 @@ def form(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 )
 def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What Start would do with these choices: steps, time, data, memory, the command; and what stands in the way."""
-    method, preset, values = _chosen(payload)
-    m, here = METHODS[method], context.settings
+    method, preset, values = _choices(payload)
+    m, settings = METHODS[method], context.settings
     errors: dict[str, str] = {}
     try:
         args = parse(method, values, preset)
@@ -86,35 +88,35 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             raise _refusal(error) from error
         errors[error.field] = rewards.sentence(error.why)
         args = parse(method, {}, preset)
-    args = rewards.with_whole_paths(args, here)
-    every = list_runs(here.workspace)
+    args = rewards.with_absolute_paths(args, settings)
+    runs = list_runs(settings.workspace)
     starts: list[dict[str, Any]] = [{"run": None, "label": "the base model"}]
-    starts += [{"run": r.number, "label": named(r)} for r in every if r.adapter and origin.same(r.config, here.model)]
+    starts += [{"run": r.number, "label": r.title} for r in runs if r.adapter and origin.same(r.config, settings.model)]
     start_from = _start_from(payload, {s["run"] for s in starts})
     despite = payload.get("allow_failed_gate") is True
-    planned = plan_run(here, context.store, method, args, start_from, despite)
-    reward = rewards.choice(context, planned.reward, despite) if planned.reward is not None else None
+    run_plan = plan_run(settings, context.store, method, args, start_from, despite)
+    reward = rewards.choice(context, run_plan.reward, despite) if run_plan.reward is not None else None
     if reward and reward["error"]:
         errors["reward"] = reward["error"]
-    problem, missing = _problem(planned, errors)
-    lines = {name: METHODS[name].line.format(n=available(context.store, name, here.model)[0].n) for name in METHODS}
-    active = [r for r in every if r.active]
+    problem, remedy = _problem(run_plan, errors)
+    lines = {name: METHODS[name].line.format(n=available(context.store, name, settings.model)[0].n) for name in METHODS}
+    active_runs = [r for r in runs if r.active]
     flags = ["--allow-failed-gate"] if reward and reward["red"] and despite else []
     return {
         "lines": {name: text.replace("the 0 ", "the ") for name, text in lines.items()},
-        "length": f"{args.steps} steps, {_time_here(planned.estimate)}",
-        "data": _data_text(planned.data),
+        "length": f"{args.steps} steps, {_time_here(run_plan.estimate)}",
+        "data": _data_text(run_plan.data),
         "starts": starts,
-        "memory": {"text": planned.estimate.memory, "fits": planned.estimate.fits},
+        "memory": {"text": run_plan.estimate.memory, "fits": run_plan.estimate.fits},
         "problem": problem,
-        "missing": missing,
-        "simulate": m.source is STEPS and not planned.data.n and here.model == "sandbox",
+        "missing": remedy,
+        "simulate": m.source is STEPS and not run_plan.data.n and settings.model == "sandbox",
         "errors": errors,
         "reward": reward,
         "ready": not problem and not errors and not (reward and reward["red"] and not despite),
-        "start": f"Start after run {active[0].number}" if active else "Start",
-        "command": prepare.command(here, method, args, start_from, *flags),
-        "has_batch": planned.data.train > 0 and not errors,
+        "start": f"Start after run {active_runs[0].number}" if active_runs else "Start",
+        "command": prepare.command(settings, method, args, start_from, *flags),
+        "has_batch": run_plan.data.train > 0 and not errors,
         "unit": m.unit,
     }
 
@@ -122,12 +124,12 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 @takes(method=str, preset=str, settings=dict[str, str | int | float] | None)
 def batch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The first batch as the text that the model will see, read back from its token ids."""
-    method, preset, values = _chosen(payload)
+    method, preset, values = _choices(payload)
     try:
-        found = prepare.first_batch(context.settings, context.store, method, parse(method, values, preset))
+        rows = prepare.first_batch(context.settings, context.store, method, parse(method, values, preset))
     except (ValueError, OSError) as error:  # no data, a wrong setting, a model that is not here: each says so itself
         raise _refusal(error) from error
-    return {"batch": found}
+    return {"batch": rows}
 
 
 @takes(
@@ -144,37 +146,37 @@ def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
     What was started a moment ago, in another tab say, is not started once more unless "again": then there is "ask".
     """
-    method, preset, values = _chosen(payload)
+    method, preset, values = _choices(payload)
     starts = context.part("starts", Starts)
     with starts.lock:
-        click = token(payload)
+        click = read_token(payload)
         if click in starts.by_token:
             return {"run": starts.by_token[click]}
         try:
-            args = rewards.with_whole_paths(parse(method, values, preset), context.settings)
+            args = rewards.with_absolute_paths(parse(method, values, preset), context.settings)
             parent, despite = _number(payload.get("start_from")), payload.get("allow_failed_gate") is True
             again = payload.get("again") is True
-            found = control.launch(
+            run = control.launch(
                 context.settings, context.store, method, args, parent, allow_failed_gate=despite, again=again
             )
         except prepare.SameRun as same:
             return {"ask": str(same), "run": same.run.number}
         except (ValueError, MemoryError, OSError) as error:
             raise _refusal(error) from error
-        starts.keep(click, found.number)
-    return {"run": found.number}
+        starts.keep(click, run.number)
+    return {"run": run.number}
 
 
 @takes(run=int, action=str)
 def act(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Stop a run ("stop"), stop it after its step and keep the model ("save"), or go on with it ("resume")."""
-    found, here = _run(context, payload["run"]), context.settings
+    run, settings = _run(context, payload["run"]), context.settings
     action = payload["action"]
     try:
         if action == "resume":
-            return {"run": control.resume(here, found).number}
+            return {"run": control.resume(settings, run).number}
         if action in ("stop", "save"):
-            return {"run": control.stop(here, found, save=action == "save").number}
+            return {"run": control.stop(settings, run, save=action == "save").number}
     except (ValueError, OSError) as error:
         raise Refused(disk.FULL if disk.is_full(error) else str(error)) from error
     raise Refused(f"There is no action {action!r} for a run.")
@@ -187,27 +189,27 @@ def watch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     `run` is the one to show, None for the newest live one, else the newest; `seen` is what the page shows now: when
     that differs everything is sent from the beginning, and "from" is 0.
     """
-    every = list_runs(context.settings.workspace)
-    wanted = _number(payload.get("run"))
-    found = next((r for r in every if r.number == wanted), None) if wanted is not None else None
-    if wanted is not None and found is None:
-        raise Refused(f"There is no run {wanted} any more.")
-    found = found or next((r for r in reversed(every) if r.active and r.state != "waiting"), None)
-    found = found or next(iter(every), None)
-    stamp = ";".join(f"{r.number}{r.state}{'' if r.active else r.status.message}" for r in every)
+    runs = list_runs(context.settings.workspace)
+    number = _number(payload.get("run"))
+    run = next((r for r in runs if r.number == number), None) if number is not None else None
+    if number is not None and run is None:
+        raise Refused(f"There is no run {number} any more.")
+    run = run or next((r for r in reversed(runs) if r.active and r.state != "waiting"), None)
+    run = run or next(iter(runs), None)
+    stamp = ";".join(f"{r.number}{r.state}{'' if r.active else r.status.message}" for r in runs)
     answer: dict[str, Any] = {"stamp": stamp, "runs": None, "shown": None, "rows": [], "samples": None}
     answer |= {"from": 0, "next": 0, "samples_next": 0, "faults": []}
-    answer["live"] = [{"number": r.number, "time": time_text(r)} for r in every if r.active]
+    answer["live"] = [{"number": r.number, "time": time_text(r)} for r in runs if r.active]
     if payload.get("stamp") != stamp:
-        answer["runs"] = [brief(r) for r in every]
-    if found is None:
+        answer["runs"] = [brief(r) for r in runs]
+    if run is None:
         return answer
-    same = payload.get("seen") == found.number
-    after, samples_seen = (_cursor(payload.get(k)) if same else 0 for k in ("after", "samples"))
-    metrics, answers = found.metric_lines(after), found.sample_lines()
+    is_same = payload.get("seen") == run.number
+    after, samples_seen = (_cursor(payload.get(k)) if is_same else 0 for k in ("after", "samples"))
+    metrics, answers = run.metric_lines(after), run.sample_lines()
     rows, samples = without_repeats(metrics.rows) if after == 0 else metrics.rows, without_repeats(answers.rows)
-    keys = {k for c in METHODS[found.method].curves for s in c.series for k in (s.key, s.low, s.high, c.n) if k}
-    answer |= {"shown": brief(found), "rows": [page_row(r, keys) for r in rows], "from": after, "next": metrics.next}
+    keys = {k for c in METHODS[run.method].curves for s in c.series for k in (s.key, s.low, s.high, c.n) if k}
+    answer |= {"shown": brief(run), "rows": [page_row(r, keys) for r in rows], "from": after, "next": metrics.next}
     answer["faults"] = metrics.faults + answers.faults
     if len(samples) != samples_seen:
         answer["samples"] = [{"step": s["step"], "prompt": s["prompt"], "text": s["answer"]} for s in samples]
@@ -227,26 +229,30 @@ def differences(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     if len(numbers) != 2 or numbers[0] == numbers[1]:
         raise Refused("Choose two runs to hold side by side.")
     pair = sorted((_run(context, n) for n in numbers), key=lambda r: r.number)
-    tables = [short(r) for r in pair]
+    tables = [details(r) for r in pair]
     names = list(dict.fromkeys([*tables[0], *tables[1]]))
     rows = []
     for run in pair:
         keys = {k for c in METHODS[run.method].curves for s in c.series for k in (s.key, c.n) if k}
         rows.append([page_row(r, keys) for r in run.metrics(0)[0]])
-    found = [{"name": n, "a": tables[0].get(n, "–"), "b": tables[1].get(n, "–")} for n in names]
+    table = [{"name": n, "a": tables[0].get(n, "–"), "b": tables[1].get(n, "–")} for n in names]
     gap = gold_between(*pair)
     gold = (
         gap
         and f"Gold of run {pair[1].number} minus run {pair[0].number} on the same held-out prompts: {gap.summary(3)}."
     )
-    different = [d for d in found if d["a"] != d["b"]]
-    return {"runs": [brief(r) for r in pair], "rows": rows, "differences": different, "gold": gold}
+    return {
+        "runs": [brief(r) for r in pair],
+        "rows": rows,
+        "differences": [row for row in table if row["a"] != row["b"]],
+        "gold": gold,
+    }
 
 
 # Reading what the page sent
 
 
-def _chosen(payload: dict[str, Any]) -> tuple[str, str, dict[str, str]]:
+def _choices(payload: dict[str, Any]) -> tuple[str, str, dict[str, str]]:
     method, preset, values = payload["method"], payload["preset"], payload.get("settings") or {}
     if method not in METHODS:
         raise Refused(f"There is no method {method!r}. There are: {', '.join(METHODS)}.")
@@ -291,12 +297,12 @@ def _refusal(error: Exception) -> Refused:
 # Saying what Start would do
 
 
-def _time_here(needs: Any) -> str:
-    if needs.seconds is None or not isfinite(needs.seconds):
-        return needs.reason
-    s = needs.seconds
-    about = f"{max(1, round(s))} s" if s < 50 else f"{max(1, round(s / 60))} min" if s < 5400 else f"{s / 3600:.1f} h"
-    return f"about {about} on this machine"
+def _time_here(estimate: Estimate) -> str:
+    if estimate.seconds is None or not isfinite(estimate.seconds):
+        return estimate.reason
+    s = estimate.seconds
+    time = f"{max(1, round(s))} s" if s < 50 else f"{max(1, round(s / 60))} min" if s < 5400 else f"{s / 3600:.1f} h"
+    return f"about {time} on this machine"
 
 
 def _data_text(counts: DataCounts) -> str:
