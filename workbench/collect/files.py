@@ -184,13 +184,14 @@ def _open_zst(path: Path) -> Any:
 
 def _zst_error() -> type[Exception]:
     try:
-        from compression import zstd  # type: ignore[import-not-found, unused-ignore]
+        from compression import zstd  # type: ignore[import-not-found, unused-ignore]  # Python 3.14
 
-        return zstd.ZstdError
+        error: type[Exception] = zstd.ZstdError
     except ImportError:
         import zstandard
 
-        return zstandard.ZstdError
+        error = zstandard.ZstdError
+    return error
 
 
 def plain_path(path: str | Path) -> Path:

@@ -104,4 +104,5 @@ def _size(array: "pa.Array") -> int:
         return 4 * len(array) + _size(array.flatten())
     if isinstance(array, pa.StructArray):
         return sum(_size(part) for part in array.flatten())
-    return array.nbytes
+    size: int = array.nbytes
+    return size
