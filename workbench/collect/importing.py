@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from workbench.collect.converters import FORMATS, Format, Origin, Record, Unused, format_of, prompt_alone
-from workbench.collect.files import LIMIT_MB, Bad, FileError, Remark, plain_path, read_rows
+from workbench.collect.files import LIMIT_MB, Bad, FileError, Item, Remark, plain_path, read_rows
 from workbench.collect.row import KNOWN, Row, canonical, is_empty, judges, thoughts
 from workbench.records import Comparison, Demonstration, Prompt, StepLabels
 from workbench.store import Store
@@ -138,13 +138,13 @@ def read(
 class _File:
     """The rows of a file under their asked-for names, and what was said of it while they were read."""
 
-    def __init__(self, items: Iterable[Any], columns: Mapping[str, str]):
+    def __init__(self, items: Iterable[Item], columns: Mapping[str, str]):
         self.bad: list[Bad] = []
         self.remarks: list[str] = []
         self.columns, self.good = columns, 0
         self.rows = self._rows(items)
 
-    def _rows(self, items: Iterable[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _rows(self, items: Iterable[Item]) -> Iterator[tuple[int, dict[str, Any]]]:
         for each in items:
             if isinstance(each, Bad):
                 self.bad.append(each)

@@ -233,6 +233,11 @@ def valid_text(value: Any, what: str) -> str:
     return value
 
 
+def flag_of(value: Any) -> str:
+    """A cell as flags and choices are looked up: in small letters, with _ for spaces."""
+    return str(value).strip().lower().replace(" ", "_")
+
+
 def true(value: Any) -> bool:
     """A flag of JSON, Parquet or CSV."""
     return value is True or str(value).strip().lower() in ("true", "1", "yes")

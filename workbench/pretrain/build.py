@@ -6,10 +6,13 @@ import platform
 import time
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.pretrain.corpus import conversations
 from workbench.sandbox import world
+
+if TYPE_CHECKING:
+    from workbench.pretrain.train import Recipe
 
 EVALUATED = 400
 CARD = """---
@@ -93,7 +96,7 @@ def build(
     return finish(out, seed, recipe, time.perf_counter() - start, evaluated)
 
 
-def finish(out: Path, seed: int, recipe: Any, seconds: float, evaluated: int = EVALUATED) -> dict[str, Any]:
+def finish(out: Path, seed: int, recipe: "Recipe", seconds: float, evaluated: int = EVALUATED) -> dict[str, Any]:
     """Measure the model in `out`, write its figures.json and README.md, print and return the figures."""
     import torch
     from safetensors import safe_open

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from workbench.pretrain.corpus import conversations
 from workbench.pretrain.tokenizer import SPECIAL
@@ -169,7 +170,7 @@ def pretrain(
     after phase A is written there, and phase A is skipped where the file exists.
     """
     state = {name: weight.requires_grad_() for name, weight in new_state(shape, seed).items()}
-    muon: torch.optim.Optimizer = torch.optim.Muon(
+    muon: Optimizer = torch.optim.Muon(
         [weight for name, weight in state.items() if "_proj" in name],
         lr=recipe.matrix_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw",
     )  # fmt: skip
@@ -221,7 +222,7 @@ class _Progress:
     tokens: int = 0
 
 
-def _restore(path: Path, state: dict[str, Tensor], muon: Any, adam: Any) -> _Progress:
+def _restore(path: Path, state: dict[str, Tensor], muon: Optimizer, adam: Optimizer) -> _Progress:
     checkpoint = torch.load(path, weights_only=True)
     with torch.no_grad():
         for name, weight in state.items():
@@ -231,7 +232,7 @@ def _restore(path: Path, state: dict[str, Tensor], muon: Any, adam: Any) -> _Pro
     return _Progress(**checkpoint["done"])
 
 
-def save(state: dict[str, Tensor], shape: Shape, tokenizer: Any, folder: Any) -> None:
+def save(state: dict[str, Tensor], shape: Shape, tokenizer: Any, folder: Path) -> None:
     """Write config, bfloat16 safetensors, tokenizer and generation settings as Hugging Face tools expect them."""
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 

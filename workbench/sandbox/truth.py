@@ -290,8 +290,8 @@ def _story(hero: str, sentences: list[str]) -> float:
     leads = contains(full_sentences[0].casefold(), hero) or contains(full_sentences[0].casefold(), hero + "s")
     if not leads and others:
         return 0.0
-    whole = len(full_sentences) >= 2 and len(set(full_sentences)) == len(full_sentences)
-    return 1.0 if whole and leads else 0.5
+    complete = len(full_sentences) >= 2 and len(set(full_sentences)) == len(full_sentences)
+    return 1.0 if complete and leads else 0.5
 
 
 @lru_cache(maxsize=1)

@@ -4,7 +4,18 @@ from typing import Any
 
 from workbench.collect.conversation import answer_text, no_attachments, prompt_column, prompt_text, with_context
 from workbench.collect.converters.records import Origin, Record, Unused, demonstration, thumb
-from workbench.collect.row import ANSWERS, CONVERSATIONS, NAMES, Row, is_empty, judges, metadata, number, valid_text
+from workbench.collect.row import (
+    ANSWERS,
+    CONVERSATIONS,
+    NAMES,
+    Row,
+    flag_of,
+    is_empty,
+    judges,
+    metadata,
+    number,
+    valid_text,
+)
 from workbench.collect.turns import ALIASES, Turn, from_text, split_answer, to_text, trained_on, turns_of
 from workbench.records import Demonstration, Prompt
 
@@ -102,7 +113,7 @@ def conversation_of(row: Row) -> tuple[Any, list[Turn]]:
 def accept(row: Row, value: Any, record: Demonstration) -> list[Record]:
     """The demonstration, unless it is not to be imitated (ValueError) or a column that nothing reads judges it (Unused)."""
     name = row.name_of("label")
-    if name is not None and not is_foreign(row.peek("label")) and FLAGS.get(_flag(row.get("label"))) is not True:
+    if name is not None and not is_foreign(row.peek("label")) and FLAGS.get(flag_of(row.get("label"))) is not True:
         raise ValueError("labelled as an unwanted answer; only wanted ones are demonstrations")
     if not trained_on(value):
         raise ValueError("its last message has the weight 0; only wanted answers are demonstrations")
@@ -112,13 +123,9 @@ def accept(row: Row, value: Any, record: Demonstration) -> list[Record]:
     return [record]
 
 
-def _flag(value: Any) -> str:
-    return str(value).strip().lower().replace(" ", "_")
-
-
 def is_foreign(value: Any) -> bool:
     """Whether a column called label holds something else, such as a topic: a text that is no flag and no verdict."""
-    flag = _flag(value)
+    flag = flag_of(value)
     return isinstance(value, str) and flag not in FLAGS and flag not in VERDICTS and number(value) is None
 
 
@@ -130,7 +137,7 @@ def is_labelled(row: Row) -> bool:
 
 def unpaired(row: Row, origin: Origin) -> list[Record]:
     """TRL's and LLaMA-Factory's unpaired preference: one answer judged good (label or kto_tag true) or bad."""
-    flag = _flag(row.get("label"))
+    flag = flag_of(row.get("label"))
     if flag not in FLAGS:
         raise ValueError(f"the label must be true (a good answer) or false, not {str(row.peek('label'))[:40]!r}")
     if any(not is_empty(row.columns.get(name)) for name in ANSWERS) or not has_conversation(row):

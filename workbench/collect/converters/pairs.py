@@ -15,7 +15,7 @@ from workbench.collect.conversation import (
 )
 from workbench.collect.converters.answers import answer_column, conversation_of, has_answer, has_conversation
 from workbench.collect.converters.records import Origin, Record, comparison, thumb
-from workbench.collect.row import Row, is_empty, number, true, valid_text
+from workbench.collect.row import Row, flag_of, is_empty, number, true, valid_text
 from workbench.collect.turns import split_answer
 
 SIDES = {"a": "b", "0": "1", "1": "2", "left": "right"}
@@ -151,7 +151,7 @@ def two_answers(row: Row, origin: Origin) -> list[Record]:
     choice = _choice(row)
     if choice is not None:
         groups, acceptable = _groups_of(row.get(choice), choice, columns), None
-        if _flag(row.peek(choice)) in ("both_bad", "tie_(bothbad)", "bothbad", "neither"):
+        if flag_of(row.peek(choice)) in ("both_bad", "tie_(bothbad)", "bothbad", "neither"):
             acceptable = 0
     else:
         scores, acceptable = [number(row.get(name)) or 0.0 for name in _scores(row, columns) or ()], None
@@ -159,10 +159,6 @@ def two_answers(row: Row, origin: Origin) -> list[Record]:
     prompt, texts = prompt_and_answers(row, [(row.get(name), name) for name in columns])
     models = [str(row.get(f"model_{name[-1]}") or "import") for name in columns]
     return [comparison(row, origin, prompt, texts, groups=groups, models=models, acceptable=acceptable)]
-
-
-def _flag(value: Any) -> str:
-    return str(value).strip().lower().replace(" ", "_")
 
 
 def by_difference(difference: float) -> tuple[tuple[int, ...], ...]:
@@ -174,7 +170,7 @@ def _groups_of(value: Any, choice: str, columns: tuple[str, str]) -> tuple[tuple
     """The groups that a choice means. Raises ValueError for one that names neither side."""
     if isinstance(value, bool) or value is None:
         raise ValueError(f"{choice} is {value}; it must name one of {' and '.join(columns)}, or be a tie")
-    flag = _flag(value)
+    flag = flag_of(value)
     flag = str(int(number(value) or 0)) if number(value) is not None and float(value).is_integer() else flag
     if flag.split("_")[0].rstrip("()") in TIES or "both" in flag:
         return ((1, 2),)
