@@ -27,7 +27,8 @@ def peak_mb() -> float:
     """The most memory this process has held, in MB; with a GPU, the most held there."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
-        return round(torch.cuda.max_memory_reserved() / 2**20, 1)
+        reserved: int = torch.cuda.max_memory_reserved()
+        return round(reserved / 2**20, 1)
     if resource is None:  # Windows keeps the peak in its own accounting
         import psutil
 
