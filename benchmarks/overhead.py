@@ -73,7 +73,7 @@ def ours(work: Any, clock: Clock) -> float:
         return {}
 
     skip = (
-        patch.object(evaluation, "look", lambda *_: None),
+        patch.object(evaluation, "evaluate", lambda *_: None),
         patch.object(trl_trainer.Tracked, "_save_checkpoint", _nothing),
     )
     with skip[0], skip[1], patch.object(trl_trainer, "run", run):
@@ -126,9 +126,9 @@ def _bare_reward(work: Any, settings: dict[str, Any], order: list[int]) -> Any:
     pairs = [
         {
             f"{'chosen' if place == 0 else 'rejected'}_ids": ids
-            for ids, place in zip(r["answers"], r["places"], strict=True)
+            for ids, place in zip(reward.whole(one), one.row["places"], strict=True)
         }
-        for r in reward.encode(work.model.tokenizer, work.train, work.args.max_tokens)
+        for one in work.examples
     ]
     folder = str(model_path(work.config["model"]))
     import torch

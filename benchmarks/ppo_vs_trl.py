@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,8 @@ import venv
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from workbench.memory import peak_mb  # cheap, and without torch: TRL's environment has what it needs
 
 ROOT = Path(__file__).parent.parent
 CACHE = Path.home() / ".cache" / "alignment-workbench" / "trl-1.12"
@@ -203,11 +204,6 @@ def probe(model: Any, texts: list[str]) -> tuple[Any, float, float]:
 # One side, in a process of its own
 
 
-def memory() -> float:
-    """Peak memory of this process in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def ours(folder: Path, device: str, precision: str | None, seed: int) -> dict[str, Any]:
     """Run PPO as a job does, without looks and checkpoints."""
     import torch
@@ -220,7 +216,7 @@ def ours(folder: Path, device: str, precision: str | None, seed: int) -> dict[st
     from workbench.learn.rewards.sources import build
     from workbench.models import llama
 
-    bare = memory()
+    bare = peak_mb()
     case = json.loads((folder / "case.json").read_text())
     a = PPOArgs(
         steps=case["updates"],
@@ -272,7 +268,7 @@ def theirs(folder: Path, device: str, precision: str | None, seed: int) -> dict[
     )
     from trl.experimental.ppo import PPOConfig, PPOTrainer
 
-    bare = memory()
+    bare = peak_mb()
     case = json.loads((folder / "case.json").read_text())
     words = AutoTokenizer.from_pretrained(case["base"], padding_side="left")
 
@@ -348,7 +344,7 @@ def theirs(folder: Path, device: str, precision: str | None, seed: int) -> dict[
 def summary(
     case: dict[str, Any], rewards: list[float], seconds: list[float], bare: float, device: str, precision: str
 ) -> dict[str, Any]:
-    peak = memory() - bare
+    peak = peak_mb() - bare
     if device == "cuda":
         import torch
 

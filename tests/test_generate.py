@@ -227,6 +227,22 @@ def test_a_large_models_weights_are_in_memory_once(folders, monkeypatch):
     assert [a.tokens for a in generate(model, PROMPTS, GREEDY)] == [hf_greedy(model, p, 20) for p in PROMPTS]
 
 
+def test_a_large_model_can_be_trained_after_it_has_answered(folders, monkeypatch):
+    """Its weights are laid out anew for the first answer; that is where a run measures what it begins from."""
+    monkeypatch.setattr(decoders, "MERGE_BELOW", 0)
+    monkeypatch.setattr(llama, "MERGE_BELOW", 0)
+    monkeypatch.setattr(decoders, "why_not_onnx", lambda model: "asked for by the test")
+    model = models.load(str(folders[0]), device="cpu")
+    model.attach(folders[1])
+    logprobs(model, ["What is a cat?"], ["An animal."])
+    generate(model, ["What is a cat?"], GREEDY, ["one"])
+    assert not any(weight.is_inference() for weight in model.peft.parameters())
+    weights = [weight.requires_grad_() for name, weight in model.peft.named_parameters() if "lora_" in name]
+    model.peft.set_adapter("one")
+    model.peft(input_ids=torch.tensor([[5, 6, 7]])).logits.sum().backward()
+    assert any(weight.grad is not None and weight.grad.any() for weight in weights)
+
+
 def test_adapters_layers_are_looked_for_once_per_set_of_adapters(folders, monkeypatch):
     monkeypatch.setattr(decoders, "why_not_llama", lambda model: "asked for by the test")
     model = models.load(str(folders[0]), device="cpu")

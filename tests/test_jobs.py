@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.small_runs import SMALL, alive, done, figures, launch, pid_of, until, workspace
 from workbench import processes
@@ -463,6 +464,28 @@ def test_every_method_gives_signs_of_life_within_its_steps_and_evaluations(metho
     assert in_step >= 4, "before and after each of two micro-batches, or from every chunk"
     # evaluate gives one sign by itself; 5 held-out examples are one batch, or two of chosen and rejected, and more
     assert method in ("ppo", "grpo") or after >= 2, "from every batch of the held-out evaluation"
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo", "kto", "orpo", "reward", "ppo", "rloo", "grpo"])
+def test_every_method_trains_a_model_too_large_for_merged_copies(method, tmp_path, monkeypatch):
+    """Of which an answer is written first, as every run does: its base is laid out anew then."""
+    from tests.small_runs import opened, workspace
+    from workbench.learn.methods import method_module
+    from workbench.models import decoders, llama
+
+    monkeypatch.setattr(decoders, "MERGE_BELOW", 0)
+    monkeypatch.setattr(llama, "MERGE_BELOW", 0)
+    monkeypatch.setattr(decoders, "why_not_onnx", lambda model: "too large")
+    made, store = workspace(tmp_path / "home")
+    file = tmp_path / "mine.py"
+    file.write_text("def reward(prompts, responses):\n    return [float(len(r)) for r in responses]\n")
+    reward = {"reward": f"file:{file}"} if method in ("ppo", "rloo", "grpo") else {}
+    with store, opened(made, store, method, steps=1, **reward) as work:
+        before = {name: weight.clone() for name, weight in work.peft.named_parameters() if weight.requires_grad}
+        result = method_module(method).train(work)
+        assert result["steps"] == 1
+        now = dict(work.peft.named_parameters())
+        assert any(not torch.equal(before[name], now[name]) for name in before)
 
 
 def test_the_log_probabilities_of_an_evaluation_give_a_sign_for_every_batch(tmp_path):

@@ -24,11 +24,20 @@ def recomputes(weights: int, on_gpu: bool) -> bool:
 
 
 def peak_mb() -> float:
-    """The most memory this process has held, in MB; with a GPU, the most held there."""
+    """The most memory this process has held, in MB; with a GPU, the most held there.
+
+    On Linux from /proc: `ru_maxrss` begins with what the process held that started this one (getrusage(2) counts across
+    execve), so that a job would be charged with the page's model.
+    """
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         reserved: int = torch.cuda.max_memory_reserved()
         return round(reserved / 2**20, 1)
+    status = Path("/proc/self/status")
+    if status.is_file():
+        peak_line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
+        if peak_line is not None:
+            return round(int(peak_line.split()[1]) / 1024, 1)
     if resource is None:  # Windows keeps the peak in its own accounting
         import psutil
 

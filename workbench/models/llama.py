@@ -301,9 +301,10 @@ def lay_side_by_side(hf: Any) -> None:
         for group in _groups(layer):
             weights = _weights(group)
             if len(weights) > 1 and not _side_by_side(weights):
-                whole = torch.cat([w.data for w in weights])
-                for weight, part in zip(weights, whole.split([len(w) for w in weights]), strict=True):
-                    weight.data = part
+                with torch.inference_mode(False):  # a generation may ask; training has to be able to read them as well
+                    whole = torch.cat([w.data for w in weights])
+                    for weight, part in zip(weights, whole.split([len(w) for w in weights]), strict=True):
+                        weight.data = part
     give_memory_back()  # of the weights as they lay before
 
 
