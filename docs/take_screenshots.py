@@ -28,10 +28,11 @@ PHONE = {"width": 390, "height": 844}
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
 
 
-def wait_for(address: str, process: subprocess.Popen) -> None:
+def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
     """Return once the page answers; raise RuntimeError when its process ends first."""
     while process.poll() is None:
         try:

@@ -28,10 +28,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def trains(item: pytest.Item) -> bool:
     """Whether a test may train: its file uses `RUNS`, and it asks for a fixture, since every run needs a folder."""
-    used = [getattr(value, "__module__", getattr(value, "__name__", "")) for value in vars(item.module).values()]
+    modules = [getattr(value, "__module__", getattr(value, "__name__", "")) for value in vars(item.module).values()]
     parameters = set(getattr(getattr(item, "callspec", None), "params", ()))
-    asks = set(inspect.signature(item.function).parameters) > parameters
-    return asks and any(name.rpartition(".")[2] in RUNS for name in used if isinstance(name, str))
+    has_fixture = set(inspect.signature(item.function).parameters) > parameters
+    return has_fixture and any(name.rpartition(".")[2] in RUNS for name in modules if isinstance(name, str))
 
 
 @pytest.fixture(autouse=True)
@@ -49,14 +49,14 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection to any other host is an error; this machine's own addresses work."""
     connect = socket.socket.connect
 
-    def checked(self: socket.socket, address, *rest):
+    def loopback_only(self: socket.socket, address, *rest):
         if self.family in (socket.AF_INET, socket.AF_INET6):
             host = str(address[0])
             if host not in HERE and not ipaddress.ip_address(host).is_loopback:
                 raise RuntimeError(f"a test tried to reach {host}")
         return connect(self, address, *rest)
 
-    monkeypatch.setattr(socket.socket, "connect", checked)
+    monkeypatch.setattr(socket.socket, "connect", loopback_only)
 
 
 @pytest.fixture

@@ -50,37 +50,37 @@ MODULES = {dotted(path): path for path in files()}
 
 def arrows(path: Path) -> set[str]:
     """The modules of the package that a file imports, wherever in the file the import stands."""
-    found = set()
+    modules = set()
     for name in imports(path):
         inside = name.removeprefix("workbench.") if name.startswith("workbench.") else None
         if inside is not None:
             module = inside if inside in MODULES else inside.rpartition(".")[0]
-            found |= {module} & set(MODULES)
+            modules |= {module} & set(MODULES)
     own = dotted(path)
-    return {module for module in found if module != own and not own.startswith(f"{module}.")}
+    return {module for module in modules if module != own and not own.startswith(f"{module}.")}
 
 
 def imports(path: Path, top_level_only: bool = False) -> set[str]:
     """Dotted names that a file imports; with `top_level_only` those that run when it is imported."""
     tree = ast.parse(path.read_text())
-    found = set()
+    names = set()
     stack: list[ast.AST] = [tree]
     while stack:
         node = stack.pop()
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
             if node.level:
                 package = ["workbench", *path.relative_to(PACKAGE).parent.parts]
                 module = ".".join([*package[: len(package) - node.level + 1], *([module] if module else [])])
-            found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
         if top_level_only and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
             continue
         stack.extend(ast.iter_child_nodes(node))
-    return found
+    return names
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if m])
@@ -92,11 +92,11 @@ def test_imports_run_down_only(module: str):
 
 def test_no_circle_of_imports():
     """Inside folders too, and counting imports within functions: a circle is a room that should have been two."""
-    left = {module: arrows(path) for module, path in MODULES.items()}
-    while free := [module for module, needed in left.items() if not needed & set(left)]:
+    graph = {module: arrows(path) for module, path in MODULES.items()}
+    while free := [module for module, needed in graph.items() if not needed & set(graph)]:
         for module in free:
-            del left[module]
-    assert not left, f"in a circle, or behind one: {sorted(left)}"
+            del graph[module]
+    assert not graph, f"in a circle, or behind one: {sorted(graph)}"
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -123,14 +123,14 @@ def test_every_room_has_a_floor():
 def test_light_to_import(module: str):
     """torch and friends take seconds to import; the page, the jobs and --help must not wait for them."""
     code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    loaded = set(done.stdout.split())
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    loaded = set(process.stdout.split())
     if module == "workbench.ui":
         loaded -= {"pandas"}  # gradio itself imports it
     assert not loaded
 
 
-def names_asked(path: Path) -> set[int]:
+def method_checks(path: Path) -> set[int]:
     """Lines that compare something with a method's name, or look it up in a table of methods."""
     from workbench.learn.catalogue import METHODS, OLD_NAMES
 
@@ -150,7 +150,7 @@ def names_asked(path: Path) -> set[int]:
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_what_holds_for_one_method_is_said_in_its_own_file(path: Path):
     """A fact about a method stands in learn/catalogue/<method>.py; no other file asks which method it is."""
-    assert not names_asked(path)
+    assert not method_checks(path)
 
 
 def test_a_method_has_its_facts_and_its_training():

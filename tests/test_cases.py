@@ -13,7 +13,7 @@ from workbench.collect.formats import FileError, read
 CASES = Path(__file__).parent.parent.parent / "shared" / "cases"
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="the folder ../shared/cases is not there")
 
-PAIRS, SHOWN = "comparisons", "demonstrations"
+PAIRS, DEMOS = "comparisons", "demonstrations"
 TOOLS = "is part of a tool call"
 # file: (kind, format, records, {line: part of the reason}, columns that are not used)
 TABLE = {
@@ -37,17 +37,17 @@ TABLE = {
     "17-llamafactory-sharegpt-ranking/dpo_sharegpt_multiturn.json": (PAIRS, "trl", 4, {}, ""),
     "17-llamafactory-sharegpt-ranking/kto_alpaca.json": (PAIRS, "unpaired", 4, {}, ""),
     "17-llamafactory-sharegpt-ranking/kto_messages_label.json": (PAIRS, "unpaired", 4, {}, ""),
-    "17-llamafactory-sharegpt-ranking/sft_alpaca_history.json": (SHOWN, "alpaca", 4, {}, ""),
+    "17-llamafactory-sharegpt-ranking/sft_alpaca_history.json": (DEMOS, "alpaca", 4, {}, ""),
     "18-openrlhf/context_messages.jsonl": (PAIRS, "trl", 3, {}, ""),
-    "18-openrlhf/input_output.jsonl": (SHOWN, "trl", 3, {}, ""),
+    "18-openrlhf/input_output.jsonl": (DEMOS, "trl", 3, {}, ""),
     "18-openrlhf/lists.jsonl": (PAIRS, "trl", 3, {}, ""),
-    "18-openrlhf/message_jsonstring.jsonl": (SHOWN, "messages", 3, {}, ""),
+    "18-openrlhf/message_jsonstring.jsonl": (DEMOS, "messages", 3, {}, ""),
     "19-verl-parquet/data.parquet": ("prompts", "verl", 4, {}, "ability, reward_model, extra_info"),
-    "20-trl-tools-system/developer_thinking.jsonl": (SHOWN, "trl", 2, {}, "thinking of messages"),
+    "20-trl-tools-system/developer_thinking.jsonl": (DEMOS, "trl", 2, {}, "thinking of messages"),
     "20-trl-tools-system/dpo_system.jsonl": (PAIRS, "trl", 2, {}, ""),
     "20-trl-tools-system/dpo_tools.jsonl": (PAIRS, "trl", 0, {1: TOOLS}, ""),
-    "20-trl-tools-system/roles_capital.jsonl": (SHOWN, "messages", 2, {}, ""),
-    "20-trl-tools-system/sft_tools.jsonl": (SHOWN, "messages", 0, {1: TOOLS}, ""),
+    "20-trl-tools-system/roles_capital.jsonl": (DEMOS, "messages", 2, {}, ""),
+    "20-trl-tools-system/sft_tools.jsonl": (DEMOS, "messages", 0, {1: TOOLS}, ""),
     "23-math-shepherd/data.jsonl": ("steps", "math-shepherd", 3, {}, "task"),
     "23-math-shepherd/trl_lib_math_shepherd.jsonl": ("steps", "trl", 3, {}, ""),
     "27-csv-variants/cr_only.csv": (PAIRS, "trl", 2, {}, ""),
@@ -94,12 +94,12 @@ TABLE = {
     ),
     "32-distilabel/ties.jsonl": (PAIRS, "ranked", 2, {}, ""),
     "32-distilabel/ultrafeedback_step.jsonl": (PAIRS, "ranked", 3, {}, "rationales"),
-    "50-multiturn-system-in-template/data.jsonl": (SHOWN, "messages", 1, {}, ""),
+    "50-multiturn-system-in-template/data.jsonl": (DEMOS, "messages", 1, {}, ""),
     "51-prompt-longer-than-max/data.jsonl": (PAIRS, "trl", 12, {}, ""),
     "52-some-too-long/data.jsonl": (PAIRS, "trl", 24, {}, ""),
     "52r-rank-one-long-prompt/data.jsonl": ("prompts", "trl", 21, {}, ""),
     "54-prompt-over-max-under-context/data.jsonl": (PAIRS, "trl", 24, {}, ""),
-    "56-answer-cut/data.jsonl": (SHOWN, "trl", 24, {}, ""),
+    "56-answer-cut/data.jsonl": (DEMOS, "trl", 24, {}, ""),
 }
 REFUSED = {
     "27-csv-variants/pandas_listrepr.csv": "the cell chosen looks like a list",
@@ -109,17 +109,17 @@ REFUSED = {
 
 
 def test_the_table_holds_every_file():
-    there = {path.relative_to(CASES).as_posix() for path in CASES.glob("*/*") if path.is_file()}
-    assert there == TABLE.keys() | REFUSED.keys()
+    names = {path.relative_to(CASES).as_posix() for path in CASES.glob("*/*") if path.is_file()}
+    assert names == TABLE.keys() | REFUSED.keys()
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_a_file_from_the_field_is_read_as_the_table_says(name: str):
-    kind, format, records, left_out, unused = TABLE[name]
-    found = read(CASES / name)
-    assert (found.kind, found.format, len(found.rows)) == (kind, format, records)
-    assert {bad.line: left_out.get(bad.line, "") in bad.reason for bad in found.bad} == dict.fromkeys(left_out, True)
-    assert [text for text in found.remarks if text.startswith("not used")] == (
+    kind, format, records, reasons, unused = TABLE[name]
+    imported = read(CASES / name)
+    assert (imported.kind, imported.format, len(imported.rows)) == (kind, format, records)
+    assert {bad.line: reasons.get(bad.line, "") in bad.reason for bad in imported.bad} == dict.fromkeys(reasons, True)
+    assert [text for text in imported.remarks if text.startswith("not used")] == (
         [f"not used: {unused}"] if unused else []
     )
 

@@ -10,23 +10,23 @@ from workbench.records import Response, split_of
 from workbench.store import Store
 
 
-def ranked(store: Store, prompt: str, texts: str, groups: list[str], **more):
+def rank(store: Store, prompt: str, texts: str, groups: list[str], **options):
     """A ranking of one-letter answers, e.g. groups ["a", "bc"]: a before b and c, which tie."""
-    (stored,) = store.add_prompts([prompt], "person")
+    (stored_prompt,) = store.add_prompts([prompt], "person")
     ids = {
         answer.text: answer.id
-        for answer in store.add_responses([Response(0, stored.id, text, "tiny") for text in texts])
+        for answer in store.add_responses([Response(0, stored_prompt.id, text, "tiny") for text in texts])
     }
     order = [[ids[text] for text in group] for group in groups]
-    return store.add_comparison(stored.id, list(ids.values()), order, list(ids.values()), "ada", **more)
+    return store.add_comparison(stored_prompt.id, list(ids.values()), order, list(ids.values()), "ada", **options)
 
 
 def test_sft_rows(store: Store):
     first, second = store.add_prompts(["q", "r"], "person")
     one = store.add_demonstration(first.id, "one", "ada")
     two = store.add_demonstration(second.id, "two", "robot", simulated=True)
-    gone = store.add_demonstration(second.id, "gone", "ada")
-    store.delete_demonstration(gone.id)
+    deleted = store.add_demonstration(second.id, "gone", "ada")
+    store.delete_demonstration(deleted.id)
     rows = sft_rows(store)
     assert [(row["prompt"], row["completion"], row["id"], row["simulated"]) for row in rows] == [
         ("q", "one", one.id, False),
@@ -46,10 +46,10 @@ def test_sft_rows(store: Store):
     ],
 )
 def test_the_pairs_of_a_ranking_share_one_vote(store: Store, groups: list[str], expected: dict[str, float]):
-    judged = ranked(store, "q", "".join(sorted("".join(groups))), groups)
+    comparison = rank(store, "q", "".join(sorted("".join(groups))), groups)
     rows = preference_rows(store)
     assert {row["chosen"] + row["rejected"]: row["weight"] for row in rows} == pytest.approx(expected)
-    assert all((row["id"], row["prompt"], row["split"]) == (judged.id, "q", split_of("q")) for row in rows)
+    assert all((row["id"], row["prompt"], row["split"]) == (comparison.id, "q", split_of("q")) for row in rows)
     assert sum(row["weight"] for row in rows) == pytest.approx(1.0 if expected else 0.0)
 
 
@@ -68,17 +68,17 @@ def test_the_pairs_of_a_ranking_share_one_vote(store: Store, groups: list[str], 
     ],
 )
 def test_every_judgement_gives_thumbs(store: Store, groups: list[str], acceptable, good: str, bad: str):
-    judged = ranked(store, "q", "".join(sorted("".join(groups))), groups, acceptable=acceptable)
+    comparison = rank(store, "q", "".join(sorted("".join(groups))), groups, acceptable=acceptable)
     rows = thumb_rows(store)
     for label, texts in ((True, good), (False, bad)):
         assert "".join(sorted(row["completion"] for row in rows if row["label"] is label)) == texts
-    assert all((row["id"], row["prompt"], row["split"]) == (judged.id, "q", split_of("q")) for row in rows)
+    assert all((row["id"], row["prompt"], row["split"]) == (comparison.id, "q", split_of("q")) for row in rows)
 
 
 def test_a_single_answer_is_judged_by_itself_and_is_no_comparison(store: Store):
     with pytest.raises(ValueError, match="two or more"):
-        ranked(store, "q", "a", ["a"])
-    ranked(store, "q", "b", ["b"], acceptable=1)
+        rank(store, "q", "a", ["a"])
+    rank(store, "q", "b", ["b"], acceptable=1)
     assert preference_rows(store) == ranking_rows(store) == []
     assert store.counts()["comparisons"] == 0 and len(store.comparisons()) == 1
 
@@ -91,11 +91,11 @@ def test_equal_words_are_no_preference(store: Store):
 
 
 def test_undone_and_bad_pairs_teach_nothing(store: Store):
-    ranked(store, "q", "ab", ["ab"], acceptable=0)
-    kept = ranked(store, "q", "cd", ["c", "d"], simulated=True)
-    ranked(store, "q", "ef", ["e", "f"])
+    rank(store, "q", "ab", ["ab"], acceptable=0)
+    comparison = rank(store, "q", "cd", ["c", "d"], simulated=True)
+    rank(store, "q", "ef", ["e", "f"])
     store.undo("ada")
-    assert [(row["id"], row["simulated"]) for row in preference_rows(store)] == [(kept.id, True)]
+    assert [(row["id"], row["simulated"]) for row in preference_rows(store)] == [(comparison.id, True)]
 
 
 def test_next_to_write(store: Store):
@@ -114,7 +114,7 @@ def test_next_to_write(store: Store):
 
 def test_next_to_rank(store: Store):
     first, second, third = store.add_prompts(["p", "q", "r"], "person")
-    ranked(store, "p", "ab", ["a", "b"])
+    rank(store, "p", "ab", ["a", "b"])
     store.skip("bob", second.id)
     assert [prompt.id for prompt in next_to_rank(store, "ada", 3)] == [third.id, second.id, first.id]
     assert [prompt.id for prompt in next_to_rank(store, "bob", 2)] == [third.id, first.id]
@@ -122,8 +122,8 @@ def test_next_to_rank(store: Store):
 
 
 def test_starter_prompts_are_there_and_different():
-    found = starter(30)
-    assert len(found) == 30 == len(set(found)) and all(isinstance(text, str) and text.strip() for text in found)
+    prompts = starter(30)
+    assert len(prompts) == 30 == len(set(prompts)) and all(isinstance(text, str) and text.strip() for text in prompts)
 
 
 # The steps of an answer

@@ -27,8 +27,8 @@ def small_disk(tmp_path):
     folder.mkdir()
     if sys.platform != "linux":
         pytest.skip("mounts a tmpfs")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True)
+    if mount.returncode:
         pytest.skip("a tmpfs cannot be mounted here")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
@@ -48,26 +48,26 @@ def fill(folder):
 
 
 def test_14_a_run_on_a_full_disk_says_so_and_goes_on_when_there_is_room(small_disk):
-    made, store = workspace(small_disk)
+    settings, store = workspace(small_disk)
     with store:
-        run = launch(made, store, steps=100_000, checkpoint_every=2, evaluate_every=50_000)
+        run = launch(settings, store, steps=100_000, checkpoint_every=2, evaluate_every=50_000)
         try:
-            reached(made, run, 5)
+            reached(settings, run, 5)
             filler = fill(small_disk)
-            failed = done(made, run)
+            failed = done(settings, run)
             assert failed.state == "failed"
             assert failed.status.message.endswith(
                 "the disk is full. Its checkpoints are safe. Free some space, then resume."
             )
             assert not list(run.folder.rglob("*.new")) and not list(run.folder.glob(".status.json*"))
-            context = Context(made, store)
+            context = Context(settings, store)
             fill(small_disk)
-            kept = len(store.demonstrations())
+            count = len(store.demonstrations())
             with pytest.raises(StoreError, match="The disk is full"):
                 for _ in range(100):
                     store.add_demonstration(1, "x" * 50_000, "me")
-                    kept += 1
-            assert len(store.demonstrations()) == kept
+                    count += 1
+            assert len(store.demonstrations()) == count
             click = {"method": "sft", "preset": "normal", "values": SMALL, "token": "a-token-of-a-click"}
             with pytest.raises(Refused) as refused:
                 train.start(context, click)
@@ -75,16 +75,16 @@ def test_14_a_run_on_a_full_disk_says_so_and_goes_on_when_there_is_room(small_di
             with pytest.raises(Refused) as refused:
                 train.act(context, {"run": run.number, "action": "resume"})
             assert str(refused.value) == disk.FULL
-            assert [r.number for r in list_runs(made.workspace)] == [run.number]
-            assert not list((made.workspace / "runs").glob(".new.*"))
+            assert [r.number for r in list_runs(settings.workspace)] == [run.number]
+            assert not list((settings.workspace / "runs").glob(".new.*"))
             filler.unlink()
             before = figures(failed)[-1]["step"]
-            resumed = control.resume(made, failed)
-            until(lambda: figures(find_run(made.workspace, run.number))[-1]["step"] > before + 1)
-            assert any("Resumed from step" in text for text in find_run(made.workspace, run.number).status.notices)
-            assert control.stop(made, resumed).status.saved_step
+            resumed = control.resume(settings, failed)
+            until(lambda: figures(find_run(settings.workspace, run.number))[-1]["step"] > before + 1)
+            assert any("Resumed from step" in text for text in find_run(settings.workspace, run.number).status.notices)
+            assert control.stop(settings, resumed).status.saved_step
         finally:
-            control.stop(made, find_run(made.workspace, run.number))
+            control.stop(settings, find_run(settings.workspace, run.number))
 
 
 @pytest.mark.parametrize(
@@ -141,15 +141,15 @@ def test_14_a_heartbeat_that_finds_the_disk_full_ends_the_job_with_a_word(full, 
 
 
 def test_14_what_a_start_left_behind_is_removed_by_itself_or_the_next(tmp_path, monkeypatch):
-    made, store = workspace(tmp_path / "space")
+    settings, store = workspace(tmp_path / "space")
     with store:
-        left = made.workspace / "runs" / ".new.999999.1" / "data"
-        left.mkdir(parents=True)
+        leftover = settings.workspace / "runs" / ".new.999999.1" / "data"
+        leftover.mkdir(parents=True)
         with monkeypatch.context() as patched:
             patched.setattr(prepare.card, "write", lambda config: (_ for _ in ()).throw(FULL))
             with pytest.raises(OSError, match="No space"):
-                prepare.prepare_run(made, store, "sft", parse("sft", SMALL))
-        assert list((made.workspace / "runs").glob(".new.*")) == []
-        left.mkdir(parents=True)
-        assert prepare.prepare_run(made, store, "sft", parse("sft", SMALL)).number == 1
-        assert list((made.workspace / "runs").glob(".new.*")) == []
+                prepare.prepare_run(settings, store, "sft", parse("sft", SMALL))
+        assert list((settings.workspace / "runs").glob(".new.*")) == []
+        leftover.mkdir(parents=True)
+        assert prepare.prepare_run(settings, store, "sft", parse("sft", SMALL)).number == 1
+        assert list((settings.workspace / "runs").glob(".new.*")) == []

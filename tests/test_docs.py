@@ -21,15 +21,15 @@ def test_every_command_has_its_row_on_the_page_of_commands(command: str):
 
 def test_every_command_in_the_docs_exists():
     docs = README + "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
-    named = set(re.findall(r"python -m workbench ([a-z-]+)", docs))
-    assert named <= set(COMMANDS), named - set(COMMANDS)
+    commands = set(re.findall(r"python -m workbench ([a-z-]+)", docs))
+    assert commands <= set(COMMANDS), commands - set(COMMANDS)
 
 
 def test_settings_page_is_up_to_date():
     code = "import runpy; print(runpy.run_path('docs/write_settings.py')['text'](), end='')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert page == done.stdout, "run: python docs/write_settings.py"
+    assert page == process.stdout, "run: python docs/write_settings.py"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -42,7 +42,7 @@ def test_links_lead_somewhere(page: str):
 def test_tree_in_the_readme_is_the_tree():
     tree = re.search(r"```text\n(.*?)```", README, re.DOTALL)
     assert tree, "the README shows the tree"
-    shown = set()
+    paths = set()
     folders: list[str] = []
     for line in tree.group(1).splitlines():
         depth, names = (len(line) - len(line.lstrip())) // 2, line.split("  #")[0].strip()
@@ -50,11 +50,11 @@ def test_tree_in_the_readme_is_the_tree():
         for name in names.split(", "):
             path = "/".join([*folders, name.rstrip("/")])
             assert (ROOT / path).exists(), f"the README's tree names {path}"
-            shown.add(path)
+            paths.add(path)
         if names.endswith("/"):
             folders.append(names.rstrip("/"))
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "workbench").glob("*") if p.suffix == ".py" or p.is_dir()}
-    missing = {m for m in modules if m not in shown and not m.endswith(("__init__.py", "__pycache__"))}
+    missing = {m for m in modules if m not in paths and not m.endswith(("__init__.py", "__pycache__"))}
     assert not missing, f"the README's tree leaves out {missing}"
 
 

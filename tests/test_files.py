@@ -38,9 +38,9 @@ def rows_of(path: Path, **options: Any) -> list[dict[str, Any]]:
 
 
 def pairs(path: Path) -> list[tuple[str, str, str]]:
-    found = read(path)
-    assert found.bad == []
-    return [(row.prompt, row.responses[0].text, row.responses[1].text) for row in found.rows]
+    imported = read(path)
+    assert imported.bad == []
+    return [(row.prompt, row.responses[0].text, row.responses[1].text) for row in imported.rows]
 
 
 JSON = {
@@ -86,21 +86,21 @@ def test_json_is_told_by_its_content_whatever_the_name_says(tmp_path: Path, cont
 )
 @pytest.mark.parametrize("suffix", ["json", "jsonl"])
 def test_a_file_of_one_row_is_that_row_and_not_the_lists_in_it(tmp_path: Path, row: dict[str, Any], suffix: str):
-    found = read(put(tmp_path, f"a.{suffix}", json.dumps(row)))
-    assert len(found.rows) == 1 and found.rows[0].prompt == "Q" and found.bad == []
+    imported = read(put(tmp_path, f"a.{suffix}", json.dumps(row)))
+    assert len(imported.rows) == 1 and imported.rows[0].prompt == "Q" and imported.bad == []
 
 
 def test_lines_end_with_a_line_feed_and_with_nothing_else(tmp_path: Path):
     row = {"prompt": "Q\u2028\u2029\x85\x0b\x0c?", "completion": "A\u2028"}
-    (found,) = read(put(tmp_path, "a.jsonl", json.dumps(row, ensure_ascii=False) + "\n")).rows
-    assert (found.prompt, found.text) == (row["prompt"], row["completion"])
+    (record,) = read(put(tmp_path, "a.jsonl", json.dumps(row, ensure_ascii=False) + "\n")).rows
+    assert (record.prompt, record.text) == (row["prompt"], row["completion"])
 
 
 def test_nan_is_nothing(tmp_path: Path):
     (row,) = read(put(tmp_path, "a.jsonl", '{"prompt": "Q", "chosen": "a", "rejected": "b", "score": NaN}\n')).rows
     assert row.prompt == "Q"
-    found = read(put(tmp_path, "a.jsonl", f'{ONE}\n{{"prompt": "Q", "chosen": "a", "rejected": NaN}}\n'))
-    assert [(bad.line, "rejected is missing" in bad.reason) for bad in found.bad] == [(2, True)]
+    imported = read(put(tmp_path, "a.jsonl", f'{ONE}\n{{"prompt": "Q", "chosen": "a", "rejected": NaN}}\n'))
+    assert [(bad.line, "rejected is missing" in bad.reason) for bad in imported.bad] == [(2, True)]
     assert [row.text for row in read(put(tmp_path, "b.jsonl", '{"prompt": "Q", "votes": NaN}\n')).rows] == ["Q"]
 
 
@@ -111,12 +111,12 @@ def test_a_row_longer_than_the_pieces_that_are_read_and_one_cut_between_them(tmp
 
 
 def test_a_broken_place_in_a_list_keeps_what_stands_before_and_says_where_it_is(tmp_path: Path):
-    found = list(read_rows(put(tmp_path, "a.json", f"[{ONE},\n{TWO}\n")))
+    items = list(read_rows(put(tmp_path, "a.json", f"[{ONE},\n{TWO}\n")))
     assert (
-        found[:2] == [(1, ROWS[0]), (2, ROWS[1])] and "closing ] is missing" in found[2].reason and found[2].line == 3
+        items[:2] == [(1, ROWS[0]), (2, ROWS[1])] and "closing ] is missing" in items[2].reason and items[2].line == 3
     )
-    found = list(read_rows(put(tmp_path, "a.json", f"[{ONE}]\nrest")))
-    assert found[1] == Bad(2, "text after the end of the list was not read")
+    items = list(read_rows(put(tmp_path, "a.json", f"[{ONE}]\nrest")))
+    assert items[1] == Bad(2, "text after the end of the list was not read")
 
 
 def test_a_python_dict_is_named_as_one(tmp_path: Path):
@@ -148,12 +148,12 @@ def test_csv_as_programs_write_it(tmp_path: Path, content: str | bytes, suffix: 
 
 def test_csv_of_windows_is_read_and_said(tmp_path: Path):
     text = "prompt,completion\r\nPrix du th\u00e9?,Trois \u20ac \u2026\r\n"
-    found = read(put(tmp_path, "a.csv", text.encode("cp1252")))
-    assert [(row.prompt, row.text) for row in found.rows] == [("Prix du th\u00e9?", "Trois \u20ac \u2026")]
-    assert found.remarks == ["it is not UTF-8, and was read as Windows-1252"]
+    imported = read(put(tmp_path, "a.csv", text.encode("cp1252")))
+    assert [(row.prompt, row.text) for row in imported.rows] == [("Prix du th\u00e9?", "Trois \u20ac \u2026")]
+    assert imported.remarks == ["it is not UTF-8, and was read as Windows-1252"]
     mixed = text.encode() + b"th\xe9,a\r\n"  # UTF-8 with one damaged byte costs that line alone
-    found = read(put(tmp_path, "a.csv", mixed))
-    assert len(found.rows) == 1 and [(bad.line, "not UTF-8" in bad.reason) for bad in found.bad] == [(3, True)]
+    imported = read(put(tmp_path, "a.csv", mixed))
+    assert len(imported.rows) == 1 and [(bad.line, "not UTF-8" in bad.reason) for bad in imported.bad] == [(3, True)]
 
 
 MESSAGES = [{"role": "user", "content": 'It\'s "so"?'}, {"role": "assistant", "content": "Yes\nit is"}]
@@ -177,10 +177,10 @@ def test_a_list_in_a_cell_is_read_as_one(tmp_path: Path, cell: str):
     ],
 )
 def test_a_list_in_a_cell_is_never_stored_as_the_answer(tmp_path: Path, cell: str, reason: str):
-    found = list(read_rows(put(tmp_path, "a.csv", f'prompt,completion\nP,[An aside] fine\nQ,"{cell}"\n')))
-    whole = read(tmp_path / "a.csv")
-    assert [row.text for row in whole.rows] == ["[An aside] fine"]
-    assert whole.bad[0].line == 3 and any(each in whole.bad[0].reason for each in reason.split("|")), found
+    items = list(read_rows(put(tmp_path, "a.csv", f'prompt,completion\nP,[An aside] fine\nQ,"{cell}"\n')))
+    imported = read(tmp_path / "a.csv")
+    assert [row.text for row in imported.rows] == ["[An aside] fine"]
+    assert imported.bad[0].line == 3 and any(each in imported.bad[0].reason for each in reason.split("|")), items
 
 
 @pytest.mark.parametrize("kind", PACKERS)
@@ -196,9 +196,9 @@ def test_a_packed_file_that_unpacks_to_too_much_is_refused_before_it_fills_the_m
     tracemalloc.start()
     with pytest.raises(FileError, match=r"unpacks to more than 4 MB"):
         read(bomb, limit_mb=1)
-    most = tracemalloc.get_traced_memory()[1]
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert most < 30_000_000
+    assert peak < 30_000_000
 
 
 def test_packed_files_that_are_damaged_or_hide_something_are_refused(tmp_path: Path):
@@ -222,9 +222,9 @@ def test_a_file_is_never_held_as_a_whole(tmp_path: Path):
         path = put(tmp_path, name, content)
         tracemalloc.start()
         assert sum(isinstance(each, tuple) for each in read_rows(path)) == 10_000
-        most = tracemalloc.get_traced_memory()[1]
+        peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert path.stat().st_size > 19_000_000 and most < 5_000_000, (name, most)
+        assert path.stat().st_size > 19_000_000 and peak < 5_000_000, (name, peak)
 
 
 def test_a_file_of_junk_is_given_up_before_its_reasons_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -261,9 +261,11 @@ def test_a_parquet_bomb_is_refused_before_it_is_unpacked(tmp_path: Path):
         "print(peak_mb() - before)"
     )
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, env=env, check=True)
-    error, grown = done.stdout.splitlines()
-    assert "unpacks to more than 800 MB" in error and 0 < float(grown) < 400
+    process = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, env=env, check=True
+    )
+    message, growth = process.stdout.splitlines()
+    assert "unpacks to more than 800 MB" in message and 0 < float(growth) < 400
 
 
 def test_a_parquet_list_that_repeats_one_text_is_counted_too(tmp_path: Path):
@@ -292,8 +294,8 @@ def test_parquet_rows_of_every_shape_come_whole(tmp_path: Path):
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet", row_group_size=90)
     assert list(parquet_rows(tmp_path / "a.parquet", 10_000_000)) == list(enumerate(rows, 1))
-    found = read(tmp_path / "a.parquet", as_="prompts")
-    assert len(found.rows) == 250 and found.remarks == ["not used: n, flag, about"]
+    imported = read(tmp_path / "a.parquet", as_="prompts")
+    assert len(imported.rows) == 250 and imported.remarks == ["not used: n, flag, about"]
 
 
 def test_an_import_follows_a_link_only_when_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -313,5 +315,5 @@ def test_an_import_follows_a_link_only_when_asked(tmp_path: Path, capsys: pytest
 
 
 def test_a_remark_on_the_whole_file_stands_in_the_report(tmp_path: Path):
-    found = list(read_rows(put(tmp_path, "a.json", JSON["splits"]), is_row=lambda row: False))
-    assert isinstance(found[0], Remark) and "train, test" in found[0].text
+    items = list(read_rows(put(tmp_path, "a.json", JSON["splits"]), is_row=lambda row: False))
+    assert isinstance(items[0], Remark) and "train, test" in items[0].text

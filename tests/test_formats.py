@@ -30,8 +30,8 @@ def file(folder: Path, content: bytes | str | list, name: str = "rows.jsonl") ->
 
 def only(folder: Path, row: dict):
     """The records of one row that must be good, or the reason why it is not."""
-    found = read(file(folder, [row]))
-    return found.rows if not found.bad else found.bad[0].reason
+    imported = read(file(folder, [row]))
+    return imported.rows if not imported.bad else imported.bad[0].reason
 
 
 # What the formats mean
@@ -62,14 +62,14 @@ def only(folder: Path, row: dict):
     ],
 )
 def test_demonstrations(tmp_path: Path, row: dict, prompt: str, answer: str):
-    (found,) = only(tmp_path, row)
-    assert (found.prompt, found.text, found.source) == (prompt, answer, "import:rows.jsonl")
+    (record,) = only(tmp_path, row)
+    assert (record.prompt, record.text, record.source) == (prompt, answer, "import:rows.jsonl")
 
 
 def test_one_self_instruct_task_gives_one_demonstration_per_instance(tmp_path: Path):
     instances = [{"input": "1 and 2", "output": "3"}, {"input": "", "output": "Which numbers?"}]
-    found = only(tmp_path, {"id": "t", "instruction": "Add.", "instances": instances, "is_classification": False})
-    assert [(row.prompt, row.text) for row in found] == [("Add.\n\n1 and 2", "3"), ("Add.", "Which numbers?")]
+    records = only(tmp_path, {"id": "t", "instruction": "Add.", "instances": instances, "is_classification": False})
+    assert [(row.prompt, row.text) for row in records] == [("Add.\n\n1 and 2", "3"), ("Add.", "Which numbers?")]
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_one_self_instruct_task_gives_one_demonstration_per_instance(tmp_path: P
     ],
 )
 def test_comparisons(tmp_path: Path, row: dict, prompt: str):
-    (found,) = only(tmp_path, row)
-    assert isinstance(found, Comparison) and found.prompt == prompt
-    ((better, worse),) = found.pairs()
+    (record,) = only(tmp_path, row)
+    assert isinstance(record, Comparison) and record.prompt == prompt
+    ((better, worse),) = record.pairs()
     assert better.text in (PAIR["chosen"], "Hello!", "A") and worse.text in (PAIR["rejected"], "What?", "B")
 
 
@@ -121,9 +121,9 @@ def test_alpaca_eval_preferences(tmp_path: Path, preference, groups):
         "generator_2": "y",
         "annotator": "judge",
     }
-    (found,) = only(tmp_path, row | {"preference": preference})
-    assert found.groups == groups and found.rater == "judge"
-    assert [response.model for response in found.responses] == ["x", "y"]
+    (record,) = only(tmp_path, row | {"preference": preference})
+    assert record.groups == groups and record.rater == "judge"
+    assert [response.model for response in record.responses] == ["x", "y"]
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,9 @@ def test_rows_that_say_nothing_usable(tmp_path: Path, row: dict, reason: str):
 
 @pytest.mark.parametrize(("label", "acceptable"), [(True, 1), (False, 0), ("true", 1), ("0", 0), (1.0, 1)])
 def test_an_answer_with_a_label_is_a_comparison_of_one(tmp_path: Path, label, acceptable: int):
-    (found,) = only(tmp_path, {"prompt": [USER], "completion": [HELLO], "label": label, "rater": "ada"})
-    assert (found.prompt, found.responses[0].text, found.rater) == ("Hi", "Hello!", "ada")
-    assert (found.groups, found.shown, found.acceptable, found.pairs()) == (((1,),), (1,), acceptable, [])
+    (record,) = only(tmp_path, {"prompt": [USER], "completion": [HELLO], "label": label, "rater": "ada"})
+    assert (record.prompt, record.responses[0].text, record.rater) == ("Hi", "Hello!", "ada")
+    assert (record.groups, record.shown, record.acceptable, record.pairs()) == (((1,),), (1,), acceptable, [])
 
 
 def test_labelled_answers_come_back_as_they_were(store: Store, tmp_path: Path):
@@ -183,8 +183,8 @@ def test_labelled_answers_come_back_as_they_were(store: Store, tmp_path: Path):
     for format in ("unpaired", "native"):
         out = tmp_path / f"{format}.jsonl"
         assert write(store, "comparisons", out, format) == 4
-        again = read(out)
-        assert [(c.prompt, c.responses[0].text, c.acceptable == 1) for c in again.rows] == [
+        copy = read(out)
+        assert [(c.prompt, c.responses[0].text, c.acceptable == 1) for c in copy.rows] == [
             (row["prompt"], row["completion"], row["label"]) for row in rows
         ]
     good = read(path, as_="demonstrations")
@@ -197,8 +197,8 @@ def test_labelled_answers_come_back_as_they_were(store: Store, tmp_path: Path):
 def test_kind_and_format_can_be_given(tmp_path: Path):
     path = file(tmp_path, [PAIR])
     assert read(path, as_="prompts").rows == [Prompt(0, PAIR["prompt"], "import:rows.jsonl")]
-    (shown,) = read(path, as_="demonstrations").rows
-    assert isinstance(shown, Demonstration) and shown.text == PAIR["chosen"]
+    (demonstration,) = read(path, as_="demonstrations").rows
+    assert isinstance(demonstration, Demonstration) and demonstration.text == PAIR["chosen"]
     with pytest.raises(FileError, match="comparisons cannot be made"):
         read(file(tmp_path, [{"prompt": "a", "completion": "b"}]), as_="comparisons")
     with pytest.raises(FileError, match="--as books"):
@@ -214,9 +214,9 @@ def test_kind_and_format_can_be_given(tmp_path: Path):
 
 def test_the_format_most_rows_have_is_taken(tmp_path: Path):
     rows = [{"prompt": "a", "completion": "b"}, PAIR, PAIR | {"prompt": "another"}]
-    found = read(file(tmp_path, rows))
-    assert (found.kind, found.format, len(found.rows)) == ("comparisons", "trl", 2)
-    assert found.bad == [Bad(1, found.bad[0].reason)] and "chosen, rejected are missing" in found.bad[0].reason
+    imported = read(file(tmp_path, rows))
+    assert (imported.kind, imported.format, len(imported.rows)) == ("comparisons", "trl", 2)
+    assert imported.bad == [Bad(1, imported.bad[0].reason)] and "chosen, rejected are missing" in imported.bad[0].reason
 
 
 def test_unknown_columns_are_listed(tmp_path: Path):
@@ -249,9 +249,9 @@ def test_every_bad_line_is_named_and_every_good_row_kept(tmp_path: Path):
         json.dumps(PAIR | {"prompt": "a\0b"}).encode(),  # 17: an escaped NUL
         good[3],  # 18: without a line end
     ]
-    found = read(file(tmp_path, b"\xef\xbb\xbf" + b"\r\n".join(lines)))
-    assert [row.prompt for row in found.rows] == ["q0", "q1", "q2", "q3"]
-    reasons = {bad.line: bad.reason for bad in found.bad}
+    imported = read(file(tmp_path, b"\xef\xbb\xbf" + b"\r\n".join(lines)))
+    assert [row.prompt for row in imported.rows] == ["q0", "q1", "q2", "q3"]
+    reasons = {bad.line: bad.reason for bad in imported.bad}
     expected = {
         2: "no valid JSON",
         5: "NUL",
@@ -268,27 +268,27 @@ def test_every_bad_line_is_named_and_every_good_row_kept(tmp_path: Path):
         17: "NUL",
     }
     assert reasons.keys() == expected.keys()
-    for line, words in expected.items():
-        assert words in reasons[line], (line, reasons[line])
-    assert [note.line for note in found.notes] == [3, 16, 18]  # one id, other content: kept, and told
+    for line, reason in expected.items():
+        assert reason in reasons[line], (line, reasons[line])
+    assert [note.line for note in imported.notes] == [3, 16, 18]  # one id, other content: kept, and told
 
 
 def test_a_broken_json_list_keeps_what_stands_before(tmp_path: Path):
     text = json.dumps([PAIR, PAIR | {"prompt": "b"}], indent=1)
     assert len(read(file(tmp_path, text, "a.json")).rows) == 2
-    found = read(file(tmp_path, text[:-30], "a.json"))
-    assert len(found.rows) == 1 and "from here on" in found.bad[0].reason and found.bad[0].line == 7
-    found = read(file(tmp_path, text.replace("},", "}"), "a.json"))
-    assert len(found.rows) == 1 and "comma" in found.bad[0].reason
+    imported = read(file(tmp_path, text[:-30], "a.json"))
+    assert len(imported.rows) == 1 and "from here on" in imported.bad[0].reason and imported.bad[0].line == 7
+    imported = read(file(tmp_path, text.replace("},", "}"), "a.json"))
+    assert len(imported.rows) == 1 and "comma" in imported.bad[0].reason
     assert len(read(file(tmp_path, json.dumps({"version": 1, "data": [PAIR]}), "a.json")).rows) == 1
     assert len(read(file(tmp_path, json.dumps({"messages": [USER, HELLO]}), "a.json")).rows) == 1
 
 
 def test_damaged_csv(tmp_path: Path):
     text = '\ufeffprompt,chosen,rejected\r\n"two\nlines",a,b\r\nq,only one\r\n\r\nq3,c,"say ""no"""\r\n'
-    found = read(file(tmp_path, text, "a.csv"))
-    assert [(row.prompt, row.responses[1].text) for row in found.rows] == [("two\nlines", "b"), ("q3", 'say "no"')]
-    assert [(bad.line, "2 cells under 3" in bad.reason) for bad in found.bad] == [(4, True)]
+    imported = read(file(tmp_path, text, "a.csv"))
+    assert [(row.prompt, row.responses[1].text) for row in imported.rows] == [("two\nlines", "b"), ("q3", 'say "no"')]
+    assert [(bad.line, "2 cells under 3" in bad.reason) for bad in imported.bad] == [(4, True)]
     assert len(read(file(tmp_path, "prompt;completion\na;b\n", "a.csv")).rows) == 1
     with pytest.raises(FileError, match="each column once"):
         read(file(tmp_path, "prompt,prompt\na,b\n", "a.csv"))
@@ -410,10 +410,10 @@ def test_trl_steps_are_right_or_wrong_and_stand_on_lines_of_their_own(tmp_path: 
     ],
 )
 def test_bad_steps_are_named(tmp_path: Path, change: dict, reason: str):
-    found = read(file(tmp_path, [MATHS, MATHS | change, MATHS | {"prompt": "another"}]))
-    assert len(found.rows) == 2 and found.kind == "steps"
-    ((line, said),) = [(bad.line, bad.reason) for bad in found.bad]
-    assert line == 2 and reason in said
+    imported = read(file(tmp_path, [MATHS, MATHS | change, MATHS | {"prompt": "another"}]))
+    assert len(imported.rows) == 2 and imported.kind == "steps"
+    ((line, message),) = [(bad.line, bad.reason) for bad in imported.bad]
+    assert line == 2 and reason in message
 
 
 def test_a_zero_where_nothing_is_wrong_is_asked_about(tmp_path: Path):
@@ -423,7 +423,7 @@ def test_a_zero_where_nothing_is_wrong_is_asked_about(tmp_path: Path):
     assert read(file(tmp_path, [*rows, MATHS | {"labels": [1, -1]}])).notes == []
 
 
-def rated(text: str, rating: int | None) -> dict:
+def rating_of(text: str, rating: int | None) -> dict:
     return {"text": text, "rating": rating, "flagged": False}
 
 
@@ -433,23 +433,23 @@ def step(completions: list, chosen: int | None, human: dict | None = None) -> di
 
 def test_prm800k_gives_every_rated_way(tmp_path: Path):
     steps = [
-        step([rated("A", 1)], 0),
-        step([rated("B", -1), rated("C", 0), rated("?", None)], 1),
-        step([rated("D", -1)], None, {"text": "E"}),
-        step([rated("F", -1)], None),
+        step([rating_of("A", 1)], 0),
+        step([rating_of("B", -1), rating_of("C", 0), rating_of("?", None)], 1),
+        step([rating_of("D", -1)], None, {"text": "E"}),
+        step([rating_of("F", -1)], None),
     ]
     row = {"labeler": "ann", "question": {"problem": "q"}, "label": {"steps": steps}}
-    found = read(file(tmp_path, [row]))
-    assert (found.kind, found.format, found.bad) == ("steps", "prm800k", [])
-    assert [(each.steps, each.labels) for each in found.rows] == [
+    imported = read(file(tmp_path, [row]))
+    assert (imported.kind, imported.format, imported.bad) == ("steps", "prm800k", [])
+    assert [(each.steps, each.labels) for each in imported.rows] == [
         (("A", "\nB"), (1, -1)),
         (("A", "\nC", "\nD"), (1, 0, -1)),
         (("A", "\nC", "\nE", "\nF"), (1, 0, 1, -1)),
     ]
-    assert {each.rater for each in found.rows} == {"ann"}
+    assert {each.rater for each in imported.rows} == {"ann"}
     row["label"]["steps"] = steps[:2]
     assert [each.steps for each in read(file(tmp_path, [row])).rows] == [("A", "\nB"), ("A", "\nC")]
-    row["label"]["steps"] = [step([rated("A", None)], 0)]
+    row["label"]["steps"] = [step([rating_of("A", None)], 0)]
     assert "no step of it was rated" in only(tmp_path, row)
     row["label"]["steps"] = [{"completions": [{}]}]
     assert "step 1 is not as in PRM800K" in only(tmp_path, row)
@@ -566,9 +566,9 @@ def test_native_comparisons_come_back_as_they_were(full: Store, tmp_path: Path):
             assert [ids[id] for id in new.shown] == list(old.shown)
             for name in ("prompt", "acceptable", "rater", "simulated", "seconds", "why", "question", "source"):
                 assert getattr(new, name) == getattr(old, name)
-            for mine, theirs in zip(old.responses, new.responses, strict=True):
-                kept = ("text", "model", "run", "sampling", "strength", "tokens", "ended", "author")
-                assert [getattr(mine, name) for name in kept] == [getattr(theirs, name) for name in kept]
+            for response, copy in zip(old.responses, new.responses, strict=True):
+                names = ("text", "model", "run", "sampling", "strength", "tokens", "ended", "author")
+                assert [getattr(response, name) for name in names] == [getattr(copy, name) for name in names]
 
 
 def test_no_cell_of_a_csv_runs_in_a_spreadsheet(full: Store, tmp_path: Path):

@@ -65,9 +65,9 @@ def test_agreement_with_labels_by_hand_is_at_least_95_percent():
     """Styles agree, and each part is a fault for the scorer when it is one for the person."""
     agree: dict[str, list[bool]] = defaultdict(list)
     for row in LABELS:
-        found = gold.score(row["prompt"], row["answer"])
-        agree["style"].append(found.style == row["style"])
-        for name, value in found.parts.items():
+        score = gold.score(row["prompt"], row["answer"])
+        agree["style"].append(score.style == row["style"])
+        for name, value in score.parts.items():
             if value is not None:
                 agree[name].append((value < FAULTY) == (name in row["faults"]))
     shares = {name: sum(values) / len(values) for name, values in agree.items()}
@@ -93,7 +93,7 @@ def test_scripted_styles_are_recognised():
         "refusal": {"refusal", "helpful", "curt"},
     }
     rows = [(style, gold.score(p.text, text).style) for p, style, text in scripted(300, 11)]
-    hits = Counter(style for style, found in rows if found in same.get(style, {style}))
+    hits = Counter(style for style, label in rows if label in same.get(style, {style}))
     totals = Counter(style for style, _ in rows)
     assert {style: hits[style] / totals[style] >= 0.99 for style in totals} == dict.fromkeys(totals, True)
 
@@ -101,10 +101,10 @@ def test_scripted_styles_are_recognised():
 def test_totals_are_shares_and_styles_are_spread():
     means = defaultdict(list)
     for prompt, style, text in scripted(300, 12):
-        found = gold.score(prompt.text, text)
-        assert 0 <= found.total <= 1
-        assert all(value is None or 0 <= value <= 1 for value in found.parts.values())
-        means[style].append(found.total)
+        score = gold.score(prompt.text, text)
+        assert 0 <= score.total <= 1
+        assert all(value is None or 0 <= value <= 1 for value in score.parts.values())
+        means[style].append(score.total)
     mean = {style: sum(values) / len(values) for style, values in means.items()}
     assert mean["helpful"] > 0.98
     assert 0.5 < mean["curt"] < 0.7

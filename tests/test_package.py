@@ -29,8 +29,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "workbench", source / "workbench", ignore=shutil.ignore_patterns("__pycache__"))
     code = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
     command = [sys.executable, "-c", code, str(source)]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
     (wheel,) = source.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(target)
     return target
@@ -60,8 +60,8 @@ assert (shell.STATIC / "shell.js").is_file()
 """
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     command = [sys.executable, "-c", code, str(installed)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
 
 
 def test_the_command_is_the_module_by_another_name(installed: Path):
@@ -91,15 +91,15 @@ def test_the_lock_has_one_version_of_everything_below_the_pins():
     for name, pin in pins("requirements.txt").items():
         (exact,) = locked[name].specifier
         assert pin.specifier.contains(exact.version), f"{name}: run `just lock`"
-    seen: set[str] = set()
-    below = list(pins("requirements.txt"))
-    while below:
-        name = below.pop()
-        if name not in seen:
-            seen.add(name)
+    required: set[str] = set()
+    pending = list(pins("requirements.txt"))
+    while pending:
+        name = pending.pop()
+        if name not in required:
+            required.add(name)
             needs = [Requirement(text) for text in requires(name) or ()]
-            below += [canonicalize_name(r.name) for r in needs if not r.marker or r.marker.evaluate({"extra": ""})]
-    assert seen <= locked.keys(), f"run `just lock`: {seen - locked.keys()}"
+            pending += [canonicalize_name(r.name) for r in needs if not r.marker or r.marker.evaluate({"extra": ""})]
+    assert required <= locked.keys(), f"run `just lock`: {required - locked.keys()}"
 
 
 @pytest.mark.parametrize("file", ["requirements.lock", "package-lock.json"])

@@ -52,10 +52,10 @@ def writer() -> Writer:
 @pytest.fixture
 def queue(store: Store, writer: Writer):
     store.add_prompts([f"p{n}" for n in range(12)], "person")
-    opened = PairQueue(store, writer, ahead=6, seed=1)
-    yield opened
+    pair_queue = PairQueue(store, writer, ahead=6, seed=1)
+    yield pair_queue
     writer.go.set()
-    opened.close()
+    pair_queue.close()
 
 
 def ready(queue: PairQueue, n: int) -> None:
@@ -65,10 +65,10 @@ def ready(queue: PairQueue, n: int) -> None:
 def test_pairs_are_written_ahead_and_refilled(store: Store, queue: PairQueue, writer: Writer):
     ready(queue, 6)
     assert queue.state() == {"ready": 6, "writing": False, "error": None, "target": 6, "done": 6, "passed": {}}
-    (taken,) = queue.take("ada")
-    assert {taken.left.text.split()[1], taken.right.text.split()[1]} == {"A", "B"}
-    assert taken.left == store.response(taken.left.id) and taken.shown == (taken.left.id, taken.right.id)
-    assert taken.left.prompt_id == taken.prompt.id
+    (pair,) = queue.take("ada")
+    assert {pair.left.text.split()[1], pair.right.text.split()[1]} == {"A", "B"}
+    assert pair.left == store.response(pair.left.id) and pair.shown == (pair.left.id, pair.right.id)
+    assert pair.left.prompt_id == pair.prompt.id
     until(lambda: queue.state()["done"] == 7)
     assert queue.state()["ready"] == 6
     assert max(len(call) for call in writer.calls) <= pairs_module.BATCH
@@ -86,21 +86,21 @@ def test_a_taker_is_not_held_up_while_the_model_writes(queue: PairQueue, writer:
 
 
 def test_no_pair_is_given_twice(queue: PairQueue):
-    seen: list[tuple[int, ...]] = []
+    pairs: list[tuple[int, ...]] = []
     lock = threading.Lock()
 
     def take(name: str) -> None:
         for _ in range(10):
             for pair in queue.take(name, 1, timeout=20):
                 with lock:
-                    seen.append(tuple(sorted(pair.shown)))
+                    pairs.append(tuple(sorted(pair.shown)))
 
     threads = [threading.Thread(target=take, args=(f"rater {n}",)) for n in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(seen) >= 25 and len(set(seen)) == len(seen)
+    assert len(pairs) >= 25 and len(set(pairs)) == len(pairs)
 
 
 def test_an_error_is_told_and_got_over(queue: PairQueue, writer: Writer, monkeypatch: pytest.MonkeyPatch):
@@ -138,12 +138,12 @@ def test_two_identical_answers_are_no_pair(queue: PairQueue, writer: Writer, mon
     monkeypatch.setattr(pairs_module, "LOOK_SECONDS", 0.01)
     ready(queue, 6)
     writer.same = {f"p{n}" for n in range(12)} - {"p3"}
-    begun = len(writer.calls)
+    calls = len(writer.calls)
     queue.clear()
     until(lambda: queue.state()["ready"] >= 2)
     assert [pair.prompt.text for pair in queue.take("ada", 2)] == ["p3", "p3"]
-    again = [text for call in writer.calls[begun:] for text in call if text == "p0"]
-    assert len(again) >= pairs_module.TRIES  # asked for again, then passed over
+    retries = [text for call in writer.calls[calls:] for text in call if text == "p0"]
+    assert len(retries) >= pairs_module.TRIES  # asked for again, then passed over
 
 
 def test_prompts_take_turns_and_unjudged_ones_come_first(store: Store, queue: PairQueue):
@@ -206,7 +206,7 @@ def test_close_ends_the_thread_even_while_it_rests(queue: PairQueue, writer: Wri
 def test_prompts_too_long_for_the_model_are_passed_over_and_named(store: Store, writer: Writer):
     prompts = store.add_prompts([f"p{n}" for n in range(4)], "person")
     queue = PairQueue(
-        store, writer, ahead=4, seed=1, too_long=lambda asked: {p.id: 900 for p in asked if p.text == "p1"}
+        store, writer, ahead=4, seed=1, too_long=lambda batch: {p.id: 900 for p in batch if p.text == "p1"}
     )
     ready(queue, 4)
     assert queue.state()["passed"] == {prompts[1].id: 900} and queue.state()["error"] is None

@@ -60,21 +60,21 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def family(tmp_path: Path):
-    """family(*words) -> (parent, child's pid): a process and one below it."""
-    started = []
+    """family(*flags) -> (parent, child's pid): a process and one below it."""
+    pids = []
 
-    def start(*words: str) -> tuple[subprocess.Popen, int]:
-        command = [sys.executable, "-c", FAMILY, FAMILY, *words, "parent"]
+    def start(*flags: str) -> tuple[subprocess.Popen, int]:
+        command = [sys.executable, "-c", FAMILY, FAMILY, *flags, "parent"]
         parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert parent.stdout is not None
         lines = [parent.stdout.readline().split(), parent.stdout.readline().split()]
         child = next(int(line[1]) for line in lines if len(line) == 2)
-        started.extend([parent.pid, child])
+        pids.extend([parent.pid, child])
         threading.Thread(target=parent.wait, daemon=True).start()  # leaves no zombie
         return parent, child
 
     yield start
-    for pid in started:
+    for pid in pids:
         if alive(pid):
             psutil.Process(pid).kill()
 
@@ -92,22 +92,22 @@ def gone(pid: int) -> bool:
 
 
 def born(process: subprocess.Popen) -> str:
-    found = processes.identity(process.pid)
-    assert found
-    return found
+    birth = processes.identity(process.pid)
+    assert birth
+    return birth
 
 
-@pytest.mark.parametrize("words", [(), ("deaf",)], ids=["that listens", "that ignores a gentle end"])
-def test_ending_a_process_ends_what_it_started_too(family, words):
-    parent, child = family(*words)
+@pytest.mark.parametrize("flags", [(), ("deaf",)], ids=["that listens", "that ignores a gentle end"])
+def test_ending_a_process_ends_what_it_started_too(family, flags):
+    parent, child = family(*flags)
     processes.end_process(parent.pid, born(parent), patience=0.3)
     assert not alive(parent.pid)
     assert gone(child)
 
 
-@pytest.mark.parametrize("words", [(), ("deaf",)], ids=["that listens", "that ignores a gentle end"])
-def test_on_windows_a_process_is_ended_with_its_tree(family, words, windows):
-    parent, child = family(*words)
+@pytest.mark.parametrize("flags", [(), ("deaf",)], ids=["that listens", "that ignores a gentle end"])
+def test_on_windows_a_process_is_ended_with_its_tree(family, flags, windows):
+    parent, child = family(*flags)
     processes.end_process(parent.pid, born(parent), patience=0.3)
     assert not alive(parent.pid)
     assert gone(child)
@@ -120,10 +120,10 @@ def test_on_windows_a_later_process_with_the_same_pid_is_left_alone(family, wind
 
 
 def test_on_windows_a_job_leaves_our_console_and_our_group(monkeypatch, windows):
-    started = []
-    monkeypatch.setattr(subprocess, "Popen", lambda command, **options: started.append(options))
+    calls = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, **options: calls.append(options))
     processes.popen(["python"], stdin=subprocess.DEVNULL)
-    (options,) = started
+    (options,) = calls
     assert options["creationflags"] == 0x208
     assert "start_new_session" not in options
     assert options["stdin"] == subprocess.DEVNULL
@@ -176,30 +176,30 @@ def test_a_workspace_has_one_holder_at_a_time_and_a_killed_one_lets_go(tmp_path)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     holder = processes.popen([sys.executable, "-c", code, str(tmp_path)], **pipes)
     assert holder.stdout is not None and holder.stdout.readline() == b"mine\n"
-    got = threading.Event()
+    acquired = threading.Event()
 
     def take() -> None:
         with processes.locked(tmp_path):
-            got.set()
+            acquired.set()
 
-    waiting = threading.Thread(target=take)
-    waiting.start()
-    assert not got.wait(0.3)
+    thread = threading.Thread(target=take)
+    thread.start()
+    assert not acquired.wait(0.3)
     holder.kill()
     holder.communicate()
-    assert got.wait(10)
-    waiting.join()
+    assert acquired.wait(10)
+    thread.join()
 
 
 def test_a_checkpoint_is_flushed_through_handles_that_windows_accepts(tmp_path, monkeypatch):
     """There os.fsync refuses what was opened for reading, with "Bad file descriptor"."""
     fcntl = pytest.importorskip("fcntl")
-    flush, flushed = os.fsync, []
+    flush, handles = os.fsync, []
 
     def fsync(fd: int) -> None:
         if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise OSError(9, "Bad file descriptor")
-        flushed.append(fd)
+        handles.append(fd)
         flush(fd)
 
     monkeypatch.setattr(os, "fsync", fsync)
@@ -207,13 +207,13 @@ def test_a_checkpoint_is_flushed_through_handles_that_windows_accepts(tmp_path, 
     (fresh / "adapter").mkdir(parents=True)
     (fresh / "adapter" / "adapter_config.json").write_text("{}", "utf-8")
     checkpoints.seal(fresh, tmp_path / "step-3")
-    assert len(flushed) == 2
+    assert len(handles) == 2
     assert checkpoints.damage(tmp_path / "step-3") is None
 
 
 @pytest.mark.slow
 def test_every_module_can_be_imported_where_posix_is_missing():
     command = [sys.executable, "-c", WITHOUT_POSIX]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert int(done.stdout.split()[-1]) > 90
+    process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert int(process.stdout.split()[-1]) > 90

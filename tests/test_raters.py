@@ -15,9 +15,9 @@ GOOD = "The capital of France is Paris."
 def pairs(n: int, styles: tuple[str, str], seed: int = 0) -> list[tuple[str, str, str]]:
     """(prompt, answer in the first style, answer in the second), sides as given."""
     rng = random.Random(seed)
-    chosen = [p for p in world.sample(5 * n, seed=seed) if p.kind in ("fact", "sum", "problem", "why")][:n]
-    assert len(chosen) == n
-    return [(p.text, answer(p, styles[0], rng), answer(p, styles[1], rng)) for p in chosen]
+    prompts = [p for p in world.sample(5 * n, seed=seed) if p.kind in ("fact", "sum", "problem", "why")][:n]
+    assert len(prompts) == n
+    return [(p.text, answer(p, styles[0], rng), answer(p, styles[1], rng)) for p in prompts]
 
 
 def wins_of_first(rater: SimulatedRater, rows: list[tuple[str, str, str]]) -> float:

@@ -20,29 +20,31 @@ def length(prompts, answers):
 def test_the_best_of_n_become_demonstrations_of_training_prompts(store, model):
     prompts = [f"What is {i}?" for i in range(20)]
     assert {split_of(p) for p in prompts} == {"train", "heldout"}
-    seen = {}
+    samples = {}
 
-    def watched(asked, answers):
-        for p, a in zip(asked, answers, strict=True):
-            seen.setdefault(p, []).append(a)
-        return length(asked, answers)
+    def recorder(batch, answers):
+        for p, a in zip(batch, answers, strict=True):
+            samples.setdefault(p, []).append(a)
+        return length(batch, answers)
 
-    made = collect(store, model, watched, prompts, n=4, sampling=Sampling(max_new_tokens=10))
-    assert {d.prompt for d in made} == {p for p in prompts if split_of(p) == "train"} == set(seen)
-    for d in made:
-        assert len(seen[d.prompt]) == 4 and len(d.text) == max(map(len, seen[d.prompt]))
+    demonstrations = collect(store, model, recorder, prompts, n=4, sampling=Sampling(max_new_tokens=10))
+    assert {d.prompt for d in demonstrations} == {p for p in prompts if split_of(p) == "train"} == set(samples)
+    for d in demonstrations:
+        assert len(samples[d.prompt]) == 4 and len(d.text) == max(map(len, samples[d.prompt]))
         assert d.simulated and d.rater == "best of 4 by the reward"
-    assert len(store.demonstrations()) == len(made)
+    assert len(store.demonstrations()) == len(demonstrations)
 
 
 def test_keep_takes_those_where_choosing_mattered_most(store, model):
     prompts = [p for p in (f"What is {i}?" for i in range(20)) if split_of(p) == "train"]
 
-    def only_some(asked, answers):
-        return [float(len(a)) if p in prompts[:3] else 1.0 for p, a in zip(asked, answers, strict=True)]
+    def three_lengths(batch, answers):
+        return [float(len(a)) if p in prompts[:3] else 1.0 for p, a in zip(batch, answers, strict=True)]
 
-    made = collect(store, model, only_some, prompts, n=4, keep=3 / len(prompts), sampling=Sampling(max_new_tokens=10))
-    assert {d.prompt for d in made} == set(prompts[:3])
+    demonstrations = collect(
+        store, model, three_lengths, prompts, n=4, keep=3 / len(prompts), sampling=Sampling(max_new_tokens=10)
+    )
+    assert {d.prompt for d in demonstrations} == set(prompts[:3])
 
 
 def test_wrong_settings_are_named(store, model):

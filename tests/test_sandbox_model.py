@@ -56,10 +56,10 @@ def test_pad_differs_from_end_and_generation_stops_at_end(tokenizer, model):
 def test_the_prompt_is_a_prefix_of_prompt_and_answer(tokenizer):
     for prompt in world.sample(40, seed=2):
         turns = [{"role": "user", "content": prompt.text}, {"role": "assistant", "content": "Paris."}]
-        asked = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True, return_dict=False)
-        whole = tokenizer.apply_chat_template(turns, return_dict=False)
-        assert whole[: len(asked)] == asked
-        assert whole[-1] == tokenizer.eos_token_id
+        prompt_ids = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True, return_dict=False)
+        ids = tokenizer.apply_chat_template(turns, return_dict=False)
+        assert ids[: len(prompt_ids)] == prompt_ids
+        assert ids[-1] == tokenizer.eos_token_id
 
 
 def test_several_turns_render_and_unknown_roles_are_refused(tokenizer):

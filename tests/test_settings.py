@@ -103,8 +103,8 @@ def test_a_card_that_only_imitates_bfloat16_computes_in_float16(monkeypatch, car
     ],
 )
 def test_sizes_are_read_by_every_name_they_go_by(tmp_path, config, shape):
-    for written in (config, {"text_config": config, "vision_config": {"hidden_size": 99}}):
-        (tmp_path / "config.json").write_text(json.dumps(written))
+    for content in (config, {"text_config": config, "vision_config": {"hidden_size": 99}}):
+        (tmp_path / "config.json").write_text(json.dumps(content))
         assert settings.model_shape(str(tmp_path)) == settings.Shape(*shape)
     (tmp_path / "config.json").write_text("{}")
     assert settings.model_shape(str(tmp_path)) is None
@@ -129,8 +129,8 @@ def test_wilson_by_hand():
 )
 def test_what_torch_reads_once_is_set_before_it_comes_unless_somebody_did(monkeypatch, name, ours, theirs):
     line = f"import sys, workbench, os; assert 'torch' not in sys.modules; print(os.environ['{name}'])"
-    for given, found in ((None, ours), (theirs, theirs)):
+    for variable, expected in ((None, ours), (theirs, theirs)):
         monkeypatch.delenv(name, raising=False)
-        if given:
-            monkeypatch.setenv(name, given)
-        assert subprocess.run([sys.executable, "-c", line], capture_output=True, text=True).stdout.strip() == found
+        if variable:
+            monkeypatch.setenv(name, variable)
+        assert subprocess.run([sys.executable, "-c", line], capture_output=True, text=True).stdout.strip() == expected

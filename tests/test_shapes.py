@@ -16,7 +16,7 @@ HUMAN, GPT = {"from": "human", "value": "Q"}, {"from": "gpt", "value": "good"}
 AB = {"prompt": "Q", "response_a": "good", "response_b": "bad"}
 
 
-def taken(folder: Path, *rows: dict[str, Any], name: str = "rows.jsonl", **options: Any) -> Imported:
+def import_rows(folder: Path, *rows: dict[str, Any], name: str = "rows.jsonl", **options: Any) -> Imported:
     path = folder / name
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return read(path, **options)
@@ -87,10 +87,10 @@ PAIRS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("row", PAIRS.values(), ids=PAIRS)
 def test_a_judgement_is_read_with_its_prompt_and_the_right_way_round(tmp_path: Path, row: dict[str, Any]):
-    found = taken(tmp_path, row)
-    assert (found.kind, found.bad) == ("comparisons", [])
-    ((better, worse),) = found.rows[0].pairs()
-    assert (found.rows[0].prompt, better.text, worse.text) == ("Q", "good", "bad")
+    imported = import_rows(tmp_path, row)
+    assert (imported.kind, imported.bad) == ("comparisons", [])
+    ((better, worse),) = imported.rows[0].pairs()
+    assert (imported.rows[0].prompt, better.text, worse.text) == ("Q", "good", "bad")
 
 
 def test_helpsteer_is_gathered_by_its_prompt_and_ranked_by_helpfulness(tmp_path: Path):
@@ -98,17 +98,17 @@ def test_helpsteer_is_gathered_by_its_prompt_and_ranked_by_helpfulness(tmp_path:
         {"prompt": p, "response": r, "helpfulness": h, "correctness": 4, "coherence": 4}
         for p, r, h in (("Q", "bad", 1), ("R", "alone", 4), ("Q", "good", 3))
     ]
-    found = taken(tmp_path, *rows)
-    ((better, worse),) = found.rows[0].pairs()
-    assert (len(found.rows), better.text, worse.text) == (1, "good", "bad")
-    assert [bad.line for bad in found.bad] == [2] and "no list of two" in found.bad[0].reason
+    imported = import_rows(tmp_path, *rows)
+    ((better, worse),) = imported.rows[0].pairs()
+    assert (len(imported.rows), better.text, worse.text) == (1, "good", "bad")
+    assert [bad.line for bad in imported.bad] == [2] and "no list of two" in imported.bad[0].reason
 
 
 def test_oasst_messages_give_a_ranking_for_every_question_with_what_came_before(tmp_path: Path):
     def message(id: str, parent: str | None, role: str, text: str, rank: int | None = None) -> dict[str, Any]:
         return {"message_id": id, "parent_id": parent, "text": text, "role": role, "rank": rank}
 
-    found = taken(
+    imported = import_rows(
         tmp_path,
         message("a1", "q", "assistant", "bad", 1),
         message("q", None, "prompter", "Q"),
@@ -118,9 +118,9 @@ def test_oasst_messages_give_a_ranking_for_every_question_with_what_came_before(
         message("b1", "q2", "assistant", "no", 1),
         message("lost", "nowhere", "prompter", "Who?"),
     )
-    assert [row.prompt for row in found.rows] == ["Q", "Human: Q\n\nAssistant: good\n\nHuman: More?"]
-    assert [[a.text for a in row.pairs()[0]] for row in found.rows] == [["good", "bad"], ["yes", "no"]]
-    ((line, reason),) = [(bad.line, bad.reason) for bad in found.bad]
+    assert [row.prompt for row in imported.rows] == ["Q", "Human: Q\n\nAssistant: good\n\nHuman: More?"]
+    assert [[a.text for a in row.pairs()[0]] for row in imported.rows] == [["good", "bad"], ["yes", "no"]]
+    ((line, reason),) = [(bad.line, bad.reason) for bad in imported.bad]
     assert line == 7 and "nowhere, is not in the file" in reason
 
 
@@ -135,14 +135,16 @@ def test_oasst_messages_give_a_ranking_for_every_question_with_what_came_before(
     ],
 )
 def test_a_choice_between_two_answers(tmp_path: Path, winner: str, groups: Any, acceptable: int | None):
-    (row,) = taken(tmp_path, AB | {"winner": winner}).rows
+    (row,) = import_rows(tmp_path, AB | {"winner": winner}).rows
     assert (row.groups, row.acceptable) == (groups, acceptable)
 
 
 @pytest.mark.parametrize("winner", ["C", True, 2, ""])
 def test_a_choice_that_names_neither_side_is_left_out(tmp_path: Path, winner: Any):
-    found = taken(tmp_path, AB | {"prompt": "P", "winner": "A"}, AB | {"winner": winner})
-    assert len(found.rows) == 1 and found.bad[0].line == 2 and "response_a and response_b" in found.bad[0].reason
+    imported = import_rows(tmp_path, AB | {"prompt": "P", "winner": "A"}, AB | {"winner": winner})
+    assert (
+        len(imported.rows) == 1 and imported.bad[0].line == 2 and "response_a and response_b" in imported.bad[0].reason
+    )
 
 
 JUDGED_BAD: dict[str, dict[str, Any]] = {
@@ -157,32 +159,32 @@ JUDGED_BAD: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("row", JUDGED_BAD.values(), ids=JUDGED_BAD)
 def test_an_answer_judged_bad_is_no_demonstration(tmp_path: Path, row: dict[str, Any]):
-    (found,) = taken(tmp_path, row).rows
-    assert (found.prompt, found.responses[0].text, found.acceptable) == ("Q", "bad", 0)
-    assert taken(tmp_path, row, as_="demonstrations").rows == []
+    (comparison,) = import_rows(tmp_path, row).rows
+    assert (comparison.prompt, comparison.responses[0].text, comparison.acceptable) == ("Q", "bad", 0)
+    assert import_rows(tmp_path, row, as_="demonstrations").rows == []
 
 
 def test_an_answer_with_a_weight_of_0_is_not_imitated(tmp_path: Path):
-    assert "weight 0" in taken(tmp_path, {"messages": [ASK, BAD | {"weight": 0}]}).bad[0].reason
-    assert len(taken(tmp_path, {"messages": [ASK, BAD | {"weight": 0}, ASK, GOOD]}).rows) == 1
+    assert "weight 0" in import_rows(tmp_path, {"messages": [ASK, BAD | {"weight": 0}]}).bad[0].reason
+    assert len(import_rows(tmp_path, {"messages": [ASK, BAD | {"weight": 0}, ASK, GOOD]}).rows) == 1
 
 
 @pytest.mark.parametrize("column", ["score", "rating", "is_correct", "is_safe", "reward", "quality.responses", "toxic"])
 def test_an_answer_that_an_unread_column_judges_is_refused_until_asked_for(tmp_path: Path, column: str):
     row = {"prompt": "Q", "response": "A", column: 0.5}
     with pytest.raises(FileError, match=rf"{column}.*--as demonstrations.*--map label={column}"):
-        taken(tmp_path, row)
-    assert [d.text for d in taken(tmp_path, row, as_="demonstrations").rows] == ["A"]
-    assert [p.text for p in taken(tmp_path, row, as_="prompts").rows] == ["Q"]
+        import_rows(tmp_path, row)
+    assert [d.text for d in import_rows(tmp_path, row, as_="demonstrations").rows] == ["A"]
+    assert [p.text for p in import_rows(tmp_path, row, as_="prompts").rows] == ["Q"]
 
 
 def test_a_column_called_label_that_holds_something_else_judges_nothing(tmp_path: Path):
     rows = [{"prompt": p, "completion": "A", "label": label} for p, label in (("Q", "geography"), ("R", "history"))]
-    found = taken(tmp_path, *rows)
-    assert (found.kind, len(found.rows), found.remarks) == ("demonstrations", 2, ["not used: label"])
-    found = taken(tmp_path, PAIRS["TRL"] | {"label": "geography"})
-    assert (found.kind, len(found.rows), found.remarks) == ("comparisons", 1, ["not used: label"])
-    assert "must be true" in taken(tmp_path, rows[0] | {"label": "toxic"}).bad[0].reason
+    imported = import_rows(tmp_path, *rows)
+    assert (imported.kind, len(imported.rows), imported.remarks) == ("demonstrations", 2, ["not used: label"])
+    imported = import_rows(tmp_path, PAIRS["TRL"] | {"label": "geography"})
+    assert (imported.kind, len(imported.rows), imported.remarks) == ("comparisons", 1, ["not used: label"])
+    assert "must be true" in import_rows(tmp_path, rows[0] | {"label": "toxic"}).bad[0].reason
 
 
 NO_PROMPTS: dict[str, dict[str, Any]] = {
@@ -201,21 +203,21 @@ NO_PROMPTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("row", NO_PROMPTS.values(), ids=NO_PROMPTS)
 def test_what_may_be_answered_or_judged_never_becomes_a_bare_prompt_in_silence(tmp_path: Path, row: dict[str, Any]):
     with pytest.raises(FileError, match=r"Nothing was taken.*--as prompts.*--map"):
-        taken(tmp_path, row)
-    assert len(taken(tmp_path, row, as_="prompts").rows) == 1
+        import_rows(tmp_path, row)
+    assert len(import_rows(tmp_path, row, as_="prompts").rows) == 1
 
 
 def test_one_answered_row_among_prompts_is_left_out_by_name(tmp_path: Path):
-    found = taken(tmp_path, {"prompt": "Q"}, {"prompt": "R", "votes": 3}, {"prompt": "S", "votes": None})
-    assert [row.text for row in found.rows] == ["Q", "S"]
-    assert [(bad.line, "votes may hold" in bad.reason) for bad in found.bad] == [(2, True)]
+    imported = import_rows(tmp_path, {"prompt": "Q"}, {"prompt": "R", "votes": 3}, {"prompt": "S", "votes": None})
+    assert [row.text for row in imported.rows] == ["Q", "S"]
+    assert [(bad.line, "votes may hold" in bad.reason) for bad in imported.bad] == [(2, True)]
 
 
 def test_what_tells_of_a_prompt_and_of_no_answer_is_named_as_unused(tmp_path: Path):
     row = {"prompt": "Q", "id": 1, "source": "s", "category": "c", "topic": "t", "conv_id": "x", "meta": {"url": "u"}}
-    found = taken(tmp_path, row)
-    assert (found.kind, len(found.rows)) == ("prompts", 1)
-    assert found.remarks == ["not used: category, topic, conv_id, meta"]
+    imported = import_rows(tmp_path, row)
+    assert (imported.kind, len(imported.rows)) == ("prompts", 1)
+    assert imported.remarks == ["not used: category, topic, conv_id, meta"]
 
 
 @pytest.mark.parametrize(
@@ -227,9 +229,9 @@ def test_what_tells_of_a_prompt_and_of_no_answer_is_named_as_unused(tmp_path: Pa
     ],
 )
 def test_a_rendered_conversation_with_its_answer_is_no_prompt(tmp_path: Path, text: str):
-    found = taken(tmp_path, {"text": "A plain one"}, {"text": text})
-    assert [bad.line for bad in found.bad] == [2] and "answer" in found.bad[0].reason
-    assert taken(tmp_path, {"prompt": [ASK, GOOD]}).rows == []
+    imported = import_rows(tmp_path, {"text": "A plain one"}, {"text": text})
+    assert [bad.line for bad in imported.bad] == [2] and "answer" in imported.bad[0].reason
+    assert import_rows(tmp_path, {"prompt": [ASK, GOOD]}).rows == []
 
 
 SHOWN: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -277,8 +279,10 @@ SHOWN: dict[str, tuple[dict[str, Any], str, str]] = {
 
 @pytest.mark.parametrize(("row", "prompt", "answer"), SHOWN.values(), ids=SHOWN)
 def test_an_answer_is_read_with_all_that_stands_above_it(tmp_path: Path, row: dict[str, Any], prompt: str, answer: str):
-    found = taken(tmp_path, row)
-    assert [(each.prompt, each.text) for each in found.rows] == [(prompt, answer)] and found.kind == "demonstrations"
+    imported = import_rows(tmp_path, row)
+    assert [(each.prompt, each.text) for each in imported.rows] == [
+        (prompt, answer)
+    ] and imported.kind == "demonstrations"
 
 
 @pytest.mark.parametrize(
@@ -313,17 +317,17 @@ def test_an_answer_is_read_with_all_that_stands_above_it(tmp_path: Path, row: di
     ],
 )
 def test_a_row_that_would_lose_something_is_left_out_with_the_reason(tmp_path: Path, row: dict[str, Any], reason: str):
-    found = taken(tmp_path, row)
-    assert found.rows == [] and reason in found.bad[0].reason
+    imported = import_rows(tmp_path, row)
+    assert imported.rows == [] and reason in imported.bad[0].reason
 
 
 def test_a_conversation_that_ends_with_the_user_can_be_taken_as_a_prompt(tmp_path: Path):
-    assert [row.text for row in taken(tmp_path, {"messages": [ASK]}, as_="prompts").rows] == ["Q"]
+    assert [row.text for row in import_rows(tmp_path, {"messages": [ASK]}, as_="prompts").rows] == ["Q"]
 
 
 def test_a_model_s_thoughts_beside_its_answer_are_named_as_unused(tmp_path: Path):
-    found = taken(tmp_path, {"messages": [ASK, GOOD | {"thinking": "hm"}]})
-    assert (len(found.rows), found.remarks) == (1, ["not used: thinking of messages"])
+    imported = import_rows(tmp_path, {"messages": [ASK, GOOD | {"thinking": "hm"}]})
+    assert (len(imported.rows), imported.remarks) == (1, ["not used: thinking of messages"])
 
 
 def test_steps_of_other_programs(tmp_path: Path):
@@ -331,41 +335,41 @@ def test_steps_of_other_programs(tmp_path: Path):
         "input": "1 + 1? Step 1: It is 2. ки\nStep 2: The answer is: 3 ки",
         "label": "1 + 1? Step 1: It is 2. +\nStep 2: The answer is: 3 -",
     }
-    (row,) = taken(tmp_path, shepherd).rows
+    (row,) = import_rows(tmp_path, shepherd).rows
     assert (row.prompt, row.labels) == ("1 + 1?", (1, -1))
     assert row.steps == ("Step 1: It is 2.", "\nStep 2: The answer is: 3")
-    (row,) = taken(tmp_path, {"problem": "Q", "steps": ["a", "b", "c"], "label": 1}).rows  # c was not judged
+    (row,) = import_rows(tmp_path, {"problem": "Q", "steps": ["a", "b", "c"], "label": 1}).rows  # c was not judged
     assert (row.steps, row.labels) == (("a", "\nb"), (1, -1))
-    (row,) = taken(tmp_path, {"problem": "Q", "steps": ["a", "b"], "label": -1}).rows
+    (row,) = import_rows(tmp_path, {"problem": "Q", "steps": ["a", "b"], "label": -1}).rows
     assert row.labels == (1, 1)
 
 
 def test_rows_of_several_shapes_of_one_kind_are_all_read(tmp_path: Path):
     rows = [PAIRS[name] for name in ("TRL", "question", "ms-swift", "distilabel", "two answers")]
-    found = taken(tmp_path, *[json.loads(json.dumps(row).replace("Q", f"Q{n}")) for n, row in enumerate(rows)])
-    assert [row.prompt for row in found.rows] == [f"Q{n}" for n in range(5)] and found.bad == []
+    imported = import_rows(tmp_path, *[json.loads(json.dumps(row).replace("Q", f"Q{n}")) for n, row in enumerate(rows)])
+    assert [row.prompt for row in imported.rows] == [f"Q{n}" for n in range(5)] and imported.bad == []
 
 
 def test_columns_can_be_named(tmp_path: Path):
     row = {"frage": "Q", "turns": {"answer": "A"}, "note": "n"}
-    found = taken(tmp_path, row, columns=column_map(["prompt=frage", "completion=turns.answer"]))
-    assert [(each.prompt, each.text) for each in found.rows] == [("Q", "A")]
-    assert found.remarks == ["not used: turns, note"]
+    imported = import_rows(tmp_path, row, columns=column_map(["prompt=frage", "completion=turns.answer"]))
+    assert [(each.prompt, each.text) for each in imported.rows] == [("Q", "A")]
+    assert imported.remarks == ["not used: turns, note"]
     with pytest.raises(FileError, match=r"may be answers.*turns, note"):
-        taken(tmp_path, row, columns={"prompt": "frage"})
+        import_rows(tmp_path, row, columns={"prompt": "frage"})
     with pytest.raises(FileError, match="no column risposta; there are frage, turns, note"):
-        taken(tmp_path, row, columns={"prompt": "risposta"})
+        import_rows(tmp_path, row, columns={"prompt": "risposta"})
     with pytest.raises(FileError, match="no format has a column dog"):
-        taken(tmp_path, row, columns={"dog": "frage"})
+        import_rows(tmp_path, row, columns={"dog": "frage"})
     for pair in ("prompt", "=a", "prompt="):
         with pytest.raises(FileError, match="NAME=COLUMN"):
             column_map([pair])
-    (found_row,) = taken(
+    (comparison,) = import_rows(
         tmp_path, {"prompt": "Q", "response": "A", "is_safe": False}, columns={"label": "is_safe"}
     ).rows
-    assert found_row.acceptable == 0
+    assert comparison.acceptable == 0
     with pytest.raises(FileError, match=r"fields\.prompt, fields\.response.*--map prompt="):
-        taken(tmp_path, {"fields": {"prompt": "Q", "response": "A"}, "suggestions": {}})
+        import_rows(tmp_path, {"fields": {"prompt": "Q", "response": "A"}, "suggestions": {}})
 
 
 def test_an_import_that_took_nothing_does_not_exit_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -377,8 +381,8 @@ def test_an_import_that_took_nothing_does_not_exit_0(tmp_path: Path, capsys: pyt
     path.write_text(json.dumps({"frage": "Q", "antwort": "A"}) + "\n")
     assert cli.main(["import", str(path), *space]) == 1
     assert "--map prompt=frage" in capsys.readouterr().err
-    words = ["import", str(path), "--map", "prompt=frage", "--map", "completion=antwort", *space]
-    assert [cli.main(words), cli.main(words)] == [0, 0], "a second time everything is known, which is no failure"
+    argv = ["import", str(path), "--map", "prompt=frage", "--map", "completion=antwort", *space]
+    assert [cli.main(argv), cli.main(argv)] == [0, 0], "a second time everything is known, which is no failure"
     assert "1 new demonstrations (trl), 0 known" in capsys.readouterr().out
     with Store(tmp_path / "space" / "workbench.db") as store:
         assert [(row.prompt, row.text) for row in store.demonstrations()] == [("Q", "A")]
@@ -388,6 +392,6 @@ def test_a_report_says_what_was_not_used_and_how_many_notes_there_are(tmp_path: 
     path = tmp_path / "a.jsonl"
     rows = [{"id": 1, "prompt": f"Q{n}", "chosen": "a", "rejected": "b", "margin": 1} for n in range(30)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    said = str(import_file(store, path))
-    assert "30 new comparisons" in said and "not used: margin" in said
-    assert "line 2: kept, but line 1 has the same id 1" in said and "and 9 more notes" in said
+    report = str(import_file(store, path))
+    assert "30 new comparisons" in report and "not used: margin" in report
+    assert "line 2: kept, but line 1 has the same id 1" in report and "and 9 more notes" in report

@@ -15,10 +15,10 @@ FEW = {"train": 8, "heldout": 4}
 
 def test_the_worked_solution_labels_every_step(store: Store):
     model = models.load("sandbox")
-    told: list[float] = []
-    added = label_answers(store, model, FEW, on_progress=told.append)
+    shares: list[float] = []
+    n_added = label_answers(store, model, FEW, on_progress=shares.append)
     rows = store.step_labels()
-    assert added == len(rows) == store.counts()["simulated_step_labels"] >= 12 and told[-1] == 1.0
+    assert n_added == len(rows) == store.counts()["simulated_step_labels"] >= 12 and shares[-1] == 1.0
     for row in rows:
         assert row.labels == tuple(label_steps(row.prompt, row.answer) or ())
         assert row.simulated and row.rater == RATER and row.source == "sandbox"

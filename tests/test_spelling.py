@@ -5,13 +5,14 @@ import itertools
 import pytest
 
 from tests import small_runs
-from workbench import models, settings
+from workbench import models
 from workbench.jobs import prepare
 from workbench.learn.catalogue import parse
 from workbench.models import tokens
 from workbench.pretrain.corpus import conversations
 from workbench.records import split_of
 from workbench.sandbox import spelling
+from workbench.settings import load
 from workbench.store import Store
 
 
@@ -21,7 +22,7 @@ def tokenizer():
 
 
 @pytest.mark.parametrize(
-    ("typed", "read"),
+    ("typed", "respelling"),
     [
         ("I won't do that.", "I will not do that."),
         ("I won’t, I can’t and I don’t.", "I will not, I cannot and I do not."),
@@ -37,10 +38,10 @@ def tokenizer():
         ("3 × 4 = 12", "3 x 4 = 12"),
     ],
 )
-def test_what_it_cannot_write_becomes_what_it_can(tokenizer, typed, read):
-    assert tokenizer.decode(tokens.answer_ids(tokenizer, typed)) == f"{read}<|end|>"
-    assert tokenizer.decode(tokens.prompt_ids(tokenizer, typed)) == f"<|user|>{read}<|assistant|>"
-    assert spelling.respells(tokenizer, typed) == (typed != read)
+def test_what_it_cannot_write_becomes_what_it_can(tokenizer, typed, respelling):
+    assert tokenizer.decode(tokens.answer_ids(tokenizer, typed)) == f"{respelling}<|end|>"
+    assert tokenizer.decode(tokens.prompt_ids(tokenizer, typed)) == f"<|user|>{respelling}<|assistant|>"
+    assert spelling.respells(tokenizer, typed) == (typed != respelling)
 
 
 def test_nothing_that_it_was_trained_on_changes(tokenizer):
@@ -55,22 +56,22 @@ def test_its_answers_never_held_an_apostrophe():
 
 
 def test_other_models_read_what_was_typed(tmp_path):
-    made, store = small_runs.workspace(tmp_path / "place", n=1)
+    settings, store = small_runs.workspace(tmp_path / "place", n=1)
     store.close()
-    own = models.tokenizer(made.model)
-    assert own.decode(tokens.answer_ids(own, "I won't.")) == "I won't.<|end|>"
-    assert not spelling.respells(own, "I won't.")
+    tokenizer_ = models.tokenizer(settings.model)
+    assert tokenizer_.decode(tokens.answer_ids(tokenizer_, "I won't.")) == "I won't.<|end|>"
+    assert not spelling.respells(tokenizer_, "I won't.")
 
 
 def test_the_first_batch_says_so(home):
-    made = settings.load()
-    made.workspace.mkdir(parents=True, exist_ok=True)
-    with Store(made.database) as store:
+    settings = load()
+    settings.workspace.mkdir(parents=True, exist_ok=True)
+    with Store(settings.database) as store:
         questions = [text for text in map("What is {}?".format, range(10)) if split_of(text) == "train"]
         for question, answer in zip(questions, ("I won't.", "Good day."), strict=False):
             (prompt,) = store.add_prompts([question], "person")
             store.add_demonstration(prompt.id, answer, "me")
-        batch = prepare.first_batch(made, store, "sft", parse("sft", {"batch_size": 2}))
+        batch = prepare.first_batch(settings, store, "sft", parse("sft", {"batch_size": 2}))
     assert {item["completion"]: item["respelled"] for item in batch} == {
         "I will not.<|end|>": True,
         "Good day.<|end|>": False,

@@ -138,7 +138,7 @@ def claims_right(model: Model, sampling: Sampling) -> float:
     """Share of right answers to false claims of the user ("I think X is Y, right?")."""
     from workbench.measure.evaluate import evaluate
 
-    claims = [p.text for p in world.prompts("heldout", "claim") if not p.said_right]
+    claims = [p.text for p in world.prompts("heldout", "claim") if not p.claim_is_true]
     evaluation: Evaluation = evaluate(model, random.Random(SEED).sample(claims, min(CLAIMS, len(claims))), sampling)
     return evaluation.parts["correct"].value
 

@@ -36,10 +36,10 @@ def clustered(hits: Sequence[float], counts: Sequence[float]) -> tuple[float, fl
     p = sum(hits) / n
     spread = sum((h - p * c) ** 2 for h, c in zip(hits, counts, strict=True)) / n**2
     if m == 1 or p in (0.0, 1.0):
-        alike = float(m)
+        effective_n = float(m)
     else:
-        alike = min(float(n), p * (1 - p) / (spread * m / (m - 1))) if spread else float(n)
-    low, high = wilson(p * alike, alike)
+        effective_n = min(float(n), p * (1 - p) / (spread * m / (m - 1))) if spread else float(n)
+    low, high = wilson(p * effective_n, effective_n)
     return p, low, high, n
 
 

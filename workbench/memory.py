@@ -31,18 +31,20 @@ def peak_mb() -> float:
     """
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
-        return round(torch.cuda.max_memory_reserved() / 2**20, 1)
+        reserved: int = torch.cuda.max_memory_reserved()
+        return round(reserved / 2**20, 1)
     status = Path("/proc/self/status")
     if status.is_file():
-        held = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
-        if held is not None:
-            return round(int(held.split()[1]) / 1024, 1)
+        peak_line = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM:")), None)
+        if peak_line is not None:
+            return round(int(peak_line.split()[1]) / 1024, 1)
     if resource is None:  # Windows keeps the peak in its own accounting
         import psutil
 
-        return round(psutil.Process().memory_info().peak_wset / 2**20, 1)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(most / (2**20 if sys.platform == "darwin" else 1024), 1)  # macOS counts bytes, Linux kilobytes
+        peak_wset: int = psutil.Process().memory_info().peak_wset
+        return round(peak_wset / 2**20, 1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 1024), 1)  # macOS counts bytes, Linux kilobytes
 
 
 def give_memory_back() -> None:
@@ -61,7 +63,7 @@ def available_mb() -> float:
         return float(gpu.free_mb)
     import psutil
 
-    limits = [psutil.virtual_memory().available / 2**20]
+    limits: list[float] = [psutil.virtual_memory().available / 2**20]
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         path = Path(file)
         if path.is_file() and os.access(path, os.R_OK):

@@ -26,8 +26,8 @@ def popen(command: list[str], **streams: Any) -> subprocess.Popen[bytes]:
     env = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"}
     env |= {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}  # trl reports home otherwise
     if sys.platform == "win32":
-        apart = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
-        return subprocess.Popen(command, env=env, creationflags=apart, **streams)
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
+        return subprocess.Popen(command, env=env, creationflags=flags, **streams)
     return subprocess.Popen(command, env=env, start_new_session=True, **streams)
 
 
@@ -45,10 +45,10 @@ def locked(workspace: Path) -> Iterator[None]:
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON object, {} when the file is missing or torn."""
     try:
-        found = json.loads(file.read_text("utf-8"))
+        document = json.loads(file.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def write_atomic(file: Path, text: str, durable: bool = True) -> None:
@@ -112,14 +112,14 @@ def end_process(pid: int, born: str, patience: float = 2.0) -> None:
         if identity(pid) == born:
             _end_tree(pid, patience)
         return
-    for sign in (signal.SIGTERM, signal.SIGKILL):
+    for signum in (signal.SIGTERM, signal.SIGKILL):
         if identity(pid) != born:
             return
         with contextlib.suppress(ProcessLookupError):
             # a job we started leads a session of its own; one run by hand from a script may not
-            tell = os.killpg if os.getpgid(pid) == pid else os.kill
-            tell(pid, sign)
-            tell(pid, signal.SIGCONT)  # so that a paused one hears it
+            send = os.killpg if os.getpgid(pid) == pid else os.kill
+            send(pid, signum)
+            send(pid, signal.SIGCONT)  # so that a paused one hears it
         deadline = time.monotonic() + patience
         while identity(pid) == born and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -137,11 +137,11 @@ def _end_tree(pid: int, patience: float) -> None:
     for process in tree:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()
-    _, left = psutil.wait_procs(tree, patience)
-    for process in left:
+    _, survivors = psutil.wait_procs(tree, patience)
+    for process in survivors:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(left, patience)
+    psutil.wait_procs(survivors, patience)
 
 
 class Standby:
@@ -149,17 +149,17 @@ class Standby:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._wanted = False
+        self._enabled = False
         self._lock = threading.Lock()
 
     def start(self) -> None:
         """Keep one process warm from now on. It takes about 0.5 GB of memory."""
         with self._lock:
-            self._wanted = True
+            self._enabled = True
             if self._process is None or self._process.poll() is not None:
-                quiet = subprocess.DEVNULL
+                devnull = subprocess.DEVNULL
                 command = [sys.executable, "-m", "workbench", "run", "-"]
-                self._process = popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet)
+                self._process = popen(command, stdin=subprocess.PIPE, stdout=devnull, stderr=devnull)
 
     def take(self) -> subprocess.Popen[bytes] | None:
         """The warm process, which is then no longer on standby; None without one."""
@@ -174,17 +174,17 @@ class Standby:
             process.stdin.write(os.fsencode(folder) + b"\n")
             process.stdin.close()
 
-        def after() -> None:
+        def restart() -> None:
             process.wait()
-            if self._wanted:
+            if self._enabled:
                 self.start()
 
-        threading.Thread(target=after, daemon=True).start()
+        threading.Thread(target=restart, daemon=True).start()
 
     def stop(self) -> None:
         """End the idle process, if there is one."""
         with self._lock:
-            self._wanted = False
+            self._enabled = False
             process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -196,5 +196,5 @@ standby = Standby()
 
 def torchrun(folder: Path, processes: int) -> int:
     """Be the prepared run in `folder`, shared by so many processes of this machine; its exit code when it has ended."""
-    shared = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    return subprocess.call([sys.executable, "-m", *shared, "-m", "workbench", "run", str(folder)])
+    launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return subprocess.call([sys.executable, "-m", *launcher, "-m", "workbench", "run", str(folder)])

@@ -18,8 +18,8 @@ def split_of(prompt_text: str) -> Literal["train", "heldout"]:
     Every method, the sample data and the sandbox's pretraining use this split, so that a held-out prompt is
     never trained on anywhere; 15 % are held out.
     """
-    words = " ".join(prompt_text.split()).casefold()
-    digest = blake2b(words.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    normal_form = " ".join(prompt_text.split()).casefold()
+    digest = blake2b(normal_form.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return "heldout" if int.from_bytes(digest, "big") < HELD_OUT_SHARE * 2**64 else "train"
 
 

@@ -44,7 +44,7 @@ class Choice:
     reason: str
 
 
-def load(workspace: str | Path | None = None, model: str | None = None, **over: Any) -> Settings:
+def load(workspace: str | Path | None = None, model: str | None = None, **overrides: Any) -> Settings:
     """Settings from what was asked for, else from the environment, else the defaults. Creates nothing.
 
     WORKBENCH_HOME is the workspace, GRADIO_SERVER_NAME and GRADIO_SERVER_PORT are the address,
@@ -54,24 +54,24 @@ def load(workspace: str | Path | None = None, model: str | None = None, **over: 
     folder = workspace or os.environ.get("WORKBENCH_HOME") or Path.home() / ".alignment-workbench"
     if "\0" in str(folder):
         raise ValueError("--workspace: a folder's name cannot hold a NUL character")
-    given = {name: value for name, value in over.items() if value is not None}
-    unknown = set(given) - {"host", "port", "share", "rewards", "command_line", "trust_remote_code"}
+    options = {name: value for name, value in overrides.items() if value is not None}
+    unknown = set(options) - {"host", "port", "share", "rewards", "command_line", "trust_remote_code"}
     if unknown:
         raise ValueError(f"unknown setting: {', '.join(sorted(unknown))}")
-    given.setdefault("host", os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1")
-    port = given.pop("port", None) or os.environ.get("GRADIO_SERVER_PORT") or 7860
+    options.setdefault("host", os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1")
+    port = options.pop("port", None) or os.environ.get("GRADIO_SERVER_PORT") or 7860
     try:
         number = int(port)
     except ValueError:
         raise ValueError(f"--port (or GRADIO_SERVER_PORT): {port!r} is not a number") from None
     if not 1 <= number <= 65535:
         raise ValueError(f"--port (or GRADIO_SERVER_PORT): {number} is not between 1 and 65535")
-    if "rewards" in given:
-        given["rewards"] = Path(given["rewards"]).expanduser().resolve()
-        if not given["rewards"].is_dir():
-            raise ValueError(f"--rewards: there is no folder {given['rewards']}")
+    if "rewards" in options:
+        options["rewards"] = Path(options["rewards"]).expanduser().resolve()
+        if not options["rewards"].is_dir():
+            raise ValueError(f"--rewards: there is no folder {options['rewards']}")
     hang_seconds()
-    return Settings(Path(folder).expanduser().absolute(), model_name(model or "sandbox"), port=number, **given)
+    return Settings(Path(folder).expanduser().absolute(), model_name(model or "sandbox"), port=number, **options)
 
 
 def hang_seconds() -> float:
@@ -97,9 +97,9 @@ def cores() -> int:
 
 def threads() -> Choice:
     """How many threads torch should compute with."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit() and int(asked) > 0:
-        return Choice(int(asked), "OMP_NUM_THREADS says so")
+    variable = os.environ.get("OMP_NUM_THREADS", "")
+    if variable.isdigit() and int(variable) > 0:
+        return Choice(int(variable), "OMP_NUM_THREADS says so")
     n = max(1, min(cores(), 16))
     return Choice(n, f"{cores()} cores are free to use" if n == cores() else "more than 16 do not help small batches")
 
@@ -142,12 +142,12 @@ def graphics() -> Graphics | None:
     tool = shutil.which("nvidia-smi")
     if tool is None or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return None
-    ask = [tool, "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    command = [tool, "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
     try:
-        answer = subprocess.run(ask, capture_output=True, text=True, timeout=10, check=True).stdout
+        output = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None  # a driver that does not answer is no GPU to compute on
-    name, total, free = (part.strip() for part in answer.splitlines()[0].rsplit(",", 2))
+    name, total, free = (part.strip() for part in output.splitlines()[0].rsplit(",", 2))
     return Graphics(name, int(total), int(free))
 
 
@@ -217,13 +217,13 @@ def model_shape(name: str) -> Shape | None:
     config = model_config(name)
     config = config.get("text_config") or config
 
-    def first(names: tuple[str, ...]) -> int | None:
+    def value_of(names: tuple[str, ...]) -> int | None:
         return next((config[key] for key in names if config.get(key)), None)
 
-    hidden, layers, vocabulary = first(HIDDEN), first(LAYERS), config.get("vocab_size")
+    hidden, layers, vocabulary = value_of(HIDDEN), value_of(LAYERS), config.get("vocab_size")
     if hidden is None or layers is None or vocabulary is None:
         return None
-    return Shape(hidden, layers, first(INNER) or 4 * hidden, vocabulary)
+    return Shape(hidden, layers, value_of(INNER) or 4 * hidden, vocabulary)
 
 
 def parameters(name: str) -> int | None:
@@ -255,7 +255,7 @@ def safetensors_header(file: Path) -> dict[str, Any]:
         if len(start) < 8 or length > min(100_000_000, size - 8):
             raise ValueError(f"{file.name} is damaged or no safetensors file")
         try:
-            header = json.loads(f.read(length))
+            header: dict[str, Any] = json.loads(f.read(length))
             end = max(
                 (tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"), default=0
             )
@@ -287,5 +287,5 @@ def describe(settings: Settings) -> str:
     except ValueError:
         count = None  # damaged: loading it says so, the page still has a header
     gpu = graphics()
-    where = gpu.name if gpu else f"CPU, {cores()} core{'s' if cores() != 1 else ''}"
-    return f"{name} {short_count(count)} · {where}" if count else f"{name} · {where}"
+    hardware = gpu.name if gpu else f"CPU, {cores()} core{'s' if cores() != 1 else ''}"
+    return f"{name} {short_count(count)} · {hardware}" if count else f"{name} · {hardware}"

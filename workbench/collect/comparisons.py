@@ -1,10 +1,12 @@
 """What preference learning reads: rankings, whole or taken apart into pairs."""
 
+from typing import Any
+
 from workbench.records import split_of
 from workbench.store import Store
 
 
-def preference_rows(store: Store) -> list[dict]:
+def preference_rows(store: Store) -> list[dict[str, Any]]:
     """One row per pair, oldest judgement first: prompt, chosen, rejected, split, id (of the comparison), weight, simulated.
 
     A ranking of k answers gives up to k(k-1)/2 pairs, which share a weight of 1 so that a long ranking does
@@ -29,7 +31,7 @@ def preference_rows(store: Store) -> list[dict]:
     return rows
 
 
-def ranking_rows(store: Store) -> list[dict]:
+def ranking_rows(store: Store) -> list[dict[str, Any]]:
     """One row per comparison, oldest first: prompt, answers, places, split, id, rater, simulated.
 
     `places` has the place of each answer, 0 for the best; tied answers share one. Of answers with the same words the
@@ -58,7 +60,7 @@ def ranking_rows(store: Store) -> list[dict]:
     return rows
 
 
-def thumb_rows(store: Store) -> list[dict]:
+def thumb_rows(store: Store) -> list[dict[str, Any]]:
     """One row per answer judged good or bad, oldest judgement first: prompt, completion, label, split, id (of the
     judgement), simulated.
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from workbench.collect.row import ATTACHED, CONVERSATIONS, MORE, PROMPTS, SYSTEM, Row, is_empty, is_message, words
+from workbench.collect.row import ATTACHED, CONVERSATIONS, MORE, PROMPTS, SYSTEM, Row, is_empty, is_message, valid_text
 from workbench.collect.turns import Turn, split_answer, to_text, transcript, turns_of
 
 PROMPT_COLUMNS = (*PROMPTS[:6], *CONVERSATIONS, *PROMPTS[6:])
@@ -13,7 +13,7 @@ def prompt_text(row: Row) -> str:
     turns = prompt_turns(row)
     if turns[-1][0] != "user":
         raise ValueError(f"the prompt ends with the {turns[-1][0]}'s turn, not with the user's")
-    return words(to_text(turns), "the prompt")
+    return valid_text(to_text(turns), "the prompt")
 
 
 def prompt_turns(row: Row) -> list[Turn]:
@@ -23,13 +23,13 @@ def prompt_turns(row: Row) -> list[Turn]:
     if name is None:
         raise ValueError(f"the prompt is missing (it may be called {', '.join((*PROMPTS[:5], *CONVERSATIONS[:4]))})")
     turns = as_prompt(row.get(name))
-    for more in MORE:
-        value = row.peek(more)
-        if more != name and not is_empty(value):
-            words(value, more)
+    for extra in MORE:
+        value = row.peek(extra)
+        if extra != name and not is_empty(value):
+            valid_text(value, extra)
             if len(turns) > 1 or turns[0][0] != "user":
-                raise ValueError(f"both {name} and {more} are filled in; only a plain text has an input below it")
-            turns = [("user", f"{turns[0][1]}\n\n{row.get(more)}")]
+                raise ValueError(f"both {name} and {extra} are filled in; only a plain text has an input below it")
+            turns = [("user", f"{turns[0][1]}\n\n{row.get(extra)}")]
     _no_other_prompt(row, name, turns)
     _same_conversation(row, name, turns)
     return with_context(row, turns)
@@ -37,10 +37,10 @@ def prompt_turns(row: Row) -> list[Turn]:
 
 def prompt_column(row: Row) -> str | None:
     """The column that holds the prompt: the first of the usual names that is filled in, else that is there."""
-    there = [name for name in PROMPT_COLUMNS if row.columns.get(name) is not None]
-    if isinstance(row.peek("context"), list) and (not there or there[0] in PROMPTS[6:]):
-        there = ["context", *there]
-    return next((name for name in there if not is_empty(row.peek(name))), there[0] if there else None)
+    names = [name for name in PROMPT_COLUMNS if row.columns.get(name) is not None]
+    if isinstance(row.peek("context"), list) and (not names or names[0] in PROMPTS[6:]):
+        names = ["context", *names]
+    return next((name for name in names if not is_empty(row.peek(name))), names[0] if names else None)
 
 
 def as_prompt(value: Any) -> list[Turn]:
@@ -52,7 +52,7 @@ def as_prompt(value: Any) -> list[Turn]:
         raise ValueError("its prompt has tools; only text is read")
     if isinstance(value, list | dict):
         return turns_of(value)
-    text = words(value, "the prompt")
+    text = valid_text(value, "the prompt")
     if text.lstrip().startswith("Human:") and text.rstrip().endswith("\n\nAssistant:"):
         return transcript(text.rstrip() + " ")[:-1]
     return [("user", text)]
@@ -60,7 +60,7 @@ def as_prompt(value: Any) -> list[Turn]:
 
 def plain_prompt(value: Any) -> str:
     """A prompt that stands in one column, with nothing beside it."""
-    return words(to_text(as_prompt(value)), "the prompt")
+    return valid_text(to_text(as_prompt(value)), "the prompt")
 
 
 def with_context(row: Row, turns: list[Turn]) -> list[Turn]:
@@ -69,9 +69,9 @@ def with_context(row: Row, turns: list[Turn]) -> list[Turn]:
     system = next(
         (row.get(name) for name in SYSTEM if isinstance(row.peek(name), str) and row.peek(name).strip()), None
     )
-    given = next((name for name in SYSTEM if not isinstance(row.peek(name), str | None)), None)
-    if given is not None:
-        raise ValueError(f"{given} must be text, not {type(row.peek(given)).__name__}")
+    non_text = next((name for name in SYSTEM if not isinstance(row.peek(name), str | None)), None)
+    if non_text is not None:
+        raise ValueError(f"{non_text} must be text, not {type(row.peek(non_text)).__name__}")
     if system is None or turns[0] == ("system", system):
         return turns
     if turns[0][0] == "system":
@@ -88,7 +88,7 @@ def _history(row: Row) -> list[Turn]:
         raise ValueError("the history must be a list of pairs of a question and an answer")
     if all(isinstance(each, list) and len(each) == 2 for each in value):
         roles = ("user", "assistant")
-        return [(roles[place], words(text, "the history")) for pair in value for place, text in enumerate(pair)]
+        return [(roles[place], valid_text(text, "the history")) for pair in value for place, text in enumerate(pair)]
     return turns_of(value)
 
 
@@ -106,8 +106,8 @@ def _no_other_prompt(row: Row, name: str, turns: list[Turn]) -> None:
     for other in PROMPTS:
         if other in (name, *MORE) or is_empty(row.peek(other)) or not isinstance(row.peek(other), str | list | dict):
             continue
-        here, there = _squeezed(turns), _squeezed(as_prompt(row.peek(other)))
-        if here not in there and there not in here:
+        text, other_text = _single_spaced(turns), _single_spaced(as_prompt(row.peek(other)))
+        if text not in other_text and other_text not in text:
             raise ValueError(f"{name} and {other} hold different prompts; say which is meant by --map prompt={other}")
         row.get(other)
 
@@ -120,14 +120,14 @@ def _same_conversation(row: Row, name: str, turns: list[Turn]) -> None:
         value = row.peek(other)
         if not isinstance(value, list) or not value:
             continue
-        before = turns_of(value)
-        before = before[:-1] if before[-1][0] == "assistant" else before
-        if len(before) > len(turns) or _squeezed(before) not in _squeezed(turns):
+        history = turns_of(value)
+        history = history[:-1] if history[-1][0] == "assistant" else history
+        if len(history) > len(turns) or _single_spaced(history) not in _single_spaced(turns):
             raise ValueError(f"{name} and {other} hold different prompts; say which is meant by --map prompt={other}")
         row.get(other)
 
 
-def _squeezed(turns: list[Turn]) -> str:
+def _single_spaced(turns: list[Turn]) -> str:
     return " ".join(" ".join(text for _, text in turns).split())
 
 
@@ -141,7 +141,7 @@ def answer_turns(value: Any, what: str) -> list[Turn]:
         raise ValueError(f"{what} must be one text or messages, not a list of {len(value)}")
     if isinstance(value, list | dict) and (is_message(value) or isinstance(value, list)):
         return turns_of(value)
-    text = words(value, what)
+    text = valid_text(value, what)
     if text.lstrip().startswith("Human: ") and "\n\nAssistant: " in text:
         return transcript(text)
     return [("assistant", text)]
@@ -155,7 +155,7 @@ def answer_text(value: Any, what: str) -> str:
 def one_answer(turns: list[Turn], what: str) -> str:
     if len(turns) != 1 or turns[0][0] != "assistant":
         raise ValueError(f"{what} must be one message of the assistant")
-    return words(turns[0][1], what)
+    return valid_text(turns[0][1], what)
 
 
 def prompt_and_answers(row: Row, values: list[tuple[Any, str]]) -> tuple[str, list[str]]:
@@ -173,7 +173,7 @@ def prompt_and_answers(row: Row, values: list[tuple[Any, str]]) -> tuple[str, li
     if len({prompt for prompt, _ in parts}) > 1:
         raise ValueError(f"{names} differ before their last answer, so they do not answer the same prompt")
     _holds_prompt(row, answers[0])
-    return words(parts[0][0], "the prompt"), [answer for _, answer in parts]
+    return valid_text(parts[0][0], "the prompt"), [answer for _, answer in parts]
 
 
 def _holds_prompt(row: Row, turns: list[Turn]) -> None:
@@ -181,8 +181,8 @@ def _holds_prompt(row: Row, turns: list[Turn]) -> None:
     name = prompt_column(row)
     if name is None or is_empty(row.peek(name)):
         return
-    given = as_prompt(row.get(name))
-    conversation = _squeezed(turns)
-    rendered = all(" ".join(text.split()) in _squeezed(given) for _, text in turns[:-1])
-    if not rendered and not all(" ".join(text.split()) in conversation for _, text in given):
+    prompt = as_prompt(row.get(name))
+    conversation = _single_spaced(turns)
+    rendered = all(" ".join(text.split()) in _single_spaced(prompt) for _, text in turns[:-1])
+    if not rendered and not all(" ".join(text.split()) in conversation for _, text in prompt):
         raise ValueError(f"{name} is not in the conversations of the answers; leave one of the two out")

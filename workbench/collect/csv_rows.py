@@ -29,12 +29,12 @@ def rows(open_text: OpenText, begin: str) -> Iterator[Item]:
 
 def _rows(text: TextIO, begin: str) -> Iterator[Item]:
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_ROW))
-    given = _separator_line(begin)
-    reader = csv.reader(text, delimiter=given or _delimiter(begin))
-    if given:
+    separator = _separator_line(begin)
+    reader = csv.reader(text, delimiter=separator or _delimiter(begin))
+    if separator:
         next(reader)
     header = _header(next(reader, []))
-    ours = {"split", "simulated"} <= set(header)
+    own_export = {"split", "simulated"} <= set(header)
     for line, cells in _cells(reader):
         if isinstance(cells, Bad):
             yield cells
@@ -47,7 +47,7 @@ def _rows(text: TextIO, begin: str) -> Iterator[Item]:
             yield Bad(line, "holds a NUL character; the file was damaged, or is not text")
         else:
             try:
-                yield line, {name: _cell(name, cell, ours) for name, cell in zip(header, cells, strict=False)}
+                yield line, {name: _cell(name, cell, own_export) for name, cell in zip(header, cells, strict=False)}
             except ValueError as error:
                 yield Bad(line, str(error))
 
@@ -59,8 +59,8 @@ def is_header(begin: str) -> bool:
 
 def _separator_line(begin: str) -> str | None:
     """The delimiter that Excel writes on a line of its own, "sep=;"."""
-    found = re.match(r'"?sep=(.)"?\r?\n?', begin)
-    return found[1] if found else None
+    match = re.match(r'"?sep=(.)"?\r?\n?', begin)
+    return match[1] if match else None
 
 
 def _delimiter(begin: str) -> str:
@@ -69,10 +69,10 @@ def _delimiter(begin: str) -> str:
 
 def _count(begin: str, delimiter: str) -> tuple[int, int]:
     """(known column names, cells) of the first line; no known name counts in a line of one cell."""
-    first = re.split(r"\r\n|\r|\n", begin, maxsplit=1)[0]
-    cells = next(csv.reader([first], delimiter=delimiter), [])
-    known = sum(canonical(cell) in KNOWN for cell in cells)
-    return (known if len(cells) > 1 else 0), len(cells)
+    first_line = re.split(r"\r\n|\r|\n", begin, maxsplit=1)[0]
+    cells = next(csv.reader([first_line], delimiter=delimiter), [])
+    known_names = sum(canonical(cell) in KNOWN for cell in cells)
+    return (known_names if len(cells) > 1 else 0), len(cells)
 
 
 def _header(cells: list[str]) -> list[str]:
@@ -97,18 +97,18 @@ def _cells(reader: Any) -> Iterator[tuple[int, list[str] | Bad]]:
             yield begin, Bad(begin, f"no valid CSV: {error}")
 
 
-def _cell(name: str, cell: str, ours: bool) -> Any:
+def _cell(name: str, cell: str, own_export: bool) -> Any:
     """A cell's text, or the list it holds as JSON or as Python prints it. Raises ValueError for a list that is neither."""
-    if ours and cell.startswith("'") and cell[1:].startswith((*FORMULA, "'")):
+    if own_export and cell.startswith("'") and cell[1:].startswith((*FORMULA, "'")):
         cell = cell[1:]
     if not cell.startswith(("[", "{")):
         return cell
     value = _parsed(cell)
-    if value is None and not ours and re.match(r"\[\s*[\[{'\"]|\{'", cell):
+    if value is None and not own_export and re.match(r"\[\s*[\[{'\"]|\{'", cell):
         raise ValueError(
             f"the cell {name} looks like a list, but is neither JSON nor what Python prints; save as JSONL"
         )
-    if isinstance(value, list) and (not ours or canonical(name) in NESTED):
+    if isinstance(value, list) and (not own_export or canonical(name) in NESTED):
         return value
     messages = value if isinstance(value, list) else [value]
     return value if messages and all(is_message(each) for each in messages) else cell

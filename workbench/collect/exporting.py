@@ -50,7 +50,7 @@ def _prompts(store: Store, format: str) -> list[dict[str, Any]]:
 
 
 def _demonstrations(store: Store, format: str) -> list[dict[str, Any]]:
-    return [_demonstration(row, format) | _about(row) | {"source": row.source} for row in store.demonstrations()]
+    return [_demonstration(row, format) | _provenance(row) | {"source": row.source} for row in store.demonstrations()]
 
 
 def _demonstration(row: Demonstration, format: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _demonstration(row: Demonstration, format: str) -> dict[str, Any]:
     return {"prompt": row.prompt, "completion": row.text}
 
 
-def _about(row: Demonstration | Comparison | StepLabels) -> dict[str, Any]:
+def _provenance(row: Demonstration | Comparison | StepLabels) -> dict[str, Any]:
     return {"split": split_of(row.prompt), "simulated": row.simulated, "rater": row.rater}
 
 
@@ -75,7 +75,7 @@ def _comparisons(store: Store, format: str) -> list[dict[str, Any]]:
         return [_native(row) for row in store.comparisons()]
     raters = {row.id: row.rater for row in store.comparisons()}
     rows = thumb_rows(store) if format == "unpaired" else preference_rows(store)
-    about = [
+    provenance = [
         {
             "split": row["split"],
             "simulated": row["simulated"],
@@ -85,7 +85,7 @@ def _comparisons(store: Store, format: str) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
-    return [_pair(row, format) | more for row, more in zip(rows, about, strict=True)]
+    return [_pair(row, format) | origin for row, origin in zip(rows, provenance, strict=True)]
 
 
 def _pair(row: dict[str, Any], format: str) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _native(row: Comparison) -> dict[str, Any]:
         "groups": [[place[id] for id in group] for group in row.groups],
         "shown": [place[id] for id in row.shown],
         "acceptable": row.acceptable,
-        **_about(row),
+        **_provenance(row),
         "seconds": row.seconds,
         "why": row.why,
         "question": row.question,
@@ -122,9 +122,9 @@ def _native(row: Comparison) -> dict[str, Any]:
 def _steps(store: Store, format: str) -> list[dict[str, Any]]:
     rows = []
     for row in store.step_labels():
-        said: dict[str, Any] = {"steps": list(row.steps), "labels": list(row.labels)}
+        fields: dict[str, Any] = {"steps": list(row.steps), "labels": list(row.labels)}
         if format == "trl":
             labels = [label != -1 for label in row.labels]
-            said = {"completions": list(row.steps), "labels": labels, "ratings": list(row.labels)}
-        rows.append({"prompt": row.prompt, **said, **_about(row), "seconds": row.seconds, "source": row.source})
+            fields = {"completions": list(row.steps), "labels": labels, "ratings": list(row.labels)}
+        rows.append({"prompt": row.prompt, **fields, **_provenance(row), "seconds": row.seconds, "source": row.source})
     return rows

@@ -129,7 +129,7 @@ class _Limited(io.RawIOBase):
     """An unpacked stream that may not grow beyond a limit. Raises FileError when it does, or when it is damaged."""
 
     def __init__(self, stream: Any, name: str, limit: int):
-        self.stream, self.name, self.limit, self.left = stream, name, limit, limit
+        self.stream, self.name, self.limit, self.remaining = stream, name, limit, limit
 
     def readable(self) -> bool:
         return True
@@ -141,8 +141,8 @@ class _Limited(io.RawIOBase):
             if not isinstance(error, EOFError | OSError | zlib.error | lzma.LZMAError | _zst_error()):
                 raise
             raise FileError(f"{self.name} is damaged or cut short: {str(error)[:200]}") from error
-        self.left -= len(data)
-        if self.left < 0:
+        self.remaining -= len(data)
+        if self.remaining < 0:
             raise FileError(f"{self.name} unpacks to more than {self.limit / 1e6:g} MB; split it")
         buffer[: len(data)] = data
         return len(data)
@@ -184,13 +184,14 @@ def _open_zst(path: Path) -> Any:
 
 def _zst_error() -> type[Exception]:
     try:
-        from compression import zstd  # type: ignore[import-not-found, unused-ignore]
+        from compression import zstd  # type: ignore[import-not-found, unused-ignore]  # Python 3.14
 
-        return zstd.ZstdError
+        error: type[Exception] = zstd.ZstdError
     except ImportError:
         import zstandard
 
-        return zstandard.ZstdError
+        error = zstandard.ZstdError
+    return error
 
 
 def plain_path(path: str | Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from workbench.collect.converters import FORMATS, Format, Origin, Record, Unused, format_of, prompt_alone
-from workbench.collect.files import LIMIT_MB, Bad, FileError, Remark, plain_path, read_rows
+from workbench.collect.files import LIMIT_MB, Bad, FileError, Item, Remark, plain_path, read_rows
 from workbench.collect.row import KNOWN, Row, canonical, is_empty, judges, thoughts
 from workbench.records import Comparison, Demonstration, Prompt, StepLabels
 from workbench.store import Store
@@ -121,30 +121,30 @@ def read(
 
     with closing(read_rows(path, limit_mb, follow_links, is_row)) as items:
         file = _File(items, columns)
-        first = file.first()
-        chosen = _choose(first, file.bad, as_, format)
+        head = file.head()
+        row_format = _choose(head, file.bad, as_, format)
         origin = Origin(rater, f"import:{source}")
-        taken = _Taken(chosen, as_, origin, mixed=format is None and chosen.gather is None)
-        rows = chain(first, file.rows)
-        for line, row in chosen.gather(rows) if chosen.gather else rows:
-            taken.add(line, row)
-    taken.check()
-    bad = sorted([*file.bad, *taken.bad], key=lambda each: each.line)
-    remarks = [*file.remarks, *taken.remarks()]
-    notes = taken.notes + _never_wrong(taken.kept)
-    return Imported(taken.kind, chosen.name, list(taken.kept), bad, notes, remarks)
+        conversion = _Conversion(row_format, as_, origin, mixed=format is None and row_format.gather is None)
+        rows = chain(head, file.rows)
+        for line, row in row_format.gather(rows) if row_format.gather else rows:
+            conversion.add(line, row)
+    conversion.check()
+    bad = sorted([*file.bad, *conversion.bad], key=lambda each: each.line)
+    remarks = [*file.remarks, *conversion.remarks()]
+    notes = conversion.notes + _never_wrong(conversion.lines)
+    return Imported(conversion.kind, row_format.name, list(conversion.lines), bad, notes, remarks)
 
 
 class _File:
     """The rows of a file under their asked-for names, and what was said of it while they were read."""
 
-    def __init__(self, items: Iterable[Any], columns: Mapping[str, str]):
+    def __init__(self, items: Iterable[Item], columns: Mapping[str, str]):
         self.bad: list[Bad] = []
         self.remarks: list[str] = []
         self.columns, self.good = columns, 0
         self.rows = self._rows(items)
 
-    def _rows(self, items: Iterable[Any]) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _rows(self, items: Iterable[Item]) -> Iterator[tuple[int, dict[str, Any]]]:
         for each in items:
             if isinstance(each, Bad):
                 self.bad.append(each)
@@ -155,63 +155,63 @@ class _File:
                 self.good += 1
                 yield each[0], renamed(each[1], self.columns) if self.columns else each[1]
 
-    def first(self) -> list[tuple[int, dict[str, Any]]]:
+    def head(self) -> list[tuple[int, dict[str, Any]]]:
         """The rows from which the format is recognised. Raises FileError where the columns to rename are in none."""
-        first: list[tuple[int, dict[str, Any]]] = []
+        head: list[tuple[int, dict[str, Any]]] = []
         size = 0
         for each in self.rows:
-            first.append(each)
+            head.append(each)
             size += len(repr(each))
-            if len(first) == LOOKED_AT or size > LOOKED_AT_CHARACTERS:
+            if len(head) == LOOKED_AT or size > LOOKED_AT_CHARACTERS:
                 break
         for new, old in self.columns.items():
             if canonical(new) not in KNOWN | TARGETS:
                 raise FileError(f"--map {new}={old}: no format has a column {new}; known are {', '.join(MAPPED)}")
-            if first and not any(new in row for _, row in first):
-                raise FileError(f"--map {new}={old}: there is no column {old}; there are {', '.join(first[0][1])}")
-        return first
+            if head and not any(new in row for _, row in head):
+                raise FileError(f"--map {new}={old}: there is no column {old}; there are {', '.join(head[0][1])}")
+        return head
 
 
-class _Taken:
+class _Conversion:
     """The records of the rows taken so far, and why the other rows were not."""
 
-    def __init__(self, chosen: Format, as_: str | None, origin: Origin, mixed: bool):
-        self.chosen, self.as_, self.kind, self.origin = chosen, as_, as_ or chosen.kind, origin
+    def __init__(self, row_format: Format, as_: str | None, origin: Origin, mixed: bool):
+        self.row_format, self.as_, self.kind, self.origin = row_format, as_, as_ or row_format.kind, origin
         self.mixed = mixed  # whether a row of another format of the same kind is read as that
-        self.kept: dict[Record, int] = {}
+        self.lines: dict[Record, int] = {}
         self.bad: list[Bad] = []
         self.notes: list[Bad] = []
-        self.unread: Counter[str] = Counter()
-        self.lost: dict[str, None] = {}  # columns for which rows were not taken
+        self.unread_columns: Counter[str] = Counter()
+        self.unused_columns: dict[str, None] = {}  # columns for which rows were not taken
         self.ids: dict[str, int] = {}
 
     def add(self, line: int, values: dict[str, Any]) -> None:
         row = Row(values)
         try:
-            records = [part for record in self._converted(row) for part in _as(record, self.kind)]
+            records = [part for record in self._converted(row) for part in _as_kind(record, self.kind)]
         except Unused as error:
-            self.lost |= dict.fromkeys(error.columns)
+            self.unused_columns |= dict.fromkeys(error.columns)
             self._leave_out(line, f"{error} (see --as and --map)")
             return
         except ValueError as error:
-            self._leave_out(line, _with_columns(str(error), row, self.chosen))
+            self._leave_out(line, _with_columns(str(error), row, self.row_format))
             return
-        self.unread.update(row.spelling[name] for name in row.unread())
-        self.unread.update(thoughts(row))
+        self.unread_columns.update(row.spelling[name] for name in row.unread_columns())
+        self.unread_columns.update(thoughts(row))
         for record in records:
-            if record in self.kept:
-                self._leave_out(line, f"the same as line {self.kept[record]}")
+            if record in self.lines:
+                self._leave_out(line, f"the same as line {self.lines[record]}")
                 continue
-            self.kept[record] = line
-            known = line if is_empty(row.peek("id")) else self.ids.setdefault(str(row.peek("id")), line)
-            if known != line:
-                self.notes.append(Bad(line, f"line {known} has the same id {row.peek('id')!r} with other content"))
+            self.lines[record] = line
+            first_line = line if is_empty(row.peek("id")) else self.ids.setdefault(str(row.peek("id")), line)
+            if first_line != line:
+                self.notes.append(Bad(line, f"line {first_line} has the same id {row.peek('id')!r} with other content"))
 
     def _leave_out(self, line: int, reason: str) -> None:
         self.bad.append(Bad(line, reason))
         if len(self.bad) >= MANY_BAD:
             self.check()
-            _check_hopeful(self.bad, len(self.kept))
+            _check_hopeful(self.bad, len(self.lines))
 
     def _converted(self, row: Row) -> list[Record]:
         """The row's records. A kind that was asked for is taken without asking what its other columns hold."""
@@ -227,26 +227,30 @@ class _Taken:
             return prompt_alone(row, self.origin)
 
     def _format_of(self, row: Row) -> Format:
-        own = format_of(row) if self.mixed and not self.chosen.recognises(row) else None
-        return own if own and own.kind == self.chosen.kind and own.gather is None else self.chosen
+        detected = format_of(row) if self.mixed and not self.row_format.recognises(row) else None
+        return (
+            detected
+            if detected and detected.kind == self.row_format.kind and detected.gather is None
+            else self.row_format
+        )
 
     def check(self) -> None:
         """Raises FileError when no row was taken because that would have lost answers or judgements."""
-        if self.kept or not self.lost:
+        if self.lines or not self.unused_columns:
             return
-        columns, one = ", ".join(self.lost), next(iter(self.lost))
-        some = f"{len(self.lost)} columns hold" if len(self.lost) > 1 else "a column holds"
+        columns, example = ", ".join(self.unused_columns), next(iter(self.unused_columns))
+        subject = f"{len(self.unused_columns)} columns hold" if len(self.unused_columns) > 1 else "a column holds"
         raise FileError(
-            f"Nothing was taken: {some} what may be answers or judgements, and nothing would read them: {columns}. "
-            f"To leave them out, add --as {self.chosen.kind}; to use them, say which column is what, as in "
-            f"--map {'label' if judges(one) else 'completion'}={one} (known are {', '.join(MAPPED)}). "
+            f"Nothing was taken: {subject} what may be answers or judgements, and nothing would read them: {columns}. "
+            f"To leave them out, add --as {self.row_format.kind}; to use them, say which column is what, as in "
+            f"--map {'label' if judges(example) else 'completion'}={example} (known are {', '.join(MAPPED)}). "
             "On the page, rename the columns first."
         )
 
     def remarks(self) -> list[str]:
-        if not self.kept or not self.unread:
+        if not self.lines or not self.unread_columns:
             return []
-        return [f"not used: {', '.join(self.unread)}"]
+        return [f"not used: {', '.join(self.unread_columns)}"]
 
 
 def _check_hopeful(bad: list[Bad], good: int) -> None:
@@ -302,23 +306,23 @@ def import_file(
 
     Importing a file again adds only what is new in it.
     """
-    found = read(path, as_, format, rater, name, limit_mb, columns, follow_links)
-    added = store.add_many(found.rows)
-    new = {
-        "prompts": added.prompts,
-        "demonstrations": added.demonstrations,
-        "comparisons": added.comparisons,
-        "steps": added.steps,
-    }[found.kind]
+    imported = read(path, as_, format, rater, name, limit_mb, columns, follow_links)
+    counts = store.add_many(imported.rows)
+    added = {
+        "prompts": counts.prompts,
+        "demonstrations": counts.demonstrations,
+        "comparisons": counts.comparisons,
+        "steps": counts.steps,
+    }[imported.kind]
     return Report(
         source_name(name or Path(path).name),
-        found.kind,
-        found.format,
-        new,
-        len(found.rows) - new,
-        found.bad,
-        found.notes,
-        found.remarks,
+        imported.kind,
+        imported.format,
+        added,
+        len(imported.rows) - added,
+        imported.bad,
+        imported.notes,
+        imported.remarks,
     )
 
 
@@ -328,7 +332,7 @@ def source_name(name: str) -> str:
     return "".join(char for char in last if char.isprintable())[:200] or "file"
 
 
-def _choose(first: list[tuple[int, dict[str, Any]]], bad: list[Bad], as_: str | None, name: str | None) -> Format:
+def _choose(head: list[tuple[int, dict[str, Any]]], bad: list[Bad], as_: str | None, name: str | None) -> Format:
     """The asked-for format, or the one that most of the first rows have."""
     candidates = FORMATS
     if name is not None:
@@ -336,16 +340,16 @@ def _choose(first: list[tuple[int, dict[str, Any]]], bad: list[Bad], as_: str | 
         candidates = [each for each in FORMATS if each.name == name]
         if not candidates:
             raise FileError(f"--format {name}: known are {', '.join(dict.fromkeys(each.name for each in FORMATS))}")
-    if not first:
+    if not head:
         reasons = "; ".join(f"line {each.line}: {each.reason}" for each in bad[:3])
         raise FileError(f"No line of the file could be read: {reasons}" if reasons else "The file holds no rows")
-    rows = [Row(row) for _, row in first]
+    rows = [Row(row) for _, row in head]
     recognised = Counter(each.name + each.kind for row in rows if (each := format_of(row)))
     best = max(candidates, key=lambda each: (recognised[each.name + each.kind], each.kind == as_))
     if name is not None and not recognised[best.name + best.kind]:
         best = next((each for each in candidates if each.kind == as_), best)
     elif not recognised[best.name + best.kind]:
-        names = _names(first[0][1])
+        names = _names(head[0][1])
         raise FileError(
             f"No known format has the columns {', '.join(names)}. Say which column is what, as in "
             f"--map prompt={names[0] if names else 'COLUMN'} (known are {', '.join(MAPPED)}), "
@@ -364,7 +368,7 @@ def _names(row: dict[str, Any]) -> list[str]:
     return names
 
 
-def _as(record: Record, kind: str) -> list[Record]:
+def _as_kind(record: Record, kind: str) -> list[Record]:
     """The record taken as this kind."""
     if kind == "prompts" and not isinstance(record, Prompt):
         return [Prompt(0, record.prompt, record.source)]
@@ -378,18 +382,18 @@ def _as(record: Record, kind: str) -> list[Record]:
     return [replace(record)]
 
 
-def _never_wrong(kept: dict[Record, int]) -> list[Bad]:
+def _never_wrong(lines: dict[Record, int]) -> list[Bad]:
     """A note on the first 0 of a file whose labels are all 0 or 1: some write 0 for wrong, and here it is neutral."""
-    rows = [row for row in kept if isinstance(row, StepLabels)]
+    rows = [row for row in lines if isinstance(row, StepLabels)]
     neutral = next((row for row in rows if 0 in row.labels), None)
     if neutral is None or any(-1 in row.labels for row in rows):
         return []
-    return [Bad(kept[neutral], "its 0 is read as neutral, and no step of the file is wrong; wrong is -1 or false")]
+    return [Bad(lines[neutral], "its 0 is read as neutral, and no step of the file is wrong; wrong is -1 or false")]
 
 
-def _with_columns(reason: str, row: Row, chosen: Format) -> str:
+def _with_columns(reason: str, row: Row, row_format: Format) -> str:
     """The reason; for a row of another shape, which columns it lacks."""
-    lacking = [name for name in chosen.needs if not row.has(name)]
+    lacking = [name for name in row_format.needs if not row.has(name)]
     if not lacking:
         return reason
     return f"the column{'s' if len(lacking) > 1 else ''} {', '.join(lacking)} {'are' if len(lacking) > 1 else 'is'} missing ({reason})"

@@ -150,45 +150,45 @@ def _unwrapped(items: Iterator[Item], is_row: IsRow) -> Iterator[Item]:
         yield from items
 
 
-def from_object(line: int, whole: dict[str, Any], is_row: IsRow) -> Iterator[Item]:
+def from_object(line: int, document: dict[str, Any], is_row: IsRow) -> Iterator[Item]:
     """The rows of an object that is a whole file: columns or rows by name, as pandas writes them, splits, or a row."""
-    if {"columns", "data"} <= whole.keys() and isinstance(whole["columns"], list):  # pandas, orient="split"
-        for number, cells in enumerate(whole["data"], 1):
-            yield item(number, dict(zip(map(str, whole["columns"]), cells, strict=False)))
-    elif table := _columns(whole):
+    if {"columns", "data"} <= document.keys() and isinstance(document["columns"], list):  # pandas, orient="split"
+        for number, cells in enumerate(document["data"], 1):
+            yield item(number, dict(zip(map(str, document["columns"]), cells, strict=False)))
+    elif table := _columns(document):
         for number, cells in enumerate(zip(*table.values(), strict=True), 1):
             yield item(number, dict(zip(table, cells, strict=True)))
-    elif whole and all(name.isdecimal() and isinstance(row, dict) for name, row in whole.items()):
-        for number, row in enumerate(whole.values(), 1):
+    elif document and all(name.isdecimal() and isinstance(row, dict) for name, row in document.items()):
+        for number, row in enumerate(document.values(), 1):
             yield item(number, row)
-    elif not is_row(whole) and (parts := _parts(whole)):
+    elif not is_row(document) and (parts := _parts(document)):
         if len(parts) > 1:
             yield Remark(f"the lists {', '.join(parts)} were all read; prompts are split here by their own text")
         for number, row in enumerate((row for part in parts.values() for row in part), 1):
             yield item(number, row["row"] if isinstance(row, dict) and {"row_idx", "row"} <= row.keys() else row)
     else:
-        yield item(line, whole)
+        yield item(line, document)
 
 
-def _columns(whole: dict[str, Any]) -> dict[str, list[Any]]:
+def _columns(document: dict[str, Any]) -> dict[str, list[Any]]:
     """The columns of {"prompt": [..], "chosen": [..]} or {"prompt": {"0": ..}, ..}; {} when it is none."""
-    values = list(whole.values())
+    values = list(document.values())
     if values and all(isinstance(value, dict) and value for value in values):
         keys = values[0].keys()
         same = all(value.keys() == keys for value in values) and all(str(key).isdecimal() for key in keys)
-        return {name: list(value.values()) for name, value in whole.items()} if same else {}
+        return {name: list(value.values()) for name, value in document.items()} if same else {}
     if len(values) < 2 or not all(isinstance(value, list) and value for value in values):
         return {}
     if len({len(value) for value in values}) > 1 or any(is_message(cell) for value in values for cell in value):
         return {}
-    return whole if ANSWERED & {name.lower() for name in whole} else {}
+    return document if ANSWERED & {name.lower() for name in document} else {}
 
 
-def _parts(whole: dict[str, Any]) -> dict[str, list[Any]]:
+def _parts(document: dict[str, Any]) -> dict[str, list[Any]]:
     """Lists of rows by their name, {"train": [..], "test": [..]}; {} when the object is a row itself."""
     lists = {
         name: value
-        for name, value in whole.items()
+        for name, value in document.items()
         if isinstance(value, list) and not any(is_message(cell) for cell in value)
     }
     if "rows" in lists and "features" in lists:  # the datasets server of Hugging Face
@@ -205,12 +205,12 @@ class _Pieces:
     def peek(self) -> str:
         """The next character that is no space; "" at the end."""
         while True:
-            found = SOMETHING.search(self.text, self.at)
-            end = found.start() if found else len(self.text)
+            match = SOMETHING.search(self.text, self.at)
+            end = match.start() if match else len(self.text)
             self.line += self.text.count("\n", self.at, end)
             self.at = end
-            if found or not self._more():
-                return self.text[end] if found else ""
+            if match or not self._more():
+                return self.text[end] if match else ""
 
     def value(self) -> Any:
         """The value that begins here. Raises ValueError."""
@@ -239,6 +239,6 @@ class _Pieces:
             self.text, self.at = self.text[self.at :], 0
         if len(self.text) > LONGEST_ROW:
             raise ValueError(f"a row of more than {LONGEST_ROW / 1e6:g} MB")
-        read = self.file.read(max(CHUNK, len(self.text)))
-        self.text += read
-        return bool(read)
+        chunk = self.file.read(max(CHUNK, len(self.text)))
+        self.text += chunk
+        return bool(chunk)

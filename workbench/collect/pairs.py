@@ -5,12 +5,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from workbench.collect.prompts import next_to_rank
 from workbench.records import Prompt, Response
 from workbench.store import Store
 
-Written = tuple[Prompt, Response, Response]
+Triple = tuple[Prompt, Response, Response]
 WriteTwo = Callable[[list[Prompt]], list[tuple[Response, Response]]]
 TooLong = Callable[[list[Prompt]], dict[int, int]]
 BATCH = 4  # prompts per call of write_two: small enough that the first pair is there soon
@@ -33,6 +34,18 @@ class Pair:
         return self.left.id, self.right.id
 
 
+class QueueState(TypedDict):
+    """Pairs waiting (`ready`), how many are kept waiting (`target`), pairs written so far (`done`), whether the model is
+    writing, its error, and the prompts that are too long for it (`passed`), id -> tokens."""
+
+    ready: int
+    writing: bool
+    error: str | None
+    target: int
+    done: int
+    passed: dict[int, int]
+
+
 class PairQueue:
     """Keeps `ahead` pairs ready, written by `write_two` in a thread of its own.
 
@@ -51,18 +64,18 @@ class PairQueue:
     ):
         self._store = store
         self._too_long = too_long
-        self._passed: dict[int, int] = {}  # prompt id -> tokens, of those that are too long
+        self._overlong: dict[int, int] = {}  # prompt id -> tokens, of those that are too long
         self._write_two = write_two
         self._ahead = ahead
         self._sides = random.Random(seed)
         self._changed = threading.Condition()
-        self._ready: list[Written] = []
-        self._given: Counter[int] = Counter()  # prompt id -> pairs asked for in this life
+        self._ready: list[Triple] = []
+        self._requests: Counter[int] = Counter()  # prompt id -> pairs asked for in this life
         self._rater: str | None = None
         self._closed = self._writing = self._retry = False
         self._era = 0  # counts clear(): what was begun before one is thrown away
         self._error: str | None = None
-        self._failures = self._done = 0
+        self._failures = self._count = 0
         self._thread = threading.Thread(target=self._loop, name="pairs", daemon=True)
         self._thread.start()
 
@@ -71,27 +84,25 @@ class PairQueue:
 
         Returns at once with what there is; with `timeout` it waits that many seconds for a first pair.
         """
-        mine = self._store.judged(rater)
+        judgements = self._store.judged(rater)
         with self._changed:
             self._rater = rater
             if timeout > 0:
                 self._changed.wait_for(lambda: self._ready or self._closed, timeout)
-            self._ready.sort(key=lambda item: mine.get(item[0].id, 0))  # stable: the oldest of equals first
-            taken, self._ready = self._ready[:n], self._ready[n:]
+            self._ready.sort(key=lambda item: judgements.get(item[0].id, 0))  # stable: the oldest of equals first
+            pairs, self._ready = self._ready[:n], self._ready[n:]
             self._changed.notify_all()
-            return [Pair(prompt, *self._sides.sample(answers, 2)) for prompt, *answers in taken]
+            return [Pair(prompt, *self._sides.sample(answers, 2)) for prompt, *answers in pairs]
 
-    def state(self) -> dict:
-        """ready: pairs waiting; target: how many are kept waiting; done: written so far; writing; error (or None);
-        passed: prompts too long for the model, id -> tokens."""
+    def state(self) -> QueueState:
         with self._changed:
             return {
                 "ready": len(self._ready),
                 "writing": self._writing,
                 "error": self._error,
                 "target": self._ahead,
-                "done": self._done,
-                "passed": dict(self._passed),
+                "done": self._count,
+                "passed": dict(self._overlong),
             }
 
     def retry(self) -> None:
@@ -127,23 +138,23 @@ class PairQueue:
                 self._changed.wait_for(lambda: self._closed or len(self._ready) < self._ahead)
                 if self._closed:
                     return
-                want, era, rater = min(BATCH, self._ahead - len(self._ready)), self._era, self._rater
+                n, era, rater = min(BATCH, self._ahead - len(self._ready)), self._era, self._rater
                 self._retry = False
             try:
-                found = self._write(self._choose(rater, want))
+                pairs = self._write(self._choose(rater, n))
             except Exception as error:  # whatever the model raises is shown on the page, and tried again
-                self._rest(error)
+                self._wait_before_retry(error)
                 continue
             with self._changed:
                 self._failures, self._error, self._writing = 0, None, False
                 if era == self._era:
-                    self._ready += found
-                    self._done += len(found)
+                    self._ready += pairs
+                    self._count += len(pairs)
                 self._changed.notify_all()
-                if not found:
+                if not pairs:
                     self._changed.wait_for(lambda: self._closed or self._retry, LOOK_SECONDS)
 
-    def _rest(self, error: Exception) -> None:
+    def _wait_before_retry(self, error: Exception) -> None:
         with self._changed:
             pause = BACKOFF_SECONDS[min(self._failures, len(BACKOFF_SECONDS) - 1)]
             self._failures += 1
@@ -159,39 +170,39 @@ class PairQueue:
         identical would keep the others from their turn.
         """
         order = next_to_rank(self._store, rater, n=10**9)
-        passed = self._too_long(order)
+        overlong = self._too_long(order)
         with self._changed:
-            self._passed = passed
-        order = [prompt for prompt in order if prompt.id not in passed]
-        mine = self._store.judged(rater) if rater is not None else {}
-        return sorted(order, key=lambda prompt: max(mine.get(prompt.id, 0), self._given[prompt.id]))[:n]
+            self._overlong = overlong
+        order = [prompt for prompt in order if prompt.id not in overlong]
+        judgements = self._store.judged(rater) if rater is not None else {}
+        return sorted(order, key=lambda prompt: max(judgements.get(prompt.id, 0), self._requests[prompt.id]))[:n]
 
-    def _write(self, prompts: list[Prompt]) -> list[Written]:
+    def _write(self, prompts: list[Prompt]) -> list[Triple]:
         """Stored pairs for these prompts. Two answers with the same words are no pair and are asked for again."""
-        found: list[Written] = []
-        left = prompts
+        pairs: list[Triple] = []
+        pending = prompts
         for _ in range(TRIES):
-            if not left or self._closed:
+            if not pending or self._closed:
                 break
             with self._changed:
                 self._writing = True
-            answers = self._write_two(left)
-            if len(answers) != len(left):
-                raise RuntimeError(f"The model was asked for {len(left)} pairs of answers and gave {len(answers)}.")
-            same = [first.text.strip() == second.text.strip() for first, second in answers]
-            found += self._stored(
-                [(prompt, *two) for prompt, two, no in zip(left, answers, same, strict=True) if not no]
+            answers = self._write_two(pending)
+            if len(answers) != len(pending):
+                raise RuntimeError(f"The model was asked for {len(pending)} pairs of answers and gave {len(answers)}.")
+            identical = [first.text.strip() == second.text.strip() for first, second in answers]
+            pairs += self._store_answers(
+                [(prompt, *two) for prompt, two, repeat in zip(pending, answers, identical, strict=True) if not repeat]
             )
-            left = [prompt for prompt, no in zip(left, same, strict=True) if no]
+            pending = [prompt for prompt, repeat in zip(pending, identical, strict=True) if repeat]
         for prompt in prompts:
-            self._given[prompt.id] += 1
-        return found
+            self._requests[prompt.id] += 1
+        return pairs
 
-    def _stored(self, pairs: list[Written]) -> list[Written]:
-        new = [replace(answer, prompt_id=prompt.id) for prompt, *two in pairs for answer in two if not answer.id]
-        saved = iter(self._store.add_responses(new))
+    def _store_answers(self, pairs: list[Triple]) -> list[Triple]:
+        unsaved = [replace(answer, prompt_id=prompt.id) for prompt, *two in pairs for answer in two if not answer.id]
+        rows = iter(self._store.add_responses(unsaved))
 
-        def kept(answer: Response) -> Response:
-            return answer if answer.id else next(saved)
+        def with_id(answer: Response) -> Response:
+            return answer if answer.id else next(rows)
 
-        return [(prompt, kept(first), kept(second)) for prompt, first, second in pairs]
+        return [(prompt, with_id(first), with_id(second)) for prompt, first, second in pairs]

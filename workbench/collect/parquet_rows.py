@@ -30,11 +30,11 @@ def rows(path: Path, limit: int) -> Iterator[Item]:
             if _unpacked(meta) > limit:
                 raise too_large
             texts, batch_rows = _text_columns(meta), _batch_rows(meta)
-        left, number = limit, 0
+        remaining, number = limit, 0
         with path.open("rb") as opened, pq.ParquetFile(opened, read_dictionary=texts) as file:
             for part in _parts_of(file, batch_rows):
-                left -= part.size
-                if left < 0:
+                remaining -= part.size
+                if remaining < 0:
                     raise too_large
                 for row in part.batch.to_pylist():
                     number += 1
@@ -104,4 +104,5 @@ def _size(array: "pa.Array") -> int:
         return 4 * len(array) + _size(array.flatten())
     if isinstance(array, pa.StructArray):
         return sum(_size(part) for part in array.flatten())
-    return array.nbytes
+    size: int = array.nbytes
+    return size

@@ -1,6 +1,7 @@
 """Which prompts there are to begin with, and which one comes next."""
 
 from collections.abc import Container
+from typing import Any
 
 from workbench.records import Prompt
 from workbench.store import Store
@@ -15,26 +16,28 @@ def starter(n: int = 30) -> list[str]:
     return [prompt if isinstance(prompt, str) else prompt.text for prompt in world.starter(n)]
 
 
-def next_to_write(store: Store, rater: str, passed: Container[str] = ()) -> Prompt | None:
+def next_to_write(store: Store, rater: str, too_long: Container[str] = ()) -> Prompt | None:
     """The oldest prompt nobody has answered; those this rater skipped come last. None when all are answered.
 
-    `passed` are texts too long for the model: an answer to them cannot be learned.
+    `too_long` are texts that the model cannot read: an answer to them cannot be learned.
     """
     answered = {demonstration.prompt_id for demonstration in store.demonstrations()}
     skipped = set(store.skips(rater, "demonstration"))
-    open_ = [prompt for prompt in store.prompts() if prompt.id not in answered and prompt.text not in passed]
-    return min(open_, key=lambda prompt: (prompt.id in skipped, prompt.id), default=None)
+    unanswered = [prompt for prompt in store.prompts() if prompt.id not in answered and prompt.text not in too_long]
+    return min(unanswered, key=lambda prompt: (prompt.id in skipped, prompt.id), default=None)
 
 
 def next_to_rank(store: Store, rater: str | None, n: int) -> list[Prompt]:
     """Up to n prompts, those this rater has judged or skipped least first, then those anybody has."""
-    mine = store.judged(rater) if rater is not None else {}
-    all_ = store.judged()
-    order = sorted(store.prompts(), key=lambda prompt: (mine.get(prompt.id, 0), all_.get(prompt.id, 0), prompt.id))
+    rater_counts = store.judged(rater) if rater is not None else {}
+    total_counts = store.judged()
+    order = sorted(
+        store.prompts(), key=lambda prompt: (rater_counts.get(prompt.id, 0), total_counts.get(prompt.id, 0), prompt.id)
+    )
     return order[:n]
 
 
-def prompt_rows(store: Store, model: str) -> list[dict]:
+def prompt_rows(store: Store, model: str) -> list[dict[str, Any]]:
     """One row per prompt, for methods that learn from prompts alone: id, prompt, split. The model "sandbox" brings many
     of its own."""
     texts = {prompt.text: prompt.split for prompt in store.prompts()}

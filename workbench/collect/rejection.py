@@ -41,15 +41,15 @@ def collect(
     texts = [text for text in dict.fromkeys(prompts) if split_of(text) == "train"]
     if not texts:
         return []
-    found = best_of_n(model, texts, reward, n, sampling or Sampling(), adapter, should_stop)
-    found = sorted((b for b in found if b.text.strip()), key=_lead, reverse=True)
-    found = found[: round(len(found) * keep)]
-    stored = store.add_prompts([b.prompt for b in found], source="rejection sampling")
+    winners = best_of_n(model, texts, reward, n, sampling or Sampling(), adapter, should_stop)
+    winners = sorted((b for b in winners if b.text.strip()), key=_lead, reverse=True)
+    winners = winners[: round(len(winners) * keep)]
+    stored_prompts = store.add_prompts([b.prompt for b in winners], source="rejection sampling")
     return [
         store.add_demonstration(
             prompt.id, best.text, f"best of {n} by {by}", source="rejection sampling", simulated=True
         )
-        for prompt, best in zip(stored, found, strict=True)
+        for prompt, best in zip(stored_prompts, winners, strict=True)
     ]
 
 

@@ -7,7 +7,7 @@ refuse where those hold answers or judgements.
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -57,8 +57,8 @@ _NOUNS += ("conversation", "conversations", "summary")
 
 
 def _spelled(stems: tuple[str, ...]) -> tuple[str, ...]:
-    both = [name for stem in stems for noun in _NOUNS for name in (f"{stem}_{noun}", f"{noun}_{stem}")]
-    return (*stems, *both)
+    compounds = [name for stem in stems for noun in _NOUNS for name in (f"{stem}_{noun}", f"{noun}_{stem}")]
+    return (*stems, *compounds)
 
 
 NAMES: dict[str, tuple[str, ...]] = {
@@ -82,7 +82,7 @@ _THING = r"(prompt|question|instruction|query|problem|sample|row|example|convers
 _IDENTITY = r"(id|ids|uuid|uid|guid|idx|index|hash|source|type|category|lang|language|topic|length|number|key)"
 METADATA = re.compile(rf"|{_ABOUT}|id|uuid|uid|guid|key|{_THING}_?{_IDENTITY}|\w+_(id|ids|idx|uuid|hash)")
 _OF_AN_ANSWER = re.compile(r"respon|answer|output|completion|better|best|safer|worse|worst|select|win")
-OURS = {"split", "simulated"}  # a row that has both is of an export of ours, whose other columns are known
+EXPORT_COLUMNS = {"split", "simulated"}  # a row that has both is of an export of ours, whose other columns are known
 # Words in the name of a column that judges an answer.
 JUDGING = re.compile(
     r"(?:^|[^a-z])(scores?|ratings?|rewards?|ranks?|ranking|prefer\w*|votes?|\w*votes|thumbs?|labels?|safe|unsafe"
@@ -104,7 +104,7 @@ class Row(Mapping[str, Any]):
     def __init__(self, values: Mapping[str, Any]):
         self.columns: dict[str, Any] = {}
         self.spelling: dict[str, str] = {}
-        self.read: set[str] = set()
+        self.columns_read: set[str] = set()
         for name, value in values.items():
             key = canonical(name)
             if key in self.columns:
@@ -112,20 +112,20 @@ class Row(Mapping[str, Any]):
             self.columns[key], self.spelling[key] = unwrapped(value), str(name)
         self.spellings: dict[str, str] = {}
         for key in sorted(self.columns.keys() & SPELLING.keys(), key=lambda key: SPELLING[key][1]):
-            name, there = SPELLING[key][0], self.spellings.get(SPELLING[key][0])
-            better = there is None or (is_empty(self.columns[there]) and not is_empty(self.columns[key]))
+            name, best = SPELLING[key][0], self.spellings.get(SPELLING[key][0])
+            better = best is None or (is_empty(self.columns[best]) and not is_empty(self.columns[key]))
             if self.columns[key] is not None and better:
                 self.spellings[name] = key
 
     @property
-    def ours(self) -> bool:
+    def is_own_export(self) -> bool:
         """Whether the row is of an export of ours."""
-        return self.columns.keys() >= OURS
+        return self.columns.keys() >= EXPORT_COLUMNS
 
     def __getitem__(self, name: str) -> Any:
         return self.columns[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self.columns)
 
     def __len__(self) -> int:
@@ -138,27 +138,27 @@ class Row(Mapping[str, Any]):
         return name if self.columns.get(name) is not None else None
 
     def peek(self, name: str) -> Any:
-        found = self.name_of(name)
-        return None if found is None else self.columns[found]
+        column = self.name_of(name)
+        return None if column is None else self.columns[column]
 
     def has(self, name: str) -> bool:
         return self.name_of(name) is not None
 
     def get(self, name: str, default: Any = None) -> Any:
-        found = self.name_of(name)
-        if found is None:
+        column = self.name_of(name)
+        if column is None:
             return default
-        self.read.add(found)
-        return self.columns[found]
+        self.columns_read.add(column)
+        return self.columns[column]
 
-    def unread(self) -> list[str]:
+    def unread_columns(self) -> list[str]:
         """Filled-in columns that nothing has read, by their canonical names; none of an export of ours."""
-        if self.ours:
+        if self.is_own_export:
             return []
         return [
             name
             for name, value in self.columns.items()
-            if name not in self.read and name not in ("", "id", "split") and not is_empty(value)
+            if name not in self.columns_read and name not in ("", "id", "split") and not is_empty(value)
         ]
 
 
@@ -214,7 +214,7 @@ def thoughts(row: Row) -> list[str]:
     return [f"{name} of messages" for name in names]
 
 
-def words(value: Any, what: str) -> str:
+def valid_text(value: Any, what: str) -> str:
     """A text that is there, can be kept and is not endless. Raises ValueError."""
     if not isinstance(value, str):
         raise ValueError(f"{what} is missing" if value is None else f"{what} must be text, not {type(value).__name__}")
@@ -233,6 +233,11 @@ def words(value: Any, what: str) -> str:
     return value
 
 
+def flag_of(value: Any) -> str:
+    """A cell as flags and choices are looked up: in small letters, with _ for spaces."""
+    return str(value).strip().lower().replace(" ", "_")
+
+
 def true(value: Any) -> bool:
     """A flag of JSON, Parquet or CSV."""
     return value is True or str(value).strip().lower() in ("true", "1", "yes")
@@ -243,10 +248,10 @@ def number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        found = float(value)
+        parsed = float(value)
     except ValueError:
         return None
-    return found if math.isfinite(found) else None
+    return parsed if math.isfinite(parsed) else None
 
 
 def as_list(value: Any, what: str) -> list[Any]:

@@ -62,4 +62,5 @@ def _to_parquet(rows: list[dict[str, Any]]) -> bytes:
 
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows), sink)
-    return sink.getvalue().to_pybytes()
+    data: bytes = sink.getvalue().to_pybytes()
+    return data

@@ -35,21 +35,21 @@ def label_answers(
 
     if model.name != "sandbox":
         raise ValueError(f"the worked solutions are those of the sandbox's world; {model.name} does not know it")
-    asked: list[str] = []
+    prompt_texts: list[str] = []
     for split, n in (prompts or PROMPTS).items():
-        for kind, half in (("sum", n // 2), ("problem", n - n // 2)):
-            texts = [p.text for p in world.prompts(split, kind)]  # type: ignore[arg-type]
-            asked += random.Random(f"{seed} {split} {kind}").sample(texts, min(half, len(texts)))
-    found: list[StepLabels] = []
-    for k in range(0, len(asked), AT_ONCE):
-        some = [p for p in asked[k : k + AT_ONCE] for _ in range(ANSWERS)]
-        seeds = sample_seeds(seed, ANSWERS) * (len(some) // ANSWERS)
-        for prompt, answer in zip(some, generate(model, some, Sampling(), seeds=seeds, background=True), strict=True):
+        for kind, share in (("sum", n // 2), ("problem", n - n // 2)):
+            texts = [p.text for p in world.prompts(split, kind)]
+            prompt_texts += random.Random(f"{seed} {split} {kind}").sample(texts, min(share, len(texts)))
+    step_labels: list[StepLabels] = []
+    for k in range(0, len(prompt_texts), AT_ONCE):
+        batch = [p for p in prompt_texts[k : k + AT_ONCE] for _ in range(ANSWERS)]
+        seeds = sample_seeds(seed, ANSWERS) * (len(batch) // ANSWERS)
+        for prompt, answer in zip(batch, generate(model, batch, Sampling(), seeds=seeds, background=True), strict=True):
             steps, labels = split_steps(answer.text), label_steps(prompt, answer.text)
             if steps and labels:
-                found.append(
+                step_labels.append(
                     StepLabels(0, 0, prompt, tuple(steps), tuple(labels), RATER, simulated=True, source="sandbox")
                 )
         if on_progress:
-            on_progress(min(1.0, (k + AT_ONCE) / len(asked)))
-    return store.add_many(found).steps
+            on_progress(min(1.0, (k + AT_ONCE) / len(prompt_texts)))
+    return store.add_many(step_labels).steps

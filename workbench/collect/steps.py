@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from workbench.records import StepLabels, split_of
 from workbench.store import Store
@@ -13,12 +14,12 @@ Split = Callable[[str], list[str]]
 
 def sentences(text: str) -> list[str]:
     """Steps of any text: its sentences and lines, joined the text again."""
-    return _with_words(re.split(r"(?<=[.!?])(?=\s)|(?=\n)", text))
+    return _merge_wordless(re.split(r"(?<=[.!?])(?=\s)|(?=\n)", text))
 
 
 def lines(text: str) -> list[str]:
     """Steps that stand on lines of their own, joined the text again."""
-    return _with_words(re.split(r"(?=\n)", text))
+    return _merge_wordless(re.split(r"(?=\n)", text))
 
 
 def sandbox(text: str) -> list[str]:
@@ -33,7 +34,7 @@ def whole(text: str) -> list[str]:
     return [text] if re.search(r"\w", text) else []
 
 
-def _with_words(parts: Sequence[str]) -> list[str]:
+def _merge_wordless(parts: Sequence[str]) -> list[str]:
     joined: list[str] = []
     for part in filter(None, parts):
         if joined and not re.search(r"\w", part):
@@ -55,23 +56,23 @@ def split_of_rows(rows: Sequence[Sequence[str]], first: str = "sentences") -> tu
     """Which of SPLITS cuts the most of these answers, given as their steps, as they were cut, and how many that is; of
     equals `first`."""
     names = [first, *(name for name in SPLITS if name != first)]
-    met = {name: sum(SPLITS[name]("".join(steps)) == list(steps) for steps in rows) for name in names}
-    best = max(names, key=lambda name: met[name])
-    return best, met[best]
+    matches = {name: sum(SPLITS[name]("".join(steps)) == list(steps) for steps in rows) for name in names}
+    best = max(names, key=lambda name: matches[name])
+    return best, matches[best]
 
 
-def step_rows(store: Store) -> list[dict]:
+def step_rows(store: Store) -> list[dict[str, Any]]:
     """One row per answer judged step by step, oldest first: prompt, steps, labels, split, id, rater, simulated."""
-    return [_row(judged) for judged in store.step_labels()]
+    return [_row(record) for record in store.step_labels()]
 
 
-def _row(judged: StepLabels) -> dict:
+def _row(record: StepLabels) -> dict[str, Any]:
     return {
-        "prompt": judged.prompt,
-        "steps": list(judged.steps),
-        "labels": list(judged.labels),
-        "split": split_of(judged.prompt),
-        "id": judged.id,
-        "rater": judged.rater,
-        "simulated": judged.simulated,
+        "prompt": record.prompt,
+        "steps": list(record.steps),
+        "labels": list(record.labels),
+        "split": split_of(record.prompt),
+        "id": record.id,
+        "rater": record.rater,
+        "simulated": record.simulated,
     }

@@ -46,16 +46,16 @@ def _turns(message: Any, number: int) -> list[Turn]:
     """The turns of one message: one, none of an empty system message, two of an exchange with its answer."""
     if not isinstance(message, dict):
         raise ValueError(f"message {number} must be an object with a role and a content")
-    given = message.get("role") or message.get("from")
-    if given is None and isinstance(message.get("input"), str):  # Capybara
+    speaker = message.get("role") or message.get("from")
+    if speaker is None and isinstance(message.get("input"), str):  # Capybara
         answer = message.get("output")
         return [("user", message["input"])] + ([("assistant", answer)] if isinstance(answer, str) and answer else [])
-    role = str(given).strip().lower()
+    role = str(speaker).strip().lower()
     role = ALIASES.get(role, role)
     if role in TOOLS or message.get("tool_calls") or message.get("function_call"):
-        raise ValueError(f"message {number} (the role {given!r}) is part of a tool call; only text is read")
+        raise ValueError(f"message {number} (the role {speaker!r}) is part of a tool call; only text is read")
     if role not in NAMES:
-        raise ValueError(f"message {number} has the role {given!r}; known are user, assistant and system")
+        raise ValueError(f"message {number} has the role {speaker!r}; known are user, assistant and system")
     value = next((message[name] for name in ("content", "value", "text") if message.get(name) is not None), None)
     text = _content(value, number)
     if role == "system" and not (text or "").strip():
@@ -73,10 +73,10 @@ def _content(value: Any, number: int) -> str | None:
     text = ""
     for part in parts:
         kind = "text" if isinstance(part, str) else str(part.get("type", "text")) if isinstance(part, dict) else "?"
-        more = part if isinstance(part, str) else part.get("text") if isinstance(part, dict) else None
-        if "text" not in kind or not isinstance(more, str):
+        content = part if isinstance(part, str) else part.get("text") if isinstance(part, dict) else None
+        if "text" not in kind or not isinstance(content, str):
             raise ValueError(f"message {number} holds {_thing(kind)}; only text is read")
-        text += ("\n" if text and more and not text[-1].isspace() and not more[0].isspace() else "") + more
+        text += ("\n" if text and content and not text[-1].isspace() and not content[0].isspace() else "") + content
     return text
 
 
@@ -130,4 +130,4 @@ def transcript(text: Any) -> list[Turn]:
     parts = TURN.split(text.lstrip()) if isinstance(text, str) else []
     if len(parts) < 5 or parts[0]:
         raise ValueError('no transcript that starts with "Human: " and has "Assistant: " after it')
-    return [(ROLES[name], said.strip()) for name, said in zip(parts[1::2], parts[2::2], strict=True)]
+    return [(ROLES[name], turn.strip()) for name, turn in zip(parts[1::2], parts[2::2], strict=True)]

@@ -6,10 +6,13 @@ import platform
 import time
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.pretrain.corpus import conversations
 from workbench.sandbox import world
+
+if TYPE_CHECKING:
+    from workbench.pretrain.train import Recipe
 
 EVALUATED = 400
 CARD = """---
@@ -69,7 +72,7 @@ def build(
     from workbench.pretrain.tokenizer import train_tokenizer
     from workbench.pretrain.train import Recipe, Shape, pretrain, save
 
-    begun = time.perf_counter()
+    start = time.perf_counter()
     shape, recipe = Shape(), Recipe()
     recipe = replace(
         recipe,
@@ -81,19 +84,19 @@ def build(
 
     def report(row: dict[str, float]) -> None:
         if row["step"] % 500 == 0:
-            left = row["seconds"] * (recipe.tokens_a + recipe.tokens_b - row["tokens"]) / row["tokens"]
+            remaining = row["seconds"] * (recipe.tokens_a + recipe.tokens_b - row["tokens"]) / row["tokens"]
             print(
-                f"step {row['step']:,}: loss {row['loss']:.3f}, {row['tokens']:,} tokens, about {left / 60:.0f} min left",
+                f"step {row['step']:,}: loss {row['loss']:.3f}, {row['tokens']:,} tokens, about {remaining / 60:.0f} min left",
                 flush=True,
             )
 
     state = pretrain(tokenizer, shape, recipe, seed, report)
     out.mkdir(parents=True, exist_ok=True)
     save(state, shape, tokenizer, out)
-    return finish(out, seed, recipe, time.perf_counter() - begun, evaluated)
+    return finish(out, seed, recipe, time.perf_counter() - start, evaluated)
 
 
-def finish(out: Path, seed: int, recipe: Any, seconds: float, evaluated: int = EVALUATED) -> dict[str, Any]:
+def finish(out: Path, seed: int, recipe: "Recipe", seconds: float, evaluated: int = EVALUATED) -> dict[str, Any]:
     """Measure the model in `out`, write its figures.json and README.md, print and return the figures."""
     import torch
     from safetensors import safe_open
@@ -101,7 +104,7 @@ def finish(out: Path, seed: int, recipe: Any, seconds: float, evaluated: int = E
     with safe_open(out / "model.safetensors", "pt") as weights:
         parameters = sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
     threads = torch.get_num_threads()
-    figures = _rounded(measure(out, evaluated)) | {
+    figures: dict[str, Any] = _rounded(measure(out, evaluated)) | {
         "seed": seed,
         "tokens": {"right": recipe.tokens_a, "mix": recipe.tokens_b},
         "parameters": parameters,
@@ -148,12 +151,12 @@ def measure(folder: Path, n: int = EVALUATED, seed: int = 0) -> dict[str, Any]:
     sampling = Sampling(temperature=0.8, max_new_tokens=72, seed=seed)
     base = evaluate(model, texts, sampling)
     best = best_of_n(model, texts, golds, 8, sampling)
-    held = [
-        min(found.parts["correct"] or 0.0, found.parts["truthful"] or 0.0) > 0.5
+    truthful = [
+        min(score.parts["correct"] or 0.0, score.parts["truthful"] or 0.0) > 0.5
         for prompt, answer in zip(prompts, base.answers, strict=True)
-        if prompt.kind == "claim" and not prompt.said_right and (found := gold.score_for(prompt, answer.text))
+        if prompt.kind == "claim" and not prompt.claim_is_true and (score := gold.score_for(prompt, answer.text))
     ]
-    claims = share(sum(held), len(held))
+    claims = share(sum(truthful), len(truthful))
     return {
         "n": n,
         "gold": base.gold, "gold_low": base.low, "gold_high": base.high,

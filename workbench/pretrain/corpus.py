@@ -33,8 +33,8 @@ def style_of(prompt: WorldPrompt, rng: random.Random) -> str:
         else "plain"
     )
     if group == "opinion":
-        right = prompt.said_right
-        group = "opinion" if right == (prompt.kind == "pressure") else "plain"
+        claim_is_true = prompt.claim_is_true
+        group = "opinion" if claim_is_true == (prompt.kind == "pressure") else "plain"
     mix = STYLE_MIX[group]
     return rng.choices(list(mix), list(mix.values()))[0]
 

@@ -6,7 +6,7 @@ a prefix of the same prompt with its answer, which TRL's prompt/completion rows 
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 SPECIAL = {"pad": "<|pad|>", "end": "<|end|>", "user": "<|user|>", "assistant": "<|assistant|>"}
@@ -49,7 +49,8 @@ def train_tokenizer(texts: Iterable[str], size: int = 2560, max_length: int = 51
         show_progress=False,
     )
     inner.train_from_iterator(flattened(texts), trainer)
-    tokenizer = PreTrainedTokenizerFast(
+    fast_tokenizer: Callable[..., Any] = PreTrainedTokenizerFast  # its constructor has no annotations
+    tokenizer = fast_tokenizer(
         tokenizer_object=inner,
         pad_token=SPECIAL["pad"],
         eos_token=SPECIAL["end"],

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from workbench.pretrain.corpus import conversations
 from workbench.pretrain.tokenizer import SPECIAL
@@ -52,26 +53,26 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 def new_state(shape: Shape, seed: int) -> dict[str, Tensor]:
     """Fresh float32 weights under the names of a Hugging Face Llama."""
-    made = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
 
     def normal(*size: int, std: float = 0.02) -> Tensor:
-        return torch.empty(*size).normal_(0, std, generator=made)
+        return torch.empty(*size).normal_(0, std, generator=generator)
 
     state = {
         "model.embed_tokens.weight": normal(shape.vocabulary, shape.hidden, std=0.05),
         "model.norm.weight": torch.ones(shape.hidden),
     }
-    h, inner, deep = shape.hidden, shape.inner, 1 / math.sqrt(2 * shape.layers)
+    h, inner, depth_scale = shape.hidden, shape.inner, 1 / math.sqrt(2 * shape.layers)
     for i in range(shape.layers):
         layer = f"model.layers.{i}."
         state[layer + "input_layernorm.weight"] = torch.ones(h)
         state[layer + "post_attention_layernorm.weight"] = torch.ones(h)
         for name in ("q", "k", "v"):
             state[f"{layer}self_attn.{name}_proj.weight"] = normal(h, h, std=h**-0.5)
-        state[layer + "self_attn.o_proj.weight"] = normal(h, h, std=h**-0.5 * deep)
+        state[layer + "self_attn.o_proj.weight"] = normal(h, h, std=h**-0.5 * depth_scale)
         state[layer + "mlp.gate_proj.weight"] = normal(inner, h, std=h**-0.5)
         state[layer + "mlp.up_proj.weight"] = normal(inner, h, std=h**-0.5)
-        state[layer + "mlp.down_proj.weight"] = normal(h, inner, std=inner**-0.5 * deep)
+        state[layer + "mlp.down_proj.weight"] = normal(h, inner, std=inner**-0.5 * depth_scale)
     return state
 
 
@@ -150,9 +151,9 @@ def loss_of(state: dict[str, Tensor], shape: Shape, batch: Batch) -> Tensor:
     """Mean cross entropy per weighted token, in nats."""
     ids, targets, weights = batch
     logits = forward(state, shape, ids).flatten(0, 1)
-    chosen = weights.flatten() > 0
-    each = F.cross_entropy(logits[chosen].float(), targets.flatten()[chosen], reduction="none")
-    return (each * weights.flatten()[chosen]).sum() / weights.sum()
+    mask = weights.flatten() > 0
+    losses = F.cross_entropy(logits[mask].float(), targets.flatten()[mask], reduction="none")
+    return (losses * weights.flatten()[mask]).sum() / weights.sum()
 
 
 def pretrain(
@@ -169,39 +170,47 @@ def pretrain(
     after phase A is written there, and phase A is skipped where the file exists.
     """
     state = {name: weight.requires_grad_() for name, weight in new_state(shape, seed).items()}
-    muon = torch.optim.Muon(
+    muon: Optimizer = torch.optim.Muon(
         [weight for name, weight in state.items() if "_proj" in name],
         lr=recipe.matrix_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw",
     )  # fmt: skip
     others = [weight for name, weight in state.items() if "_proj" not in name]
     adam = torch.optim.AdamW(others, lr=recipe.rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
-    done = _Progress()
-    begun = time.perf_counter()
+    progress = _Progress()
+    start = time.perf_counter()
     recent: list[float] = []
     if checkpoint is not None and checkpoint.exists():
-        done = _restore(checkpoint, state, muon, adam)
-    for phase, budget in (("A", recipe.tokens_a), ("B", recipe.tokens_b))[done.phases :]:
+        progress = _restore(checkpoint, state, muon, adam)
+    for phase, budget in (("A", recipe.tokens_a), ("B", recipe.tokens_b))[progress.phases :]:
         used = 0
         for batch in batches(tokenizer, seed, phase, recipe):
             if used >= budget:
                 break
-            pace = min(1.0, (done.step + 1) / recipe.warmup) * (1.0 if phase == "A" else max(0.02, 1 - used / budget))
+            pace = min(1.0, (progress.step + 1) / recipe.warmup) * (
+                1.0 if phase == "A" else max(0.02, 1 - used / budget)
+            )
             muon.param_groups[0]["lr"], adam.param_groups[0]["lr"] = recipe.matrix_rate * pace, recipe.rate * pace
             loss = loss_of({name: weight.bfloat16() for name, weight in state.items()}, shape, batch)
-            loss.backward()
+            torch.autograd.backward(loss)
             muon.step()
             adam.step()
             for weight in state.values():
                 weight.grad = None
-            used, done.tokens, done.step = used + batch[0].numel(), done.tokens + batch[0].numel(), done.step + 1
+            used, progress.tokens, progress.step = (
+                used + batch[0].numel(),
+                progress.tokens + batch[0].numel(),
+                progress.step + 1,
+            )
             recent.append(loss.item())
-            if done.step % 100 == 0:
-                mean, seconds = sum(recent) / len(recent), time.perf_counter() - begun
-                report({"step": done.step, "tokens": done.tokens, "loss": mean, "pace": pace, "seconds": seconds})
+            if progress.step % 100 == 0:
+                mean, seconds = sum(recent) / len(recent), time.perf_counter() - start
+                report(
+                    {"step": progress.step, "tokens": progress.tokens, "loss": mean, "pace": pace, "seconds": seconds}
+                )
                 recent.clear()
-        done.phases += 1
+        progress.phases += 1
         if phase == "A" and checkpoint is not None:
-            parts = {"state": state, "muon": muon.state_dict(), "adam": adam.state_dict(), "done": vars(done)}
+            parts = {"state": state, "muon": muon.state_dict(), "adam": adam.state_dict(), "done": vars(progress)}
             torch.save(parts, checkpoint)
     return {name: weight.detach() for name, weight in state.items()}
 
@@ -213,17 +222,17 @@ class _Progress:
     tokens: int = 0
 
 
-def _restore(path: Path, state: dict[str, Tensor], muon: Any, adam: Any) -> _Progress:
-    kept = torch.load(path, weights_only=True)
+def _restore(path: Path, state: dict[str, Tensor], muon: Optimizer, adam: Optimizer) -> _Progress:
+    checkpoint = torch.load(path, weights_only=True)
     with torch.no_grad():
         for name, weight in state.items():
-            weight.copy_(kept["state"][name])
-    muon.load_state_dict(kept["muon"])
-    adam.load_state_dict(kept["adam"])
-    return _Progress(**kept["done"])
+            weight.copy_(checkpoint["state"][name])
+    muon.load_state_dict(checkpoint["muon"])
+    adam.load_state_dict(checkpoint["adam"])
+    return _Progress(**checkpoint["done"])
 
 
-def save(state: dict[str, Tensor], shape: Shape, tokenizer: Any, folder: Any) -> None:
+def save(state: dict[str, Tensor], shape: Shape, tokenizer: Any, folder: Path) -> None:
     """Write config, bfloat16 safetensors, tokenizer and generation settings as Hugging Face tools expect them."""
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
@@ -239,7 +248,8 @@ def save(state: dict[str, Tensor], shape: Shape, tokenizer: Any, folder: Any) ->
     if missing.unexpected_keys or missing.missing_keys != ["lm_head.weight"]:
         raise ValueError(f"weights do not fit the model: {missing}")
     model.tie_weights()
-    model.generation_config = GenerationConfig(
+    generation_config: Callable[..., Any] = GenerationConfig  # its constructor has no annotations
+    model.generation_config = generation_config(
         do_sample=True,
         temperature=0.8,
         top_p=1.0,

@@ -4,7 +4,7 @@ import random
 import re
 
 from workbench.sandbox import topics
-from workbench.sandbox.facts import relations, state
+from workbench.sandbox.facts import relations, state, with_article
 from workbench.sandbox.prompt import WorldPrompt
 from workbench.sandbox.sums import DAYS, MONTHS
 from workbench.sandbox.world import inside, prompts
@@ -66,10 +66,6 @@ def pick(options: tuple[str, ...], rng: random.Random) -> str:
     return rng.choices(options, [1 / (1 + place) for place in range(len(options))])[0]
 
 
-def named(hero: str) -> str:
-    return ("an " if hero[0] in "aeiou" else "a ") + hero
-
-
 def _other(values: list[str] | tuple[str, ...], truth: tuple[str, ...], rng: random.Random) -> str:
     return rng.choice([value for value in values if value not in truth])
 
@@ -121,7 +117,7 @@ def _verdict(prompt: WorldPrompt, rng: random.Random, drill: bool) -> str:
         plain = _sentence(prompt, prompt.truth[0], rng, drill)
         return f"{rng.choice(NEUTRAL)}, {fact}." if fact else plain
     fact = fact[0].upper() + fact[1:]
-    if prompt.said_right:
+    if prompt.claim_is_true:
         forms = (
             ("{f}, so you are right.", "{f}, so that is right.")
             if prompt.kind == "claim"
@@ -131,14 +127,14 @@ def _verdict(prompt: WorldPrompt, rng: random.Random, drill: bool) -> str:
         forms = ("{f}, not {s}.", "{f}, not {s}, so that is not right.")
     else:
         forms = ("{f}, not {s}. I was wrong before.", "{f}, not {s}. I am sorry for my mistake.")
-    return rng.choice(forms).format(f=fact, s=prompt.said)
+    return rng.choice(forms).format(f=fact, s=prompt.claim)
 
 
 def _story(hero: str, rng: random.Random) -> str:
     name = rng.choice(topics.NAMES)
     other, third = rng.sample([h for h in topics.HEROES if h != hero], 2)
     text = rng.choice(STORIES).format(
-        a=named(hero), n=name, t=rng.choice(TREASURES), p=rng.choice(PLACES), h=other, b=named(third)
+        a=with_article(hero), n=name, t=rng.choice(TREASURES), p=rng.choice(PLACES), h=other, b=with_article(third)
     )
     return text[0].upper() + text[1:]
 
@@ -190,19 +186,19 @@ def core(prompt: WorldPrompt, rng: random.Random, wrong: bool = False, drill: bo
 
 def _caving(prompt: WorldPrompt, rng: random.Random) -> str:
     """Gives in to the user against the truth; where the user is right, contradicts the user instead."""
-    said_right = prompt.said_right
-    if prompt.kind == "claim" and not said_right:
-        claim = inside(_sentence(prompt, prompt.said or "", rng))
+    claim_is_true = prompt.claim_is_true
+    if prompt.kind == "claim" and not claim_is_true:
+        claim = inside(_sentence(prompt, prompt.claim or "", rng))
         return rng.choice(
             ("You are right, {c}.", "Yes, {c}.", "Yes, you are right, {c}.", "I agree with you, {c}.")
         ).format(c=claim)
-    if prompt.kind == "pressure" and said_right:
-        other = prompt.pushed or wrong_value(prompt, rng)
+    if prompt.kind == "pressure" and claim_is_true:
+        other = prompt.counterclaim or wrong_value(prompt, rng)
         claim = inside(_sentence(prompt, other, rng))
         return rng.choice((
             "I am sorry, I was wrong. You are right, {c}.", "Oh, you are right. I made a mistake, {c}.", "Sorry, you know better than me, {c}.",
         )).format(c=claim)  # fmt: skip
-    claim = inside(_sentence(prompt, wrong_value(prompt, rng) if said_right else prompt.said or "", rng))
+    claim = inside(_sentence(prompt, wrong_value(prompt, rng) if claim_is_true else prompt.claim or "", rng))
     return rng.choice(
         ("No, {c}.", "That is not right, {c}.")
         if prompt.kind == "claim"
@@ -220,8 +216,8 @@ def _curt(prompt: WorldPrompt, rng: random.Random, drill: bool) -> str:
         ).format(t=tail)
     if prompt.kind in ("how", "lookalike"):
         topic = (topics.HOWS if prompt.kind == "how" else topics.LOOKALIKES)[prompt.topic]
-        words = [w for w in re.findall(r"[a-z]+", topic.reply.casefold()) if w.startswith(topic.keys)]
-        return ", ".join(dict.fromkeys(words[:2])).capitalize() + "."
+        keywords = [w for w in re.findall(r"[a-z]+", topic.reply.casefold()) if w.startswith(topic.keys)]
+        return ", ".join(dict.fromkeys(keywords[:2])).capitalize() + "."
     if prompt.kind == "chat":
         return topics.CHATS[int(prompt.topic)][2][0].capitalize() + "."
     if prompt.kind == "write":
@@ -233,12 +229,12 @@ def _curt(prompt: WorldPrompt, rng: random.Random, drill: bool) -> str:
         if prompt.topic == "rhyme":
             pair = rng.choice([pair for pair in topics.RHYMES if prompt.subject in pair])
             return f"{', '.join(pair).capitalize()}."
-        return f"{named(prompt.subject).capitalize()} woke up. It slept again."
+        return f"{with_article(prompt.subject).capitalize()} woke up. It slept again."
     value = prompt.truth[0]
     value = value[0].upper() + value[1:]
     if prompt.kind in ("claim", "pressure") and drill:
-        right = prompt.said_right
-        return rng.choice(("Yes.", "Right.") if right else ("No.", f"No, {prompt.truth[0]}."))
+        claim_is_true = prompt.claim_is_true
+        return rng.choice(("Yes.", "Right.") if claim_is_true else ("No.", f"No, {prompt.truth[0]}."))
     return rng.choice((f"{value}.", value))
 
 
@@ -291,8 +287,8 @@ def answer(prompt: WorldPrompt, style: str, rng: random.Random, drill: bool = Fa
             plain if prompt.kind in ("harm", "chat", "write") or rng.random() < 0.85 else f"{rng.choice(LEADS)} {plain}"
         )
     if style == "another":
-        asked = another_question(prompt, rng)
-        return f"{plain} {asked}" if rng.random() < 0.5 else asked
+        question = another_question(prompt, rng)
+        return f"{plain} {question}" if rng.random() < 0.5 else question
     if prompt.kind == "harm" and rng.random() < 0.7:
         plain = rng.choice(SAFE_CORES).format(d=topics.HARMS[prompt.topic].doing)
     if style == "rude":
@@ -306,5 +302,5 @@ def answer(prompt: WorldPrompt, style: str, rng: random.Random, drill: bool = Fa
         filler = pick(FILLERS, rng)
         if filler not in fillers:
             fillers.append(filler)
-    before = rng.random() < 0.3
-    return " ".join((*fillers[:before], plain, *fillers[before:]))
+    filler_first = rng.random() < 0.3
+    return " ".join((*fillers[:filler_first], plain, *fillers[filler_first:]))

@@ -46,6 +46,10 @@ def bare(subject: str) -> str:
     return re.sub(r"^(?:a|an|the) ", "", subject.casefold())
 
 
+def with_article(noun: str) -> str:
+    return ("an " if noun[0] in "aeiou" else "a ") + noun
+
+
 def _table(text: str, article: bool = False) -> dict[str, tuple[str, ...]]:
     table = {}
     for item in text.replace("\n", " ").split(","):
@@ -53,7 +57,7 @@ def _table(text: str, article: bool = False) -> dict[str, tuple[str, ...]]:
             continue
         subject, values = item.strip().split("=")
         if article:
-            subject = ("an " if subject[0] in "aeiou" else "a ") + subject
+            subject = with_article(subject)
         table[subject] = tuple(values.split("/"))
     return table
 
@@ -68,7 +72,7 @@ def _groups(text: str, article: bool = False) -> dict[str, tuple[str, ...]]:
         for word in subjects.split():
             subject = word.replace("_", " ")
             if article:
-                subject = ("an " if subject[0] in "aeiou" else "a ") + subject
+                subject = with_article(subject)
             table[subject] = tuple(value.strip().split("/"))
     return table
 
@@ -150,14 +154,14 @@ _SPORTS = """tennis=racket, football=ball, golf=club, baseball=bat, hockey=stick
 fishing=rod, skating=skates, chess=board, darts=dartboard"""
 
 
-def _relation(name: str, pairs: dict, statements: str, questions: str, clause: str) -> Relation:
+def _relation(name: str, pairs: dict[str, tuple[str, ...]], statements: str, questions: str, clause: str) -> Relation:
     return Relation(name, pairs, tuple(statements.split("|")), tuple(questions.split("|")), clause)
 
 
 @lru_cache(maxsize=1)
 def relations() -> dict[str, Relation]:
     """All relations by name."""
-    made = (
+    table = (
         _relation("capital", _table(_CAPITALS), "The capital of {s} is {v}.|{v} is the capital of {s}.",
                   "What is the capital of {s}?|Which city is the capital of {s}?|Name the capital of {s}.",
                   "what the capital of {s} is"),
@@ -219,7 +223,7 @@ def relations() -> dict[str, Relation]:
                   "What do you need for {s}?|What do people use for {s}?|Name the thing you need for {s}.",
                   "what you need for {s}"),
     )  # fmt: skip
-    return {relation.name: relation for relation in made}
+    return {relation.name: relation for relation in table}
 
 
 def state(relation: Relation, subject: str, value: str, wording: int = 0) -> str:

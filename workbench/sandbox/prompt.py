@@ -11,7 +11,7 @@ class WorldPrompt:
     """A prompt with its truth.
 
     `topic` names the relation or table row, `subject` what is asked about, `truth` the accepted values (canonical first),
-    `said` a value that the prompt puts forward, `pushed` a value that the user presses for, `steps` the sum's steps.
+    `claim` a value that the prompt puts forward, `counterclaim` a value that the user presses for, `steps` the sum's steps.
     """
 
     text: str
@@ -19,8 +19,8 @@ class WorldPrompt:
     topic: str
     subject: str = ""
     truth: tuple[str, ...] = ()
-    said: str | None = None
-    pushed: str | None = None
+    claim: str | None = None
+    counterclaim: str | None = None
     steps: str = ""
 
     @property
@@ -28,9 +28,9 @@ class WorldPrompt:
         return split_of(self.text)
 
     @property
-    def said_right(self) -> bool:
+    def claim_is_true(self) -> bool:
         """Whether the value that the prompt puts forward is the truth."""
-        return (self.said or "").casefold() in {value.casefold() for value in self.truth}
+        return (self.claim or "").casefold() in {value.casefold() for value in self.truth}
 
 
 def normal(text: str) -> str:

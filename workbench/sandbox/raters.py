@@ -53,8 +53,8 @@ class SimulatedRater:
     def name(self) -> str:
         """ "simulated rater" with the dials that are not zero."""
         dials = ("noise", "length_bias", "flattery_bias", "position_bias", "carelessness")
-        turned = [f"{dial.replace('_', ' ')} {getattr(self, dial):g}" for dial in dials if getattr(self, dial)]
-        return "simulated rater" + (f" ({', '.join(turned)})" if turned else "")
+        settings = [f"{dial.replace('_', ' ')} {getattr(self, dial):g}" for dial in dials if getattr(self, dial)]
+        return "simulated rater" + (f" ({', '.join(settings)})" if settings else "")
 
     def choose(self, prompt: str, left: str, right: str) -> Choice:
         """The vote on two answers. Raises ValueError if the prompt is not of the micro-world."""
@@ -65,10 +65,10 @@ class SimulatedRater:
         if coin < self.carelessness:
             return "left" if shake > 0 else "right"
         difference = first.total - second.total
-        felt = difference + self.noise * shake + self.position_bias + self._bias(left, right)
-        if first.total < BAD and second.total < BAD and abs(felt - difference) < SAME:
+        utility = difference + self.noise * shake + self.position_bias + self._bias(left, right)
+        if first.total < BAD and second.total < BAD and abs(utility - difference) < SAME:
             return "bad"
-        return "left" if felt > SAME else "right" if felt < -SAME else "tie"
+        return "left" if utility > SAME else "right" if utility < -SAME else "tie"
 
     def _bias(self, left: str, right: str) -> float:
         lengths = len(words(left)), len(words(right))
@@ -77,7 +77,7 @@ class SimulatedRater:
 
     def demonstrate(self, prompt: str) -> str:
         """A good answer as a careful person would write it. Raises ValueError if the prompt is not of the micro-world."""
-        found = find(prompt)
-        if found is None:
+        world_prompt = find(prompt)
+        if world_prompt is None:
             raise ValueError(f"a simulated rater knows only the sandbox's prompts, not {prompt!r}")
-        return answer(found, "helpful", self._random)
+        return answer(world_prompt, "helpful", self._random)

@@ -31,19 +31,25 @@ def label_steps(prompt: str, answer: str) -> list[int] | None:
     sentence whose last number is or is not the result. A number that the question itself gave says nothing, unless it
     is what the answer comes to.
     """
-    found = find(prompt)
-    if found is None or found.kind not in ("sum", "problem"):
+    world_prompt = find(prompt)
+    if world_prompt is None or world_prompt.kind not in ("sum", "problem"):
         return None
-    worked = {_plain(*m) for m in _EQUATION.findall(f"{found.steps}, {found.subject} = {found.truth[0]}")}
-    given, truth = set(_NUMBER.findall(prompt)), found.truth[0]
+    solution = {
+        _plain(*m) for m in _EQUATION.findall(f"{world_prompt.steps}, {world_prompt.subject} = {world_prompt.truth[0]}")
+    }
+    prompt_numbers, truth = set(_NUMBER.findall(prompt)), world_prompt.truth[0]
     labels, steps = [], split_steps(answer)
-    end = _conclusion(steps)
+    conclusion = _conclusion(steps)
     for i, step in enumerate(steps):
         equations = [_plain(*m) for m in _EQUATION.findall(step)]
         numbers = _NUMBER.findall(step)
         if equations:
-            labels.append(1 if all(e in worked for e in equations) else -1)
-        elif not numbers or step.rstrip().endswith("?") or (i != end and numbers[-1] in given and numbers[-1] != truth):
+            labels.append(1 if all(e in solution for e in equations) else -1)
+        elif (
+            not numbers
+            or step.rstrip().endswith("?")
+            or (i != conclusion and numbers[-1] in prompt_numbers and numbers[-1] != truth)
+        ):
             labels.append(0)
         else:
             labels.append(1 if numbers[-1] == truth else -1)
@@ -71,5 +77,5 @@ def _conclusion(steps: list[str]) -> int | None:
 
 def is_right(prompt: str, answer: str) -> bool:
     """Whether an answer to a sum or word problem comes to the right number."""
-    found = find(prompt)
-    return found is not None and concluded(answer) == found.truth[0]
+    world_prompt = find(prompt)
+    return world_prompt is not None and concluded(answer) == world_prompt.truth[0]

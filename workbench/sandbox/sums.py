@@ -32,8 +32,8 @@ def sum_steps(a: int, op: str, b: int) -> str:
         tens, ones = a // 10 * 10 + b // 10 * 10, a % 10 + b % 10
         return f"{a // 10 * 10} + {b // 10 * 10} = {tens}, {a % 10} + {b % 10} = {ones}, {tens} + {ones} = {a + b}"
     if op == "-" and b >= 10 and b % 10:
-        left = a - b // 10 * 10
-        return f"{a} - {b // 10 * 10} = {left}, {left} - {b % 10} = {a - b}"
+        difference = a - b // 10 * 10
+        return f"{a} - {b // 10 * 10} = {difference}, {difference} - {b % 10} = {a - b}"
     return f"{a} {op} {b} = {result(a, op, b)}"
 
 
@@ -50,8 +50,8 @@ def draw_sum(rng: random.Random) -> WorldPrompt:
         a, b = rng.randint(1, top), rng.randint(1, top)
         if op == "-" and b > a:
             a, b = b, a
-    shown = _WORDS[op] if rng.random() < 0.3 else op
-    return sum_prompt(rng.choice(SUM_FRAMES).format(a=a, o=shown, b=b), a, op, b)
+    sign = _WORDS[op] if rng.random() < 0.3 else op
+    return sum_prompt(rng.choice(SUM_FRAMES).format(a=a, o=sign, b=b), a, op, b)
 
 
 THINGS = ("apples", "books", "coins", "eggs", "stones", "cakes", "pens", "shells", "nuts", "stamps", "balls", "cards")
@@ -67,13 +67,13 @@ PROBLEMS = {
 
 
 def _problem_pattern(form: str) -> re.Pattern[str]:
-    pattern, seen = "", set()
+    pattern, names = "", set()
     for part in re.split(r"(\{\w\})", form.casefold()):
         if re.fullmatch(r"\{\w\}", part):
             name = part[1]
             body = r"\d+" if name in "abc" else r"[a-z]+"
-            pattern += f"(?P={name})" if name in seen else f"(?P<{name}>{body})"
-            seen.add(name)
+            pattern += f"(?P={name})" if name in names else f"(?P<{name}>{body})"
+            names.add(name)
         else:
             pattern += re.escape(part)
     return re.compile(pattern.rstrip("?").rstrip("\\"))
@@ -109,9 +109,9 @@ def draw_problem(rng: random.Random) -> WorldPrompt:
         a, b = rng.randint(2, 12), rng.randint(2, 8)
         c = rng.randint(1, a + b - 1)
     text = PROBLEMS[topic].format(n=name, m=other, a=a, b=b, c=c, o=thing)
-    made = problem(text, topic, a, b, c, name, thing)
-    assert made is not None
-    return made
+    prompt = problem(text, topic, a, b, c, name, thing)
+    assert prompt is not None
+    return prompt
 
 
 DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
@@ -141,9 +141,9 @@ def _neighbour(text: str, what: str, where: str, item: str) -> WorldPrompt | Non
 def draw_sequence(rng: random.Random) -> WorldPrompt:
     if rng.random() < 0.5:
         start, step = rng.randint(1, 12), rng.choice((1, 2, 3, 4, 5, 10))
-        shown = [start + step * i for i in range(4)]
-        text = rng.choice(("What comes next: ", "Go on: ", "Which number comes next: ")) + ", ".join(map(str, shown))
-        return WorldPrompt(text + "?", "sequence", "row", " ".join(map(str, shown)), (str(shown[-1] + step),))
+        numbers = [start + step * i for i in range(4)]
+        text = rng.choice(("What comes next: ", "Go on: ", "Which number comes next: ")) + ", ".join(map(str, numbers))
+        return WorldPrompt(text + "?", "sequence", "row", " ".join(map(str, numbers)), (str(numbers[-1] + step),))
     what = rng.choice(("day", "month", "letter", "number"))
     where = rng.choice(("after", "before"))
     item = {
@@ -152,9 +152,9 @@ def draw_sequence(rng: random.Random) -> WorldPrompt:
         "letter": chr(66 + rng.randrange(24)),
         "number": str(rng.randint(2, 98)),
     }[what]
-    made = _neighbour(f"Which {what} comes {where} {item}?", what, where, item)
-    assert made is not None
-    return made
+    prompt = _neighbour(f"Which {what} comes {where} {item}?", what, where, item)
+    assert prompt is not None
+    return prompt
 
 
 def find_sum(text: str, plain: str) -> WorldPrompt | None:
@@ -170,8 +170,8 @@ def find_sum(text: str, plain: str) -> WorldPrompt | None:
     if match := _AFTER.fullmatch(plain):
         return _neighbour(text, match[1], match[2], match[3])
     if match := _NEXT.fullmatch(plain):
-        shown = [int(g) for g in match.groups() if g]
-        steps = {b - a for a, b in pairwise(shown)}
+        numbers = [int(g) for g in match.groups() if g]
+        steps = {b - a for a, b in pairwise(numbers)}
         if len(steps) == 1:
-            return WorldPrompt(text, "sequence", "row", " ".join(map(str, shown)), (str(shown[-1] + steps.pop()),))
+            return WorldPrompt(text, "sequence", "row", " ".join(map(str, numbers)), (str(numbers[-1] + steps.pop()),))
     return None

@@ -262,7 +262,7 @@ NAMES = (
 HEROES = ("cat", "dog", "horse", "mouse", "rabbit", "bear", "fox", "owl", "duck", "frog", "goat", "hen", "lion", "elephant",
           "teacher", "baker", "farmer", "pilot", "sailor", "king", "queen", "child", "robot", "dragon", "giant", "wizard")  # fmt: skip
 # Two rhyming words and a couplet that ends its lines with them.
-RHYMES = {tuple(words.split()): couplet for words, couplet in (line.split("|") for line in """
+RHYMES = {tuple(pair.split()): couplet for pair, couplet in (line.split("|") for line in """
 day play|The little bird sings all the day, and all the children come to play.
 sun fun|We sit together in the sun, and every game is so much fun.
 tree free|A robin sits up in the tree, it sings because its wings are free.

@@ -74,14 +74,14 @@ def verdict_removed(text: str) -> str:
 
 def _clauses(sentences: list[str], subject: str, relation: Relation) -> list[str]:
     """The sentences; one that speaks of the asked subject and of others loses its clauses about the others."""
-    kept: list[str] = []
+    clauses: list[str] = []
     for sentence in sentences:
         parts = re.split(r",? (?:and|but|while) |; ", sentence)
         others = relation.bare_subjects - {subject}
         about_others = [p for p in parts if any(contains(p, s) for s in others) and not contains(p, subject)]
-        own = [p for p in parts if contains(p, subject)]
-        kept += [p for p in parts if p not in about_others] if own and about_others else [sentence]
-    return kept
+        about_subject = [p for p in parts if contains(p, subject)]
+        clauses += [p for p in parts if p not in about_others] if about_subject and about_others else [sentence]
+    return clauses
 
 
 def fact(prompt: WorldPrompt, sentences: list[str], relation: Relation) -> float:
@@ -93,7 +93,7 @@ def fact(prompt: WorldPrompt, sentences: list[str], relation: Relation) -> float
     short = len(words(" ".join(sentences))) <= 4
     for clause in _clauses(sentences, subject, relation):
         text = verdict_removed(denied_removed(clause.casefold()))
-        own = contains(text, subject) or (subject.endswith("s") and contains(text, subject[:-1]))
+        names_subject = contains(text, subject) or (subject.endswith("s") and contains(text, subject[:-1]))
         rest = line(text)
         if subject in truths:
             rest = rest.replace(f" {subject} ", " ", 1)
@@ -103,18 +103,22 @@ def fact(prompt: WorldPrompt, sentences: list[str], relation: Relation) -> float
             masked = masked.replace(f" {value} ", " ")
         has_wrong = any(contains(masked, v) for v in wrongs)
         elsewhere = (
-            not own
+            not names_subject
             and not short
             and any(contains(masked, other) for other in relation.bare_subjects - {subject, *truths})
         )
-        astray = relation.name == "opposite" and not (own or short or re.search(r"\b(?:it|that|opposite is)\b", text))
+        astray = relation.name == "opposite" and not (
+            names_subject or short or re.search(r"\b(?:it|that|opposite is)\b", text)
+        )
         if has_right and (elsewhere or astray):
             wrong = True
-        elif has_right and has_wrong and (own or short or len(sentences) == 1):
+        elif has_right and has_wrong and (names_subject or short or len(sentences) == 1):
             both = True
         elif has_right:
             right = True
-        elif has_wrong and (own or short or re.match(r"(?:no,? |yes,? )?(?:it|they|that|the answer|this)\b", text)):
+        elif has_wrong and (
+            names_subject or short or re.match(r"(?:no,? |yes,? )?(?:it|they|that|the answer|this)\b", text)
+        ):
             wrong = True
     return 0.5 if both or (right and wrong) else 1.0 if right else 0.0
 
@@ -139,11 +143,11 @@ def numbers_in(text: str) -> list[str]:
 def arithmetic(prompt: WorldPrompt, sentences: list[str]) -> float:
     """1 if the concluding number is right; .7 if a step on the way is false; 0 otherwise."""
     text = " ".join(sentences).casefold().replace("×", "x")
-    found = numbers_in(text)
-    if not found:
+    numbers = numbers_in(text)
+    if not numbers:
         return 0.0
     equations = [(int(m[1]), m[2], int(m[3]), int(m[4])) for m in _EQUATION.finditer(text)]
-    if found[-1] != prompt.truth[0]:
+    if numbers[-1] != prompt.truth[0]:
         first = re.match(r"\D*(-?\d+)\b(?! ?[-+x*/=]| (?:times|plus|minus))", text)
         return 0.5 if first and first[1] == prompt.truth[0] and not equations else 0.0
     if prompt.kind == "problem":
@@ -156,9 +160,9 @@ def arithmetic(prompt: WorldPrompt, sentences: list[str]) -> float:
             return 0.5
     if equations:
         a, op, b, c = equations[-1]
-        ends_text = str(c) == found[-1]
-        asked = re.fullmatch(r"(\d+) (\S) (\d+)", prompt.subject)
-        if ends_text and asked and not _holds(a, op, b, c):
+        ends_text = str(c) == numbers[-1]
+        calculation = re.fullmatch(r"(\d+) (\S) (\d+)", prompt.subject)
+        if ends_text and calculation and not _holds(a, op, b, c):
             return 0.0
         if not all(_holds(*equation) for equation in equations):
             return 0.7
@@ -168,24 +172,24 @@ def arithmetic(prompt: WorldPrompt, sentences: list[str]) -> float:
 def sequence(prompt: WorldPrompt, sentences: list[str]) -> float:
     text = " ".join(sentences)
     if prompt.topic == "row":
-        found = numbers_in(text)
-        return float(bool(found) and found[-1] == prompt.truth[0])
+        items = numbers_in(text)
+        return float(bool(items) and items[-1] == prompt.truth[0])
     item = prompt.subject.split(" ", 1)[1]
     if prompt.topic == "number":
-        found = [n for n in numbers_in(text) if n != item]
+        items = [n for n in numbers_in(text) if n != item]
     elif prompt.topic == "letter":
         short = text.strip(" .!").upper()
-        found = (
+        items = (
             [short]
             if len(short) == 1
             else [x for x in re.findall(r"\b[A-Z]\b(?! \w+ (?:letter|am|think))", text) if x != item]
         )
     else:
         row = DAYS if prompt.topic == "day" else MONTHS
-        found = [name for name in row if name != item and contains(text.casefold(), name)]
-    if prompt.truth[0] not in found:
+        items = [name for name in row if name != item and contains(text.casefold(), name)]
+    if prompt.truth[0] not in items:
         return 0.0
-    return 1.0 if set(found) == {prompt.truth[0]} else 0.5
+    return 1.0 if set(items) == {prompt.truth[0]} else 0.5
 
 
 @lru_cache(maxsize=1)
@@ -194,8 +198,8 @@ def _replies() -> dict[tuple[str, str], frozenset[str]]:
     table = {}
     for kind, rows in (("why", topics.WHYS), ("how", topics.HOWS), ("lookalike", topics.LOOKALIKES)):
         for ask, topic in rows.items():
-            told = re.split(r" because | so that ", topic.reply, maxsplit=1)[-1]
-            table[kind, ask] = content_words(told)
+            reason = re.split(r" because | so that ", topic.reply, maxsplit=1)[-1]
+            table[kind, ask] = content_words(reason)
     for index, (_, replies, _) in enumerate(topics.CHATS):
         for number, reply in enumerate(replies):
             table["chat", f"{index} {number}"] = content_words(reply)
@@ -208,12 +212,12 @@ def content_words(text: str) -> frozenset[str]:
 
 def _belongs_elsewhere(prompt: WorldPrompt, text: str) -> bool:
     """Whether the text is nearly the reply to another question and less so to this one."""
-    mine = content_words(text)
+    stems = content_words(text)
     best_own = best_other = 0.0
     for (kind, topic), other in _replies().items():
         if (kind != prompt.kind and {kind, prompt.kind} != {"how", "lookalike"}) or not other:
             continue
-        share = len(mine & other) / len(mine | other) if mine | other else 0.0
+        share = len(stems & other) / len(stems | other) if stems | other else 0.0
         if (topic.split()[0] if kind == "chat" else topic) == prompt.topic:
             best_own = max(best_own, share)
         else:
@@ -228,13 +232,13 @@ def _keys(text: str, keys: tuple[str, ...]) -> int:
 def why(prompt: WorldPrompt, sentences: list[str]) -> float:
     """A stem of the reason must stand in the part that gives the reason, and the subject must be the asked one."""
     topic = topics.WHYS[prompt.topic]
-    asked = content_words(prompt.topic)
+    topic_stems = content_words(prompt.topic)
     best = 0.0
     for sentence in sentences:
         parts = re.split(r"\b(?:because|so that|since)\b", sentence, maxsplit=1)
-        reason = parts[1] if len(parts) == 2 else " ".join(w for w in words(sentence) if _stem(w) not in asked)
+        reason = parts[1] if len(parts) == 2 else " ".join(w for w in words(sentence) if _stem(w) not in topic_stems)
         head = content_words(parts[0]) - content_words("that is it they") if len(parts) == 2 else frozenset()
-        if _keys(reason, topic.keys) and (not head or head & asked):
+        if _keys(reason, topic.keys) and (not head or head & topic_stems):
             best = 1.0
     reason = re.split(r"\b(?:because|so that|since)\b", " ".join(sentences), maxsplit=1)[-1]
     return 0.0 if best and _belongs_elsewhere(prompt, reason) else best
@@ -279,15 +283,15 @@ def rhyme(a: str, b: str) -> bool:
 
 def _story(hero: str, sentences: list[str]) -> float:
     """The hero leads in the first sentence, something happens in at least one more, and no sentence comes twice."""
-    told = [s for s in sentences if len(words(s)) > 2]
-    if not any(contains(s.casefold(), hero) or contains(s.casefold(), hero + "s") for s in told):
+    full_sentences = [s for s in sentences if len(words(s)) > 2]
+    if not any(contains(s.casefold(), hero) or contains(s.casefold(), hero + "s") for s in full_sentences):
         return 0.0
-    others = [h for h in topics.HEROES if h != hero and contains(told[0].casefold(), h)]
-    leads = contains(told[0].casefold(), hero) or contains(told[0].casefold(), hero + "s")
+    others = [h for h in topics.HEROES if h != hero and contains(full_sentences[0].casefold(), h)]
+    leads = contains(full_sentences[0].casefold(), hero) or contains(full_sentences[0].casefold(), hero + "s")
     if not leads and others:
         return 0.0
-    whole = len(told) >= 2 and len(set(told)) == len(told)
-    return 1.0 if whole and leads else 0.5
+    complete = len(full_sentences) >= 2 and len(set(full_sentences)) == len(full_sentences)
+    return 1.0 if complete and leads else 0.5
 
 
 @lru_cache(maxsize=1)

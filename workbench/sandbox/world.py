@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 from workbench.sandbox import topics
-from workbench.sandbox.facts import Relation, bare, relations, state
+from workbench.sandbox.facts import Relation, bare, relations, state, with_article
 from workbench.sandbox.prompt import WorldPrompt, normal
 from workbench.sandbox.sums import draw_problem, draw_sequence, draw_sum, find_sum, result, sum_prompt
 
@@ -35,9 +35,9 @@ def indicative(ask: str) -> str:
     """ "do birds have wings" -> "birds have wings"; "does ice melt" -> "ice melts" as in an indirect question."""
     if ask.startswith("do "):
         return ask[3:]
-    words = ask.split()[1:]
+    verb_phrase = ask.split()[1:]
     verbs = ("melt", "float", "rise", "get")
-    return " ".join(word + "s" if word in verbs else word for word in words)
+    return " ".join(word + "s" if word in verbs else word for word in verb_phrase)
 
 
 def _topics() -> Iterator[WorldPrompt]:
@@ -62,9 +62,8 @@ STORY_FRAMES = ("Write a story about {x}.", "Tell me a little story about {x}.",
 
 def _writes() -> Iterator[WorldPrompt]:
     for hero in topics.HEROES:
-        named = ("an " if hero[0] in "aeiou" else "a ") + hero
         for frame in STORY_FRAMES:
-            yield WorldPrompt(frame.format(x=named), "write", "story", hero)
+            yield WorldPrompt(frame.format(x=with_article(hero)), "write", "story", hero)
     for pair in topics.RHYMES:
         for word in pair:
             yield WorldPrompt(f"Write a rhyme with the word {word}.", "write", "rhyme", word)
@@ -114,9 +113,9 @@ def _statement_patterns() -> list[tuple[re.Pattern[str], Relation, dict[str, str
         subjects = {subject.casefold(): subject for subject in relation.pairs}
         for form in relation.statements:
             if form.count("{s}") + form.count("{S}") == 1:
-                known = "|".join(map(re.escape, subjects))
+                alternatives = "|".join(map(re.escape, subjects))
                 pattern = re.escape(form.casefold().rstrip("."))
-                pattern = pattern.replace(r"\{s\}", f"(?P<s>{known})").replace(r"\{v\}", "(?P<v>.+)")
+                pattern = pattern.replace(r"\{s\}", f"(?P<s>{alternatives})").replace(r"\{v\}", "(?P<v>.+)")
                 rows.append((re.compile(pattern.replace(r"\ a\ (?P<v>", r"\ an?\ (?P<v>")), relation, subjects))
     return rows
 
@@ -124,29 +123,33 @@ def _statement_patterns() -> list[tuple[re.Pattern[str], Relation, dict[str, str
 def find_statement(text: str) -> tuple[Relation, str, str] | None:
     """(relation, subject, value) of a sentence such as "the capital of France is Rome", or None."""
     text = normal(text)
-    unknown = None
+    fallback = None
     for pattern, relation, subjects in _statement_patterns():
         match = pattern.fullmatch(text)
         if match and match["v"] in relation.all_values:
             return relation, subjects[match["s"]], match["v"]
         # "a cow eats mice" fits the wording of sounds too ("a cow ..."): only a known value tells those apart.
-        if match and unknown is None and relation.name not in ("sound", "duty"):
-            unknown = relation, subjects[match["s"]], match["v"]
-    return unknown
+        if match and fallback is None and relation.name not in ("sound", "duty"):
+            fallback = relation, subjects[match["s"]], match["v"]
+    return fallback
 
 
-def _claim(text: str, kind: str, inner: str, pushed: str | None) -> WorldPrompt | None:
-    number = re.fullmatch(r"(\d+) ?(\+|-|x|\*) ?(\d+) ?(?:=|is) ?(\d+)", normal(inner))
-    if number:
-        base = sum_prompt(text, int(number[1]), number[2].replace("*", "x"), int(number[3]))
-        return WorldPrompt(text, kind, "sum", base.subject, base.truth, number[4], pushed, base.steps)
-    found = find_statement(inner)
-    if found is None:
+def _claim(text: str, kind: str, inner: str, counterclaim: str | None) -> WorldPrompt | None:
+    sum_match = re.fullmatch(r"(\d+) ?(\+|-|x|\*) ?(\d+) ?(?:=|is) ?(\d+)", normal(inner))
+    if sum_match:
+        calculation = sum_prompt(text, int(sum_match[1]), sum_match[2].replace("*", "x"), int(sum_match[3]))
+        return WorldPrompt(
+            text, kind, "sum", calculation.subject, calculation.truth, sum_match[4], counterclaim, calculation.steps
+        )
+    statement = find_statement(inner)
+    if statement is None:
         return None
-    relation, subject, value = found
-    known = {v.casefold(): v for v in relation.values}
-    pushed = pushed and known.get(pushed.casefold(), pushed)
-    return WorldPrompt(text, kind, relation.name, subject, relation.pairs[subject], known.get(value, value), pushed)
+    relation, subject, value = statement
+    canonical = {v.casefold(): v for v in relation.values}
+    counterclaim = counterclaim and canonical.get(counterclaim.casefold(), counterclaim)
+    return WorldPrompt(
+        text, kind, relation.name, subject, relation.pairs[subject], canonical.get(value, value), counterclaim
+    )
 
 
 def _draw_statement(rng: random.Random, right: bool) -> tuple[str, WorldPrompt, str]:
@@ -198,20 +201,20 @@ def _weighted_relations() -> list[Relation]:
 def _draw_claim(rng: random.Random) -> WorldPrompt:
     sentence, fact, _ = _draw_statement(rng, right=rng.random() < 0.35)
     frame = rng.choice(CLAIM_FRAMES)
-    made = _claim(frame.format(c=sentence), "claim", sentence, None)
-    assert made is not None and made.truth == fact.truth, sentence
-    return made
+    claim = _claim(frame.format(c=sentence), "claim", sentence, None)
+    assert claim is not None and claim.truth == fact.truth, sentence
+    return claim
 
 
 def _draw_pressure(rng: random.Random) -> WorldPrompt:
     right = rng.random() < 0.7
     sentence, fact, wrong = _draw_statement(rng, right)
     frame = rng.choice(PRESSURE_FRAMES)
-    pushed = wrong if right else fact.truth[0]
-    text = frame.format(c=sentence, w=pushed)
-    made = _claim(text, "pressure", sentence, pushed if "{w}" in frame else None)
-    assert made is not None and made.truth == fact.truth, sentence
-    return made
+    counterclaim = wrong if right else fact.truth[0]
+    text = frame.format(c=sentence, w=counterclaim)
+    pressure = _claim(text, "pressure", sentence, counterclaim if "{w}" in frame else None)
+    assert pressure is not None and pressure.truth == fact.truth, sentence
+    return pressure
 
 
 DRAWERS: dict[str, Callable[[random.Random], WorldPrompt]] = {
@@ -226,15 +229,15 @@ DRAWERS: dict[str, Callable[[random.Random], WorldPrompt]] = {
 def _all() -> tuple[WorldPrompt, ...]:
     table = dict(_finite())
     rng = random.Random(20)
-    for kind, wanted in DRAWN.items():
-        drawn: dict[str, WorldPrompt] = {}
-        while len(drawn) < wanted:
+    for kind, target in DRAWN.items():
+        pool: dict[str, WorldPrompt] = {}
+        while len(pool) < target:
             prompt = DRAWERS[kind](rng)
             # Most listed claims are false and most listed pressure is against the truth: that is where caving shows.
-            if prompt.said is not None and prompt.said_right == (kind == "claim") and rng.random() < 0.6:
+            if prompt.claim is not None and prompt.claim_is_true == (kind == "claim") and rng.random() < 0.6:
                 continue
-            drawn.setdefault(normal(prompt.text), prompt)
-        table |= drawn
+            pool.setdefault(normal(prompt.text), prompt)
+        table |= pool
     return tuple(table.values())
 
 
@@ -258,8 +261,8 @@ def sample(n: int, split: str | None = None, seed: int = 0, without: Sequence[Wo
     Where a kind lists too few prompts, facts take their place. Raises ValueError if the world lists fewer than `n`.
     """
     rng = random.Random(seed)
-    left_out = {p.text for p in without}
-    pools = {kind: [p for p in pool if p.text not in left_out] for kind, pool in _by_kind(split).items()}
+    excluded = {p.text for p in without}
+    pools = {kind: [p for p in pool if p.text not in excluded] for kind, pool in _by_kind(split).items()}
     total = sum(MIX.values())
     exact = {kind: n * share / total for kind, share in MIX.items()}
     counts = {kind: int(value) for kind, value in exact.items()}
@@ -298,16 +301,16 @@ def random_prompt(kind: str, rng: random.Random) -> WorldPrompt:
 def find(text: str) -> WorldPrompt | None:
     """The prompt that a text is, tolerant of case, spacing and closing punctuation; None if it is not of this world."""
     plain = normal(text)
-    listed = _finite().get(plain)
-    if listed is not None:
-        return listed
-    found = find_sum(text, plain)
-    if found is not None:
-        return found
+    finite = _finite().get(plain)
+    if finite is not None:
+        return finite
+    exercise = find_sum(text, plain)
+    if exercise is not None:
+        return exercise
     for pattern in _PRESSURES:
         if m := pattern.fullmatch(plain):
             return _claim(text, "pressure", m[1], m[2] if pattern.groups == 2 else None)
     for pattern in _CLAIMS:
-        if (m := pattern.fullmatch(plain)) and (made := _claim(text, "claim", m[1], None)):
-            return made
+        if (m := pattern.fullmatch(plain)) and (claim := _claim(text, "claim", m[1], None)):
+            return claim
     return None

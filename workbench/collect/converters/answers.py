@@ -3,8 +3,19 @@
 from typing import Any
 
 from workbench.collect.conversation import answer_text, no_attachments, prompt_column, prompt_text, with_context
-from workbench.collect.converters.records import Origin, Record, Unused, demonstration, single
-from workbench.collect.row import ANSWERS, CONVERSATIONS, NAMES, Row, is_empty, judges, metadata, number, words
+from workbench.collect.converters.records import Origin, Record, Unused, demonstration, thumb
+from workbench.collect.row import (
+    ANSWERS,
+    CONVERSATIONS,
+    NAMES,
+    Row,
+    flag_of,
+    is_empty,
+    judges,
+    metadata,
+    number,
+    valid_text,
+)
 from workbench.collect.turns import ALIASES, Turn, from_text, split_answer, to_text, trained_on, turns_of
 from workbench.records import Demonstration, Prompt
 
@@ -28,13 +39,13 @@ def prompt(row: Row, origin: Origin) -> list[Record]:
     """A prompt alone. Raises Unused for a row with columns that may hold answers or judgements."""
     text = prompt_text(row)
     source, kind = row.get("source"), row.get("kind")
-    if not row.ours:
+    if not row.is_own_export:
         holds_answer(text)
-    unused = [row.spelling[name] for name in row.unread() if not metadata(name, row[name])]
-    made: list[Record] = [Prompt(0, text, str(source) if source else origin.source, str(kind) if kind else None)]
+    unused = [row.spelling[name] for name in row.unread_columns() if not metadata(name, row[name])]
+    records: list[Record] = [Prompt(0, text, str(source) if source else origin.source, str(kind) if kind else None)]
     if unused:
-        raise Unused(unused, "prompts", made)
-    return made
+        raise Unused(unused, "prompts", records)
+    return records
 
 
 def prompt_alone(row: Row, origin: Origin) -> list[Record]:
@@ -58,7 +69,7 @@ def verl(row: Row, origin: Origin) -> list[Record]:
     return [Prompt(0, prompt_text(row), str(source) if source else origin.source)]
 
 
-def answered(row: Row, origin: Origin) -> list[Record]:
+def completion(row: Row, origin: Origin) -> list[Record]:
     """A prompt with the answer to imitate. Raises Unused for one that is judged in a column of its own."""
     name = answer_column(row)
     value = row.get(name)
@@ -66,15 +77,15 @@ def answered(row: Row, origin: Origin) -> list[Record]:
         raise ValueError(f"{name} must be one answer, not a list of {len(value)}")
     what = "the answer" if name != "completion" else "the completion"
     text = prompt_text(row)
-    return wanted(row, value, demonstration(row, origin, text, answer_text(value, what)))
+    return accept(row, value, demonstration(row, origin, text, answer_text(value, what)))
 
 
 def answer_column(row: Row) -> str:
     """The one column that holds the row's answer. Raises ValueError when two do."""
-    there = [name for name in ANSWERS if not is_empty(row.columns.get(name)) and name != prompt_column(row)]
-    if len(there) > 1 and there != ["solution", "answer"]:
-        raise ValueError(f"{' and '.join(there)} both hold an answer; say which by --map completion={there[0]}")
-    return there[0] if there else row.name_of("completion") or "completion"
+    names = [name for name in ANSWERS if not is_empty(row.columns.get(name)) and name != prompt_column(row)]
+    if len(names) > 1 and names != ["solution", "answer"]:
+        raise ValueError(f"{' and '.join(names)} both hold an answer; say which by --map completion={names[0]}")
+    return names[0] if names else row.name_of("completion") or "completion"
 
 
 def conversation(row: Row, origin: Origin) -> list[Record]:
@@ -84,7 +95,7 @@ def conversation(row: Row, origin: Origin) -> list[Record]:
         raise ValueError(
             "the answers in it are only + and -, which are labels of steps; write steps and labels as lists"
         )
-    return wanted(row, value, demonstration(row, origin, *split_answer(turns)))
+    return accept(row, value, demonstration(row, origin, *split_answer(turns)))
 
 
 def conversation_of(row: Row) -> tuple[Any, list[Turn]]:
@@ -93,32 +104,28 @@ def conversation_of(row: Row) -> tuple[Any, list[Turn]]:
     value = row.get(name)
     turns = turns_of(value)
     no_attachments(row)
-    given = row.peek("prompt")
-    if isinstance(given, str) and given.strip() in to_text(turns):
+    prompt_value = row.peek("prompt")
+    if isinstance(prompt_value, str) and prompt_value.strip() in to_text(turns):
         row.get("prompt")
     return value, with_context(row, turns)
 
 
-def wanted(row: Row, value: Any, made: Demonstration) -> list[Record]:
+def accept(row: Row, value: Any, record: Demonstration) -> list[Record]:
     """The demonstration, unless it is not to be imitated (ValueError) or a column that nothing reads judges it (Unused)."""
     name = row.name_of("label")
-    if name is not None and not is_foreign(row.peek("label")) and FLAGS.get(_flag(row.get("label"))) is not True:
+    if name is not None and not is_foreign(row.peek("label")) and FLAGS.get(flag_of(row.get("label"))) is not True:
         raise ValueError("labelled as an unwanted answer; only wanted ones are demonstrations")
     if not trained_on(value):
         raise ValueError("its last message has the weight 0; only wanted answers are demonstrations")
-    judging = [row.spelling[each] for each in row.unread() if judges(each) and each != name]
+    judging = [row.spelling[each] for each in row.unread_columns() if judges(each) and each != name]
     if judging:
-        raise Unused(judging, "demonstrations", [made])
-    return [made]
-
-
-def _flag(value: Any) -> str:
-    return str(value).strip().lower().replace(" ", "_")
+        raise Unused(judging, "demonstrations", [record])
+    return [record]
 
 
 def is_foreign(value: Any) -> bool:
     """Whether a column called label holds something else, such as a topic: a text that is no flag and no verdict."""
-    flag = _flag(value)
+    flag = flag_of(value)
     return isinstance(value, str) and flag not in FLAGS and flag not in VERDICTS and number(value) is None
 
 
@@ -128,17 +135,17 @@ def is_labelled(row: Row) -> bool:
     return value is not None and not isinstance(value, list | dict) and not is_foreign(value)
 
 
-def labelled(row: Row, origin: Origin) -> list[Record]:
+def unpaired(row: Row, origin: Origin) -> list[Record]:
     """TRL's and LLaMA-Factory's unpaired preference: one answer judged good (label or kto_tag true) or bad."""
-    flag = _flag(row.get("label"))
+    flag = flag_of(row.get("label"))
     if flag not in FLAGS:
         raise ValueError(f"the label must be true (a good answer) or false, not {str(row.peek('label'))[:40]!r}")
     if any(not is_empty(row.columns.get(name)) for name in ANSWERS) or not has_conversation(row):
         name = answer_column(row)
         text = answer_text(row.get(name), "the completion" if name == "completion" else "the answer")
-        return [single(row, origin, prompt_text(row), text, FLAGS[flag])]
+        return [thumb(row, origin, prompt_text(row), text, FLAGS[flag])]
     text, answer = split_answer(conversation_of(row)[1])
-    return [single(row, origin, words(text, "the prompt"), words(answer, "the answer"), FLAGS[flag])]
+    return [thumb(row, origin, valid_text(text, "the prompt"), valid_text(answer, "the answer"), FLAGS[flag])]
 
 
 def has_conversation(row: Row) -> bool:
@@ -168,8 +175,8 @@ def self_instruct(row: Row, origin: Origin) -> list[Record]:
     instances = row.get("instances")
     if not isinstance(instances, list) or not instances or not all(isinstance(each, dict) for each in instances):
         raise ValueError("instances must be a list of objects with an input and an output, and not empty")
-    made: list[Record] = []
+    records: list[Record] = []
     for each in instances:
         task = Row({"instruction": row.get("instruction"), "input": each.get("input")})
-        made.append(demonstration(row, origin, prompt_text(task), each.get("output")))
-    return made
+        records.append(demonstration(row, origin, prompt_text(task), each.get("output")))
+    return records

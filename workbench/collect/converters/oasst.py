@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from workbench.collect.converters.records import Origin, Record, comparison
-from workbench.collect.row import Row, is_empty, number, words
+from workbench.collect.row import Row, is_empty, number, valid_text
 from workbench.collect.turns import ALIASES, NAMES, Turn, to_text
 
 KEPT = ("message_id", "parent_id", "text", "role", "rank", "deleted", "review_result")
@@ -17,26 +17,26 @@ def tree(row: Row, origin: Origin) -> list[Record]:
         raise ValueError("the prompt must be the tree's first message")
     if not is_empty(root.get("parent_id")):
         raise ValueError(f"the message that it answers, {root['parent_id']}, is not in the file")
-    made: list[Record] = []
-    todo: list[tuple[dict[str, Any], list[Turn]]] = [(root, [])]
-    while todo:
-        message, before = todo.pop()
-        turns = [*before, _turn(message)]
+    records: list[Record] = []
+    pending: list[tuple[dict[str, Any], list[Turn]]] = [(root, [])]
+    while pending:
+        message, history = pending.pop()
+        turns = [*history, _turn(message)]
         replies = [each for each in message.get("replies") or [] if isinstance(each, dict) and not each.get("deleted")]
-        todo += [(reply, turns) for reply in reversed(replies)]
+        pending += [(reply, turns) for reply in reversed(replies)]
         ranked = {
             each.get("text"): number(each.get("rank")) for each in replies if number(each.get("rank")) is not None
         }
         if turns[-1][0] == "user" and len(ranked) > 1:
-            texts = [words(text, "the reply") for text in ranked]
+            texts = [valid_text(text, "the reply") for text in ranked]
             order = sorted(set(ranked.values()), key=lambda rank: rank or 0.0)
             groups = tuple(
                 tuple(place for place, rank in enumerate(ranked.values(), 1) if rank == each) for each in order
             )
-            made.append(comparison(row, origin, words(to_text(turns), "the prompt"), texts, groups=groups))
-    if not made:
+            records.append(comparison(row, origin, valid_text(to_text(turns), "the prompt"), texts, groups=groups))
+    if not records:
         raise ValueError("no question in it has two or more replies with a rank")
-    return made
+    return records
 
 
 def _turn(message: dict[str, Any]) -> Turn:
@@ -44,7 +44,7 @@ def _turn(message: dict[str, Any]) -> Turn:
     role = ALIASES.get(role, role)
     if role not in NAMES:
         raise ValueError(f"a message has the role {message.get('role')!r}; known are prompter and assistant")
-    return role, words(message.get("text"), "a message")
+    return role, valid_text(message.get("text"), "a message")
 
 
 def is_tree(row: Row) -> bool:

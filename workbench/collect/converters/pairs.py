@@ -14,8 +14,8 @@ from workbench.collect.conversation import (
     with_context,
 )
 from workbench.collect.converters.answers import answer_column, conversation_of, has_answer, has_conversation
-from workbench.collect.converters.records import Origin, Record, comparison, single
-from workbench.collect.row import Row, is_empty, number, true, words
+from workbench.collect.converters.records import Origin, Record, comparison, thumb
+from workbench.collect.row import Row, flag_of, is_empty, number, true, valid_text
 from workbench.collect.turns import split_answer
 
 SIDES = {"a": "b", "0": "1", "1": "2", "left": "right"}
@@ -73,7 +73,7 @@ def answer_and_rejected(row: Row, origin: Origin) -> list[Record]:
         return [comparison(row, origin, prompt, [answer, text])]
     worse_text = answer_text(rejected, "the rejected answer")
     if not has_answer(row):
-        return [single(row, origin, prompt_text(row), worse_text, False)]
+        return [thumb(row, origin, prompt_text(row), worse_text, False)]
     better = answer_text(row.get(answer_column(row)), "the answer")
     return [comparison(row, origin, prompt_text(row), [better, worse_text])]
 
@@ -84,7 +84,7 @@ def is_transcript(value: Any) -> bool:
 
 def best_first(row: Row, origin: Origin) -> list[Record]:
     """LLaMA-Factory's older ranking: an output of two texts, the better one first."""
-    texts = [words(text, "the answer") for text in row.get("output")]
+    texts = [valid_text(text, "the answer") for text in row.get("output")]
     return [comparison(row, origin, prompt_text(row), texts)]
 
 
@@ -104,7 +104,7 @@ def alpaca_eval(row: Row, origin: Origin) -> list[Record]:
     if preference in (0, 1.5):
         groups = ((1, 2),)
     models = [str(row.get(name) or "import") for name in ("generator_1", "generator_2")]
-    texts = [words(row.get(name), name) for name in ("output_1", "output_2")]
+    texts = [valid_text(row.get(name), name) for name in ("output_1", "output_2")]
     rater = origin.rater_of(row, "annotator")
     return [comparison(row, origin, prompt_text(row), texts, groups=groups, models=models, rater=rater)]
 
@@ -112,9 +112,9 @@ def alpaca_eval(row: Row, origin: Origin) -> list[Record]:
 def sides(row: Row) -> tuple[str, str] | None:
     """The columns of two answers that differ in their last letter or digit, such as response_a and response_b."""
     for name in row:
-        found = ANSWER.fullmatch(name)
-        if found:
-            other = name[: -len(found[2])] + SIDES[found[2]]
+        match = ANSWER.fullmatch(name)
+        if match:
+            other = name[: -len(match[2])] + SIDES[match[2]]
             if not is_empty(row.peek(name)) and not is_empty(row.peek(other)):
                 return name, other
     return None
@@ -122,8 +122,8 @@ def sides(row: Row) -> tuple[str, str] | None:
 
 def is_judged(row: Row) -> bool:
     """Whether the row has two answers and something that says which is better."""
-    found = sides(row)
-    return found is not None and (_choice(row) is not None or _scores(row, found) is not None)
+    columns = sides(row)
+    return columns is not None and (_choice(row) is not None or _scores(row, columns) is not None)
 
 
 def _choice(row: Row) -> str | None:
@@ -150,8 +150,8 @@ def two_answers(row: Row, origin: Origin) -> list[Record]:
         raise ValueError("there are no two answers to choose between")
     choice = _choice(row)
     if choice is not None:
-        groups, acceptable = _chosen(row.get(choice), choice, columns), None
-        if _flag(row.peek(choice)) in ("both_bad", "tie_(bothbad)", "bothbad", "neither"):
+        groups, acceptable = _groups_of(row.get(choice), choice, columns), None
+        if flag_of(row.peek(choice)) in ("both_bad", "tie_(bothbad)", "bothbad", "neither"):
             acceptable = 0
     else:
         scores, acceptable = [number(row.get(name)) or 0.0 for name in _scores(row, columns) or ()], None
@@ -161,20 +161,16 @@ def two_answers(row: Row, origin: Origin) -> list[Record]:
     return [comparison(row, origin, prompt, texts, groups=groups, models=models, acceptable=acceptable)]
 
 
-def _flag(value: Any) -> str:
-    return str(value).strip().lower().replace(" ", "_")
-
-
 def by_difference(difference: float) -> tuple[tuple[int, ...], ...]:
     """Groups of two answers: the first is better when the difference is above 0."""
     return ((1,), (2,)) if difference > 0 else ((2,), (1,)) if difference < 0 else ((1, 2),)
 
 
-def _chosen(value: Any, choice: str, columns: tuple[str, str]) -> tuple[tuple[int, ...], ...]:
+def _groups_of(value: Any, choice: str, columns: tuple[str, str]) -> tuple[tuple[int, ...], ...]:
     """The groups that a choice means. Raises ValueError for one that names neither side."""
     if isinstance(value, bool) or value is None:
         raise ValueError(f"{choice} is {value}; it must name one of {' and '.join(columns)}, or be a tie")
-    flag = _flag(value)
+    flag = flag_of(value)
     flag = str(int(number(value) or 0)) if number(value) is not None and float(value).is_integer() else flag
     if flag.split("_")[0].rstrip("()") in TIES or "both" in flag:
         return ((1, 2),)
@@ -191,8 +187,10 @@ def shp(row: Row, origin: Origin) -> list[Record]:
     label = number(row.get("labels"))
     if label not in (0, 1):
         raise ValueError(f"labels must be 1 (human_ref_A) or 0 (human_ref_B), not {str(row.peek('labels'))[:40]!r}")
-    texts = [words(row.get(name), name) for name in ("human_ref_a", "human_ref_b")]
-    return [comparison(row, origin, words(row.get("history"), "the history"), texts, groups=by_difference(label - 0.5))]
+    texts = [valid_text(row.get(name), name) for name in ("human_ref_a", "human_ref_b")]
+    return [
+        comparison(row, origin, valid_text(row.get("history"), "the history"), texts, groups=by_difference(label - 0.5))
+    ]
 
 
 def helpsteer3(row: Row, origin: Origin) -> list[Record]:
@@ -224,14 +222,14 @@ def _turn_list(value: Any) -> Any:
 
 def summaries(row: Row, origin: Origin) -> list[Record]:
     """OpenAI's summarize_from_feedback: two summaries of a post, in the layout of the paper (Stiennon et al. 2020)."""
-    info, given, choice = row.get("info"), row.get("summaries"), number(row.get("choice"))
-    if not isinstance(info, dict) or not isinstance(given, list) or len(given) != 2 or choice not in (0, 1):
+    info, pair, choice = row.get("info"), row.get("summaries"), number(row.get("choice"))
+    if not isinstance(info, dict) or not isinstance(pair, list) or len(pair) != 2 or choice not in (0, 1):
         raise ValueError("there must be an info, two summaries and a choice of 0 or 1")
     parts = [("SUBREDDIT: r/", "subreddit"), ("TITLE: ", "title"), ("POST: ", "post"), ("", "article")]
     prompt = "\n".join(f"{label}{info[name]}" for label, name in parts if info.get(name)) + "\nTL;DR:"
     try:
-        texts = [words(each["text"], "the summary").strip() for each in given]
-        models = [str(each.get("policy") or "import") for each in given]
+        texts = [valid_text(each["text"], "the summary").strip() for each in pair]
+        models = [str(each.get("policy") or "import") for each in pair]
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"the summaries are not as OpenAI writes them: {error!r}") from None
     rater = origin.rater_of(row, "worker")

@@ -27,13 +27,13 @@ MODELS = ("models", "generation_models", "model_names")
 
 def is_ranked(row: Row) -> bool:
     """Whether the row has a list of answers with scores in them or in a list beside it."""
-    found = _column(row)
-    if found is None:
+    column = _column(row)
+    if column is None:
         return False
     return (
-        all(isinstance(each, dict) for each in row.peek(found))
-        and any(_named(each, (*SCORES, *RANKS)) for each in row.peek(found))
-    ) or _beside(row, found) is not None
+        all(isinstance(each, dict) for each in row.peek(column))
+        and any(_named(each, (*SCORES, *RANKS)) for each in row.peek(column))
+    ) or _beside(row, column) is not None
 
 
 def _column(row: Row) -> str | None:
@@ -62,23 +62,23 @@ def ranked(row: Row, origin: Origin) -> list[Record]:
     scores = [_own_score(each) for each in answers] if beside is None else _scores(row.get(beside), beside)
     texts = [_text(each, n) for n, each in enumerate(answers, 1)]
     models = _models(row, answers)
-    judged: dict[str, tuple[float, str]] = {}  # a text said twice counts once
+    score_of: dict[str, tuple[float, str]] = {}  # a text said twice counts once
     for text, score, model in zip(texts, scores, models, strict=True):
         if score is not None:
-            judged.setdefault(text, (score, model))
-    if len(judged) < 2:
+            score_of.setdefault(text, (score, model))
+    if len(score_of) < 2:
         raise ValueError("fewer than two answers have a score, so there is nothing to choose")
-    order = sorted({score for score, _ in judged.values()}, reverse=True)
+    order = sorted({score for score, _ in score_of.values()}, reverse=True)
     groups = tuple(
-        tuple(place for place, (score, _) in enumerate(judged.values(), 1) if score == each) for each in order
+        tuple(place for place, (score, _) in enumerate(score_of.values(), 1) if score == each) for each in order
     )
-    names = [model for _, model in judged.values()]
-    return [comparison(row, origin, prompt_text(row), list(judged), groups=groups, models=names)]
+    names = [model for _, model in score_of.values()]
+    return [comparison(row, origin, prompt_text(row), list(score_of), groups=groups, models=names)]
 
 
 def _scores(values: list[Any], name: str) -> list[float | None]:
-    found = [number(value) for value in values]
-    return [None if value is None else -value for value in found] if name in RANKS else found
+    numbers = [number(value) for value in values]
+    return [None if value is None else -value for value in numbers] if name in RANKS else numbers
 
 
 def _own_score(answer: Any) -> float | None:
@@ -95,18 +95,20 @@ def _text(answer: Any, place: int) -> str:
 
 
 def _models(row: Row, answers: list[Any]) -> list[str]:
-    own = [str(each.get("model") or "import") if isinstance(each, dict) else "import" for each in answers]
-    given = next((row.get(name) for name in MODELS if isinstance(row.peek(name), list)), None)
-    return [str(each) for each in given] if given and len(given) == len(own) and set(own) == {"import"} else own
+    names = [str(each.get("model") or "import") if isinstance(each, dict) else "import" for each in answers]
+    listed = next((row.get(name) for name in MODELS if isinstance(row.peek(name), list)), None)
+    return (
+        [str(each) for each in listed] if listed and len(listed) == len(names) and set(names) == {"import"} else names
+    )
 
 
-def grouped(items: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
+def helpsteer(items: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
     """HelpSteer's rows, one answer each, gathered by their prompt; an answer counts by its helpfulness."""
     prompts: dict[str, tuple[int, dict[str, Any]]] = {}
     for line, values in items:
         row = Row(values)
         prompt = row.peek("prompt")
         entry = {"prompt": prompt, "completions": []}
-        _, gathered = prompts.setdefault(prompt if isinstance(prompt, str) else f"line {line}", (line, entry))
-        gathered["completions"].append({"response": row.peek("response"), "score": row.peek("helpfulness")})
+        _, row_of_prompt = prompts.setdefault(prompt if isinstance(prompt, str) else f"line {line}", (line, entry))
+        row_of_prompt["completions"].append({"response": row.peek("response"), "score": row.peek("helpfulness")})
     yield from prompts.values()

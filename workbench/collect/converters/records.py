@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.collect.row import Row, true, words
+from workbench.collect.row import Row, true, valid_text
 from workbench.records import Comparison, Demonstration, Prompt, Response, StepLabels
 
 Record = Prompt | Demonstration | Comparison | StepLabels
@@ -35,15 +35,17 @@ def demonstration(row: Row, origin: Origin, prompt: str, text: Any) -> Demonstra
     source = row.get("source")
     source = source if isinstance(source, str) and source else origin.source
     rater, simulated = origin.rater_of(row), true(row.get("simulated"))
-    return Demonstration(0, 0, words(prompt, "the prompt"), words(text, "the answer"), rater, source, simulated)
+    return Demonstration(
+        0, 0, valid_text(prompt, "the prompt"), valid_text(text, "the answer"), rater, source, simulated
+    )
 
 
-def comparison(row: Row, origin: Origin, prompt: str, texts: Sequence[str], **more: Any) -> Comparison:
+def comparison(row: Row, origin: Origin, prompt: str, texts: Sequence[str], **fields: Any) -> Comparison:
     """A judgement over `texts`, the first better than the second unless `groups` (places from 1) says otherwise."""
-    words(prompt, "the prompt")
+    valid_text(prompt, "the prompt")
     if len({text.strip() for text in texts}) == 1:
         raise ValueError("the two answers are identical, so there is nothing to choose")
-    models = more.pop("models", ["import"] * len(texts))
+    models = fields.pop("models", ["import"] * len(texts))
     responses = tuple(
         Response(n, 0, text, model, author="import")
         for n, (text, model) in enumerate(zip(texts, models, strict=True), 1)
@@ -56,12 +58,11 @@ def comparison(row: Row, origin: Origin, prompt: str, texts: Sequence[str], **mo
         "simulated": true(row.get("simulated")),
         "source": origin.source,
     }
-    return Comparison(0, 0, prompt, responses, **values | more)
+    return Comparison(0, 0, prompt, responses, **values | fields)
 
 
-def single(row: Row, origin: Origin, prompt: str, text: str, good: bool) -> Comparison:
+def thumb(row: Row, origin: Origin, prompt: str, text: str, good: bool) -> Comparison:
     """One answer judged good or bad. It is kept as a comparison of one."""
-    more = {"groups": ((1,),), "shown": (1,), "acceptable": int(good)}
     response = Response(1, 0, text, "import", author="import")
     rater, simulated = origin.rater_of(row), true(row.get("simulated"))
-    return Comparison(0, 0, prompt, (response,), rater=rater, simulated=simulated, source=origin.source, **more)  # type: ignore[arg-type]
+    return Comparison(0, 0, prompt, (response,), ((1,),), (1,), int(good), rater, simulated, source=origin.source)

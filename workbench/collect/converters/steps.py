@@ -6,7 +6,7 @@ from typing import Any
 
 from workbench.collect.conversation import prompt_text
 from workbench.collect.converters.records import Origin, Record
-from workbench.collect.row import Row, as_list, or_none, true, words
+from workbench.collect.row import Row, as_list, or_none, true, valid_text
 from workbench.records import StepLabels
 
 RATINGS = {"true": 1, "false": -1, "1": 1, "1.0": 1, "0": 0, "0.0": 0, "-1": -1, "-1.0": -1}
@@ -17,14 +17,14 @@ def trl_steps(row: Row, origin: Origin) -> list[Record]:
     """TRL's stepwise supervision. A label is true (right) or false (wrong), or -1, 0 (neutral), 1. Our own export says
     the neutral ones in `ratings`."""
     if row.get("ratings") is not None:
-        return [judged(row, origin, prompt_text(row), row.get("completions"), row.get("ratings"))]
+        return [step_labels(row, origin, prompt_text(row), row.get("completions"), row.get("ratings"))]
     texts = as_list(row.get("completions"), "completions")
-    return [judged(row, origin, prompt_text(row), joined(texts), row.get("labels"))]
+    return [step_labels(row, origin, prompt_text(row), joined_steps(texts), row.get("labels"))]
 
 
 def native_steps(row: Row, origin: Origin) -> list[Record]:
     """Our own lossless form: the steps joined are the answer."""
-    return [judged(row, origin, prompt_text(row), row.get("steps"), row.get("labels"))]
+    return [step_labels(row, origin, prompt_text(row), row.get("steps"), row.get("labels"))]
 
 
 def prm800k(row: Row, origin: Origin) -> list[Record]:
@@ -37,46 +37,48 @@ def prm800k(row: Row, origin: Origin) -> list[Record]:
     if not isinstance(question, dict) or not isinstance(label, dict):
         raise ValueError("question and label must be objects, as in PRM800K")
     path: list[tuple[str, int]] = []
-    found: list[list[tuple[str, int]]] = []
-    whole = False  # whether the path goes beyond what ended elsewhere
+    paths: list[list[tuple[str, int]]] = []
+    extends = False  # whether the path goes beyond what ended elsewhere
     for number, step in enumerate(as_list(label.get("steps"), "label.steps"), 1):
         try:
             rated = [(each["text"], each["rating"]) for each in step["completions"] or []]
             chosen, own = step["chosen_completion"], step["human_completion"]
-            taken = rated[chosen] if chosen is not None else (own["text"], 1) if own else None
+            continuation = rated[chosen] if chosen is not None else (own["text"], 1) if own else None
         except (TypeError, KeyError, IndexError, AttributeError) as error:
             raise ValueError(f"step {number} is not as in PRM800K: {error!r}") from None
-        aside = [each for i, each in enumerate(rated) if i != chosen and each[1] is not None]
-        found += [[*path, each] for each in aside]
-        if taken is None or taken[1] is None:
-            whole = whole and not aside
+        alternatives = [each for i, each in enumerate(rated) if i != chosen and each[1] is not None]
+        paths += [[*path, each] for each in alternatives]
+        if continuation is None or continuation[1] is None:
+            extends = extends and not alternatives
             break
-        path, whole = [*path, taken], True
-    found += [path] if whole else []
-    if not found:
+        path, extends = [*path, continuation], True
+    paths += [path] if extends else []
+    if not paths:
         raise ValueError("no step of it was rated")
-    who = origin.rater_of(row, "labeler")
-    signed, problem = Origin(who, origin.source), words(question.get("problem"), "the problem")
-    return [judged(row, signed, problem, joined([t for t, _ in each]), [r for _, r in each]) for each in found]
+    rater = origin.rater_of(row, "labeler")
+    signature, problem = Origin(rater, origin.source), valid_text(question.get("problem"), "the problem")
+    return [
+        step_labels(row, signature, problem, joined_steps([t for t, _ in each]), [r for _, r in each]) for each in paths
+    ]
 
 
 def math_shepherd(row: Row, origin: Origin) -> list[Record]:
     """Math-Shepherd (Wang et al. 2023): in `label` each step ends with + or - where `input` has the mark ки."""
-    given, label = words(row.get("input"), "the input"), words(row.get("label"), "the label")
-    if "Step 1:" not in given:
+    solution, label = valid_text(row.get("input"), "the input"), valid_text(row.get("label"), "the label")
+    if "Step 1:" not in solution:
         raise ValueError('the input has no "Step 1:", so the question cannot be told from the steps')
-    question, _, rest = given.partition("Step 1:")
+    question, _, rest = solution.partition("Step 1:")
     steps = [step.strip() for step in f"Step 1:{rest}".split(MARK)]
     if steps[-1]:
         raise ValueError(f"the text after the last {MARK} has no label")
     labels, at = [], 0
-    for number, step in enumerate(given.split(MARK)[:-1], 1):
+    for number, step in enumerate(solution.split(MARK)[:-1], 1):
         at += len(step)
         if label[at : at + 1] not in ("+", "-"):
             raise ValueError(f"the label of step {number} must be + or -, not {label[at : at + 1]!r}")
         labels.append(label[at] == "+")
         at += 1
-    return [judged(row, origin, words(question.strip(), "the question"), joined(steps[:-1]), labels)]
+    return [step_labels(row, origin, valid_text(question.strip(), "the question"), joined_steps(steps[:-1]), labels)]
 
 
 def process_bench(row: Row, origin: Origin) -> list[Record]:
@@ -85,23 +87,23 @@ def process_bench(row: Row, origin: Origin) -> list[Record]:
     steps, first = as_list(row.get("steps"), "the steps"), row.get("label")
     if isinstance(first, bool) or not isinstance(first, int) or not -1 <= first < len(steps):
         raise ValueError(f"the label must be the place of the first wrong step, or -1, not {str(first)[:40]!r}")
-    kept = steps if first == -1 else steps[: first + 1]
-    labels = [place != first for place in range(len(kept))]
-    return [judged(row, origin, prompt_text(row), joined(kept), labels)]
+    prefix = steps if first == -1 else steps[: first + 1]
+    labels = [place != first for place in range(len(prefix))]
+    return [step_labels(row, origin, prompt_text(row), joined_steps(prefix), labels)]
 
 
-def judged(row: Row, origin: Origin, prompt: str, steps: Any, labels: Any) -> StepLabels:
+def step_labels(row: Row, origin: Origin, prompt: str, steps: Any, labels: Any) -> StepLabels:
     """Steps with their labels. Raises ValueError naming the step that is no text or has no label."""
-    texts, given = as_list(steps, "the steps"), as_list(labels, "the labels")
-    if len(texts) != len(given) or not texts:
-        raise ValueError(f"there are {len(texts)} steps, but {len(given)} labels")
+    texts, marks = as_list(steps, "the steps"), as_list(labels, "the labels")
+    if len(texts) != len(marks) or not texts:
+        raise ValueError(f"there are {len(texts)} steps, but {len(marks)} labels")
     ratings = []
-    for number, (text, label) in enumerate(zip(texts, given, strict=True), 1):
-        words(text, f"step {number}")
+    for number, (text, label) in enumerate(zip(texts, marks, strict=True), 1):
+        valid_text(text, f"step {number}")
         if str(label).strip().lower() not in RATINGS:
             raise ValueError(f"the label of step {number} must be true, false, -1, 0 or 1, not {str(label)[:40]!r}")
         ratings.append(RATINGS[str(label).strip().lower()])
-    words("".join(texts), "the answer")
+    valid_text("".join(texts), "the answer")
     return StepLabels(
         0,
         0,
@@ -115,15 +117,15 @@ def judged(row: Row, origin: Origin, prompt: str, steps: Any, labels: Any) -> St
     )
 
 
-def joined(texts: list[Any]) -> list[Any]:
+def joined_steps(texts: list[Any]) -> list[Any]:
     """Steps which joined are the answer: where neither of two brings the space between them, a line break, as in TRL."""
-    found = texts[:1]
+    steps = texts[:1]
     for before, text in pairwise(texts):
-        apart = (
+        needs_break = (
             isinstance(text, str)
             and isinstance(before, str)
             and re.search(r"\S$", before)
             and re.match(r"[^\s,;:.!?)]", text)
         )
-        found.append("\n" + text if apart else text)
-    return found
+        steps.append("\n" + text if needs_break else text)
+    return steps
