@@ -84,7 +84,7 @@ def look(browser: Any, app: App, run: Run, seconds: float) -> dict[str, float]:
     now = find_run(run.folder.parent.parent, run.number)
     return {
         "step": now.status.step,
-        "rss_mb": round(most_memory(now.status.pid)),
+        "rss_mb": round(most_memory(now.status.pid or 0)),
         "page_opens_s": round(opening, 2),
         "frame_gap_median_ms": round(statistics.median(gaps), 1),
         "frame_gap_p99_ms": round(gaps[int(0.99 * (len(gaps) - 1))], 1),

@@ -12,6 +12,7 @@ in turn, and the fastest of the repeats counts. `--clock cpu` counts this proces
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 import tempfile
@@ -50,13 +51,14 @@ def workspace(folder: Path, n: int = 200) -> tuple[Any, Any]:
 
 def opened(options: Any, store: Any, method: str, steps: int) -> Any:
     """A prepared run as its job opens it, without looks at held-out examples."""
-    from workbench.jobs import control, prepare
+    from workbench.jobs import prepare
     from workbench.learn.catalogue import parse
     from workbench.learn.engine.reporter import Reporter
     from workbench.learn.engine.work import Work
+    from workbench.processes import write_status
 
     run = prepare.prepare_run(options, store, method, parse(method, {"steps": steps, "held_out": 0}))
-    control.write_status(run.folder, state="done")  # it is opened here, not by a job of its own
+    write_status(run.folder, state="done")  # it is opened here, not by a job of its own
     return Work.open(run, Reporter(run.folder))
 
 
@@ -87,8 +89,7 @@ def _nothing(*_: Any) -> None:
 
 def bare(work: Any, clock: Clock) -> float:
     """Seconds TRL's own trainer takes for the same."""
-    import trl
-
+    trl: Any = importlib.import_module("trl")
     from workbench.learn import data
     from workbench.learn.engine import trl_trainer
     from workbench.learn.engine.adapter import START
@@ -100,8 +101,9 @@ def bare(work: Any, clock: Clock) -> float:
         config = trl.SFTConfig(**settings, completion_only_loss=True, dataset_kwargs={"skip_prepare_dataset": True})
         trainer = trl.SFTTrainer(model=work.peft, args=config, train_dataset=sft.rows(work), processing_class=tokenizer)
     elif method == "dpo":
+        from trl.trainer.dpo_trainer import DPOTrainer
 
-        class Bare(trl.DPOTrainer):
+        class Bare(DPOTrainer):
             def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
                 return dataset  # token ids already, as with ours
 
@@ -115,7 +117,6 @@ def bare(work: Any, clock: Clock) -> float:
 
 def _bare_reward(work: Any, settings: dict[str, Any], order: list[int]) -> Any:
     """TRL's RewardTrainer as its documentation has it: a sequence classifier, its LoRA, pairs."""
-    import trl
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForSequenceClassification
@@ -126,10 +127,11 @@ def _bare_reward(work: Any, settings: dict[str, Any], order: list[int]) -> Any:
     pairs = [
         {
             f"{'chosen' if place == 0 else 'rejected'}_ids": ids
-            for ids, place in zip(reward.whole(one), one.row["places"], strict=True)
+            for ids, place in zip(reward.sequences(one), one.row["places"], strict=True)
         }
         for one in work.examples
     ]
+    trl: Any = importlib.import_module("trl")
     folder = str(model_path(work.config.model))
     import torch
 

@@ -64,7 +64,7 @@ def votes(browser: Any, n: int) -> list[float]:
         page.get_by_role("button", name="Use these 30").click()
         page.wait_for_selector("#wd-field")
         open_rank(page)
-        took = []
+        took: list[float] = []
         while len(took) < n:
             page.wait_for_function(RANK_READY)
             page.wait_for_timeout(400)  # a person reads

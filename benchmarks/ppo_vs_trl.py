@@ -138,7 +138,7 @@ def prepare(case: Case, folder: Path, updates: int | None) -> None:
     width = model.hf.config.hidden_size
     head, mean, std = (torch.randn(width) / width**0.5, 0.0, 1.0) if case.shape else probe(model, texts)
     peft = get_peft_model(model.hf, LoraConfig(r=16, target_modules="all-linear", task_type="CAUSAL_LM"))
-    peft.save_pretrained(run / "adapter")  # B is 0: the reward model's body is the base
+    peft.save_pretrained(str(run / "adapter"))  # B is 0: the reward model's body is the base
     save_file({"score.weight": head[None]}, run / "adapter" / "score_head.safetensors")
     (run / "adapter" / "score.json").write_text(json.dumps({"mean": mean, "std": std, "pooling": "end"}))
     (run / "config.json").write_text(json.dumps({"number": 1, "method": "reward", "model": str(base)}))
@@ -187,7 +187,8 @@ def probe(model: Any, texts: list[str]) -> tuple[Any, float, float]:
 
     answers = generate(model, texts, Sampling(temperature=0.8, max_new_tokens=48, seed=1))
     rows = [model.prompt_ids(t) + model.answer_ids(a.text) for t, a in zip(texts, answers, strict=True)]
-    gold = torch.tensor([score(t, a.text).total for t, a in zip(texts, answers, strict=True)])
+    scored = [score(t, a.text) for t, a in zip(texts, answers, strict=True)]
+    gold = torch.tensor([one.total for one in scored if one is not None])  # each is of the sandbox's world
     states = []
     with torch.no_grad():
         for row in rows:
@@ -237,7 +238,7 @@ def ours(folder: Path, device: str, precision: str | None, seed: int) -> dict[st
     model.adopt(adapter.with_adapter(model, a), adapter.POLICY)
     if llama.merges(model.hf) and device == "cpu":
         torch.set_num_threads(1)
-    actor = ActorCritic(model, None, a.temperature, a.micro_batch)
+    actor = ActorCritic(model, None, a.temperature, case["micro_batch"])
     reward = build(a.reward, folder / "runs", model, actor)
     actor.claim()
     state = ppo.PPO(actor, reward, a)

@@ -124,9 +124,9 @@ class Trained:
         with (run.folder / "log.txt").open("a") as log, redirect_stdout(log), redirect_stderr(log):
             code = worker.main(run.folder)
         finished = find_run(self.settings.workspace, run.number)
-        if code:
+        if code or finished.result is None:
             raise RuntimeError(f"{finished.status.message} See {run.folder / 'log.txt'}")
-        return ProcessRewardModel(models.load("sandbox"), run.folder), finished.result.train_seconds
+        return ProcessRewardModel(models.load("sandbox"), run.folder), finished.result.train_seconds or 0.0
 
 
 class Tested:
