@@ -130,6 +130,26 @@ def test_a_template_that_leaves_the_question_out_is_refused():
         tokens.prompt_ids(own, "Hi")
 
 
+def test_a_template_whose_answers_begin_in_one_way_gives_no_notice(model):
+    assert chat.openings(model[0].tokenizer) == ""
+
+
+@pytest.mark.parametrize(
+    ("template", "asked", "finished"),
+    [
+        # knows no generation prompt: the model is never told that it is its turn
+        ("{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}", "nothing", '"<|assistant|>"'),
+        # as Qwen 3: an empty thought stands before a finished answer
+        (CHATML.replace("m['content']", "('<think></think>' if m['role'] == 'assistant' else '') + m['content']"), "nothing", '"<think></think>"'),
+        # as DeepSeek R1: a thought is begun where an answer is asked for
+        (CHATML.replace("assistant\n' }}{% endif", "assistant\n<think>' }}{% endif"), '"<think>"', "nothing"),
+    ],
+)  # fmt: skip
+def test_a_template_whose_answers_begin_in_two_ways_says_which_is_taken(template, asked, finished):
+    text = chat.openings(tokenizer(template, False))
+    assert f"with {asked} where one is asked for, with {finished} in a finished conversation" in text
+
+
 def test_an_answer_that_nothing_ends_is_refused():
     own = tokenizer("{% for m in messages %}{{ m['content'] }}\n{% endfor %}", False)
     assert chat.end_id(own) == own.eos_token_id, "a line break is no token of its own"

@@ -208,3 +208,17 @@ def test_held_out_answers_are_scored_as_many_at_once_as_in_training(place, monke
         work.peft.eval()
         evaluation.answer_logprobs(work, work.train, "completion", None)
     assert sizes == [2]
+
+
+def test_a_run_says_that_the_template_begins_answers_in_two_ways(tmp_path):
+    from tests import tiny_model
+    from tests.small_runs import opened, workspace
+
+    thought = tiny_model.TEMPLATE.replace("<|assistant|>'", "<|assistant|><think>'")
+    tiny_model.base(tmp_path / "home-model", template=thought)
+    options, store = workspace(tmp_path / "home")
+    with store, opened(options, store, "sft") as work:
+        notices = work.report.get("notices")
+        assert [text for text in notices if 'with "<think>" where one is asked for' in text] == notices
+        work._notice_once(notices)
+        assert work.report.get("notices") == notices, "a resume does not say it again"

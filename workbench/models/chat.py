@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -69,6 +70,33 @@ def framing(tokenizer: Any) -> Framing:
         result = Framing(parts, _end_of_turn(tokenizer, parts))
         _framings[tokenizer] = tokenizer.chat_template, result
     return result
+
+
+def openings(tokenizer: Any) -> str:
+    """How the template's answers begin in two ways, as a sentence; "" where they begin in one, white space aside.
+
+    A prompt ends where an answer is asked for; a finished conversation may have more there (the role's mark, where the
+    template knows no generation prompt; an empty thought) or less. Raises ModelError as `framing` does.
+    """
+    parts = framing(tokenizer).parts
+    question = _message("user", QUESTION, parts)
+    prompt, _ = _render(tokenizer, [question], add_generation_prompt=True)
+    conversation, error = _render(tokenizer, [question, _message("assistant", ANSWER, parts)])
+    finished, answer, _ = conversation.partition(ANSWER)
+    pairs = zip(prompt, finished, strict=False)
+    shared = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(prompt), len(finished)))
+    asked, answered = prompt[shared:].strip(), finished[shared:].strip()
+    if error is not None or not answer or asked == answered:
+        return ""
+    return (
+        f"The model's chat template begins an answer in two ways: with {_quoted(asked)} where one is asked for, with "
+        f"{_quoted(answered)} in a finished conversation. The workbench learns and samples answers in the first way; if "
+        "the model was trained in the second, correct chat_template in its folder."
+    )
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False) if text else "nothing"
 
 
 def _message(role: str, text: str, parts: bool) -> dict[str, Any]:

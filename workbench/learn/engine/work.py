@@ -6,7 +6,7 @@ A method's file (sft.py, dpo.py) has `train(work) -> result`; it makes a TRL tra
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from workbench.learn.engine.adapter import POLICY, START, frozen_hash, with_adap
 from workbench.learn.engine.reporter import Reporter
 from workbench.learn.examples import Example, Limits
 from workbench.learn.run_files import RunConfig
-from workbench.models import lora, origin
+from workbench.models import chat, lora, origin
 from workbench.models.tokens import freeze_date
 from workbench.records import Sampling
 
@@ -66,13 +66,12 @@ class Work:
         freeze_date(model.tokenizer, datetime.fromisoformat(run.config.created))
         report.alive()
         torch.manual_seed(args.seed)
-        restriction = lora.targets(model.hf)[1]
-        if restriction and not start:
-            report.notice(restriction)
+        restriction = "" if start else lora.targets(model.hf)[1]
         peft = with_adapter(model, args, start)
         model.adopt(peft, *([POLICY, START] if start else [POLICY]))
         work = cls(run.folder, run.config, args, report, model, peft, train, heldout, prompts)
         work.frozen = work.loaded = frozen_hash(peft)
+        work._notice_once([restriction, chat.openings(model.tokenizer)])
         work._encode()
         dry_run.one_row(model, peft, work.examples)
         batch = data.batch_of(model.tokenizer, run.method, work.examples, args)
@@ -105,11 +104,15 @@ class Work:
                 f"max_new_tokens ({limits.new_tokens}) longer than the {limits.context} tokens that the model reads. "
                 f"{examples.instance(long)}"
             )
-        for text in notices:
-            if text not in (self.report.get("notices") or ()):  # a resume has told already
-                self.report.notice(text)
+        self._notice_once(notices)
         self.train = [one.row for one in self.examples]
         self.heldout = [one.row for one in held_out][: self.args.held_out]
+
+    def _notice_once(self, texts: Iterable[str]) -> None:
+        """Those of the texts that say something and that the run has not said before it was resumed."""
+        for text in filter(None, texts):
+            if text not in (self.report.get("notices") or ()):
+                self.report.notice(text)
 
     @property
     def start(self) -> str | None:
