@@ -7,16 +7,17 @@ from typing import Any
 
 from workbench import settings
 from workbench.cli.shared import Args, model_options, prompts_of, readable, settings_of, store_of
+from workbench.records import how_many
 
 
 def best_options(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--reward", default="newest", help="run:NUMBER, gold, file:PATH.py or a sum (the newest reward model)"
     )
-    p.add_argument("--n", type=int, default=8, help="answers to each prompt, of which the best is taken (8)")
-    p.add_argument("--prompts", type=int, default=200, help="how many prompts (200)")
+    p.add_argument("--n", type=int, default=8, help="answers per prompt, of which the best is chosen (8)")
+    p.add_argument("--prompts", type=int, default=200, help="number of prompts (200)")
     p.add_argument("--from", dest="start_from", type=int, metavar="RUN", help="sample from this run's model (the base)")
-    p.add_argument("--temperature", type=float, default=0.8, help="of the samples (0.8)")
+    p.add_argument("--temperature", type=float, default=0.8, help="sampling temperature (0.8)")
     p.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (64)")
     p.add_argument("--seed", type=int, default=0)
     model_options(p)
@@ -55,12 +56,14 @@ def best_of_n(args: Args) -> int:
 
 def rejection_options(p: argparse.ArgumentParser) -> None:
     best_options(p)
-    p.add_argument("--keep", type=float, default=1.0, help="share of the prompts where choosing gained most (1)")
+    p.add_argument(
+        "--keep", type=float, default=1.0, help="share of the prompts to keep, those where choosing gained most (1)"
+    )
     p.add_argument(
         "--allow-failed-gate",
         "--despite-red",  # its old name
         action="store_true",
-        help="take a reward model whose test says red, or is missing",
+        help="use a reward model whose verdict is red or missing",
     )
 
 
@@ -78,7 +81,10 @@ def rejection(args: Args) -> int:
         kept = collect(store, prompts=prompts, keep=args.keep, by=named, **sampler)
         total = store.counts()["demonstrations"]
     print(
-        f"Stored the best of {args.n} by {named} for {len(kept)} of {len(prompts)} prompts as simulated demonstrations."
+        f"Stored the best of {args.n} by {named} for {len(kept):,} of {how_many(len(prompts), 'prompts')} as simulated "
+        "demonstrations."
     )
-    print(f"Now SFT learns from {total}: python -m workbench train sft --workspace {made.workspace}")
+    print(
+        f"SFT can now learn from {how_many(total, 'answers')}: python -m workbench train sft --workspace {made.workspace}"
+    )
     return 0

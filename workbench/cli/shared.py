@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from workbench import settings
+from workbench.records import how_many
 
 Args = argparse.Namespace
 TRUST = "run the code that comes with the model; it can do whatever you can"
@@ -55,10 +56,11 @@ def readable(model: Any, prompts: Sequence[str], new_tokens: int) -> list[str]:
     long = model.too_long(prompts, new_tokens)
     if not long:
         return list(prompts)
-    room = f"{model.name} reads {model.context - new_tokens:,} tokens beside {new_tokens} new ones"
-    what = f"{len(long)} of {len(set(prompts))} prompts are too long, up to {max(long.values()):,} tokens: {room}."
+    room = f"{model.name} reads {model.context - new_tokens:,} tokens besides {new_tokens:,} new ones"
+    verb = "is" if len(long) == 1 else "are"
+    what = f"{len(long):,} of {how_many(len(set(prompts)), 'prompts')} {verb} too long, up to {max(long.values()):,} tokens: {room}."
     fit = [prompt for prompt in prompts if prompt not in long]
     if not fit:
-        raise ValueError(f"{what} Give shorter ones.")
-    print(f"{what} They are passed over.", file=sys.stderr)
+        raise ValueError(f"{what} Use shorter prompts.")
+    print(f"{what} Skipping {'it' if len(long) == 1 else 'them'}.", file=sys.stderr)
     return fit

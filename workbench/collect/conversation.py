@@ -108,7 +108,7 @@ def _no_other_prompt(row: Row, name: str, turns: list[Turn]) -> None:
             continue
         here, there = _squeezed(turns), _squeezed(as_prompt(row.peek(other)))
         if here not in there and there not in here:
-            raise ValueError(f"{name} and {other} hold different prompts; say which is meant by --map prompt={other}")
+            raise ValueError(f"{name} and {other} hold different prompts; choose one with --map prompt={other}")
         row.get(other)
 
 
@@ -123,7 +123,7 @@ def _same_conversation(row: Row, name: str, turns: list[Turn]) -> None:
         before = turns_of(value)
         before = before[:-1] if before[-1][0] == "assistant" else before
         if len(before) > len(turns) or _squeezed(before) not in _squeezed(turns):
-            raise ValueError(f"{name} and {other} hold different prompts; say which is meant by --map prompt={other}")
+            raise ValueError(f"{name} and {other} hold different prompts; choose one with --map prompt={other}")
         row.get(other)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from workbench.collect.converters import FORMATS, Format, Origin, Record, Unused, format_of, prompt_alone
 from workbench.collect.files import LIMIT_MB, Bad, FileError, Remark, plain_path, read_rows
 from workbench.collect.row import KNOWN, Row, canonical, is_empty, judges, thoughts
-from workbench.records import Comparison, Demonstration, Prompt, StepLabels
+from workbench.records import Comparison, Demonstration, Prompt, StepLabels, how_many
 from workbench.store import Store
 
 Kind = Literal["prompts", "demonstrations", "comparisons", "steps"]
@@ -81,16 +81,16 @@ class Report:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.file}: {self.added} new {self.what} "
-            f"({self.format}), {self.known} known already, {len(self.bad)} left out."
+            f"{self.file}: {how_many(self.added, f'new {self.what}')} "
+            f"({self.format}), {self.known:,} already known, {len(self.bad):,} left out."
         ]
         lines += [f"  {remark}" for remark in self.remarks]
         lines += [f"  line {bad.line}: left out, {bad.reason}" for bad in self.bad[:SHOWN]]
         if len(self.bad) > SHOWN:
-            lines.append(f"  and {len(self.bad) - SHOWN} more lines left out")
+            lines.append(f"  and {how_many(len(self.bad) - SHOWN, 'more lines')} left out")
         lines += [f"  line {note.line}: kept, but {note.reason}" for note in self.notes[:SHOWN]]
         if len(self.notes) > SHOWN:
-            lines.append(f"  and {len(self.notes) - SHOWN} more notes")
+            lines.append(f"  and {how_many(len(self.notes) - SHOWN, 'more notes')}")
         return "\n".join(lines)
 
 
@@ -166,9 +166,9 @@ class _File:
                 break
         for new, old in self.columns.items():
             if canonical(new) not in KNOWN | TARGETS:
-                raise FileError(f"--map {new}={old}: no format has a column {new}; known are {', '.join(MAPPED)}")
+                raise FileError(f"--map {new}={old}: no format has a column {new}; choose one of {', '.join(MAPPED)}")
             if first and not any(new in row for _, row in first):
-                raise FileError(f"--map {new}={old}: there is no column {old}; there are {', '.join(first[0][1])}")
+                raise FileError(f"--map {new}={old}: there is no column {old}, only {', '.join(first[0][1])}")
         return first
 
 
@@ -205,7 +205,7 @@ class _Taken:
             self.kept[record] = line
             known = line if is_empty(row.peek("id")) else self.ids.setdefault(str(row.peek("id")), line)
             if known != line:
-                self.notes.append(Bad(line, f"line {known} has the same id {row.peek('id')!r} with other content"))
+                self.notes.append(Bad(line, f"line {known} has the same id {row.peek('id')!r} with different content"))
 
     def _leave_out(self, line: int, reason: str) -> None:
         self.bad.append(Bad(line, reason))
@@ -237,9 +237,9 @@ class _Taken:
         columns, one = ", ".join(self.lost), next(iter(self.lost))
         some = f"{len(self.lost)} columns hold" if len(self.lost) > 1 else "a column holds"
         raise FileError(
-            f"Nothing was taken: {some} what may be answers or judgements, and nothing would read them: {columns}. "
-            f"To leave them out, add --as {self.chosen.kind}; to use them, say which column is what, as in "
-            f"--map {'label' if judges(one) else 'completion'}={one} (known are {', '.join(MAPPED)}). "
+            f"Nothing was imported: {some} what may be answers or judgements that nothing would read: {columns}. "
+            f"To leave them out, add --as {self.chosen.kind}; to use them, map them, as in "
+            f"--map {'label' if judges(one) else 'completion'}={one} (names: {', '.join(MAPPED)}). "
             "On the page, rename the columns first."
         )
 
@@ -253,7 +253,7 @@ def _check_hopeful(bad: list[Bad], good: int) -> None:
     """Raises FileError for a file of junk, before the reasons for its lines fill the memory."""
     if len(bad) >= MANY_BAD and len(bad) > 9 * good:
         raise FileError(
-            f"{len(bad):,} lines could not be used, {good:,} could; the rest was not read and nothing was taken. "
+            f"{len(bad):,} lines could not be used, {good:,} could; the rest was not read and nothing was imported. "
             f"The first is line {bad[0].line}: {bad[0].reason}"
         )
 
@@ -335,7 +335,7 @@ def _choose(first: list[tuple[int, dict[str, Any]]], bad: list[Bad], as_: str | 
         name = ALIASES.get(name.lower(), name.lower())
         candidates = [each for each in FORMATS if each.name == name]
         if not candidates:
-            raise FileError(f"--format {name}: known are {', '.join(dict.fromkeys(each.name for each in FORMATS))}")
+            raise FileError(f"--format {name}: choose one of {', '.join(dict.fromkeys(each.name for each in FORMATS))}")
     if not first:
         reasons = "; ".join(f"line {each.line}: {each.reason}" for each in bad[:3])
         raise FileError(f"No line of the file could be read: {reasons}" if reasons else "The file holds no rows")
@@ -347,12 +347,12 @@ def _choose(first: list[tuple[int, dict[str, Any]]], bad: list[Bad], as_: str | 
     elif not recognised[best.name + best.kind]:
         names = _names(first[0][1])
         raise FileError(
-            f"No known format has the columns {', '.join(names)}. Say which column is what, as in "
-            f"--map prompt={names[0] if names else 'COLUMN'} (known are {', '.join(MAPPED)}), "
-            "rename them, or name the format."
+            f"Column{'' if len(names) == 1 else 's'} {', '.join(names)} not recognised. Pairs need prompt, chosen, "
+            "rejected. All formats: sample_data/README.md. Rename the columns, or on the command line add "
+            f"--format or map them, as in --map prompt={names[0] if names else 'COLUMN'} (names: {', '.join(MAPPED)})."
         )
     if as_ is not None and as_ not in (best.kind, *GIVES[best.kind]):
-        raise FileError(f"These are {best.kind} ({best.name}); {as_} cannot be made of them")
+        raise FileError(f"These are {best.kind} ({best.name}); {as_} cannot be made from them")
     return best
 
 
@@ -384,7 +384,7 @@ def _never_wrong(kept: dict[Record, int]) -> list[Bad]:
     neutral = next((row for row in rows if 0 in row.labels), None)
     if neutral is None or any(-1 in row.labels for row in rows):
         return []
-    return [Bad(kept[neutral], "its 0 is read as neutral, and no step of the file is wrong; wrong is -1 or false")]
+    return [Bad(kept[neutral], "0 is read as neutral, and no step of the file is wrong; label wrong steps -1 or false")]
 
 
 def _with_columns(reason: str, row: Row, chosen: Format) -> str:

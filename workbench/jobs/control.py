@@ -60,7 +60,7 @@ def resume(settings: Settings, found: Run) -> Run:
         if not found.resumable:
             raise ValueError(f"Run {found.number} is finished; there is nothing to resume.")
         if different := origin.difference(found.config, found.config["model"]):
-            raise ValueError(f"Run {found.number} {different}, so it cannot go on. Start a new run.")
+            raise ValueError(f"Run {found.number} {different}, so it cannot resume. Start a new run.")
         (found.folder / "stop").unlink(missing_ok=True)
         write_status(found.folder, state="waiting", pid=None, pid_start=None, heartbeat=None, message="", last_lines="")
         return _spawn(settings, find_run(settings.workspace, found.number))

@@ -52,7 +52,7 @@ def _seconds(model: str, method: str, args: TrainArgs, past: Sequence[Any]) -> t
     if model == "sandbox":
         cost = METHODS[method].cost
         return cost.seconds_per_example * work + cost.seconds_around, "a guide from 2 shared CPU cores"
-    return None, "known after the first run with this model"
+    return None, "time estimate after the first run"
 
 
 def memory_mb(model: str, method: str, args: TrainArgs) -> float:

@@ -145,7 +145,7 @@ def _parent_problem(settings: Settings, start_from: int | None) -> Exception | N
     except ValueError as error:
         return error
     if different := origin.difference(parent.config, settings.model):
-        return ValueError(f"Run {start_from} {different}: it is no start here.")
+        return ValueError(f"Run {start_from} {different}, so it cannot be the starting point.")
     if parent.adapter is None:
         return ValueError(f"Run {start_from} has no trained model to start from; it is {parent.state}.")
     return None
@@ -162,15 +162,15 @@ def _as_in_start(args: TrainArgs, start: Run) -> tuple[TrainArgs, dict[str, str]
     shape = {ours: adapter[theirs] for ours, theirs in LORA.items()}
     differing = [name for name, value in shape.items() if value != getattr(args, name)]
     notices = tuple(
-        f"{name} is {shape[name]:g}, as in run {start.number} where this run starts, not {getattr(args, name):g} as set."
+        f"{name} is {shape[name]:g}, as in run {start.number}, from which this run starts, not {getattr(args, name):g} as set."
         for name in differing
     )
     change: dict[str, Any] = shape
-    return replace(args, **change), dict.fromkeys(differing, f"as in run {start.number}, the start"), notices
+    return replace(args, **change), dict.fromkeys(differing, f"as in run {start.number}, the starting point"), notices
 
 
 def _too_large(needed: Estimate) -> MemoryError:
     return MemoryError(
         f"This run needs about {needed.memory_mb / 1024:.1f} GB of memory and {needed.available_mb / 1024:.1f} GB are "
-        "free. Set a smaller micro_batch or max_tokens, or take a smaller model."
+        "free. Set a smaller micro_batch or max_tokens, or use a smaller model."
     )

@@ -72,7 +72,7 @@ def difference(config: Kept, model: str) -> str | None:
     kept = config.get("weights")
     now = fingerprint(model) if kept else None
     if now and kept != now:
-        return f"was made with other weights than those that are in {model} now"
+        return f"was made with weights different from those now in {model}"
     return None
 
 

@@ -18,7 +18,7 @@ from workbench.learn.catalogue import METHODS
 from workbench.measure import compare as side_by_side
 from workbench.measure.winrate import Rate, rate
 from workbench.models import origin
-from workbench.records import Response, Sampling, Verdict, split_of
+from workbench.records import Response, Sampling, Verdict, how_many, split_of
 from workbench.ui import measured as held_out
 from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
@@ -75,7 +75,7 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     ]
     judged = {v.prompt for v in context.store.verdicts() if v.rater == payload.get("rater")}
     prompts = sorted(held_out.prompts(context, OFFERED, seed=1), key=lambda text: text in judged)
-    what = "gold score, length and distance" if held_out.has_gold(context) else "length and distance"
+    what = "gold score, length and KL" if held_out.has_gold(context) else "length and KL"
     n = len(held_out.prompts(context, held_out.PROMPTS))
     return {
         "models": models,
@@ -83,7 +83,7 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         "prompts": prompts,
         "plotly": plotly_url(),
         "measure_n": n,
-        "measure_words": f"One answer each: {what}, with what chance allows.",
+        "measure_words": f"One answer per prompt: {what}, with 95 % intervals.",
     }
 
 
@@ -158,12 +158,12 @@ def vote(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Store a blind vote (a slot's number, "tie" or "bad") and show who wrote what. Sent twice it is stored once."""
     one, choice = _ask(context, payload), payload["choice"]
     if choice not in ("tie", "bad") and not (isinstance(choice, int) and 0 <= choice < len(one.models)):
-        raise Refused(f"{choice!r} is no answer to vote for.")
+        raise Refused(f"{choice!r} is not an answer you can vote for.")
     if one.rater != payload.get("rater"):
         raise Refused("Somebody else asked this question. Ask it yourself to vote.")
     with one.lock:
         if not one.answers or not one.blind:
-            raise Refused("Only a blind comparison whose answers are complete can be voted on.")
+            raise Refused("You can vote only in a blind comparison, once its answers are complete.")
         if one.verdict is None:
             one.verdict = _store(context, one, choice, seconds(payload)).id
             one.votes += 1
@@ -194,7 +194,7 @@ def reward(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     one, run = _ask(context, payload), payload["run"]
     with one.lock:
         if not one.answers or (one.blind and one.verdict is None):
-            raise Refused("Rewards are shown once the answers are complete and, where you vote blind, after the vote.")
+            raise Refused("Rewards appear once the answers are complete; in a blind comparison, after your vote.")
     found = rewards.model(context, run).score([one.prompt] * len(one.answers), [a["text"] for a in one.answers])
     return {"figures": [f"reward {found[place]:.2f}, run {run}".replace("-", "−") for place in one.order]}
 
@@ -306,11 +306,11 @@ def reveal(context: Context, one: Ask) -> list[dict[str, Any]]:
         plain = place == 0 and len(one.models) > 2
         pieces = [{"text": text, "mark": mark if differs and not plain else None} for text, differs in answer["spans"]]
         figures = [] if answer["gold"] is None else [f"gold {answer['gold']:.2f}, {answer['style']}"]
-        figures.append(f"{answer['tokens']} tokens")
+        figures.append(how_many(answer["tokens"], "tokens"))
         if model[0] is not None:
             figures.append(f"KL {round(answer['kl'], 1) + 0.0:.1f} nats".replace("-", "−"))  # + 0.0: no minus zero
         if not answer["ended"]:
-            figures.append("did not come to an end")
+            figures.append("no end token")
         was = f"was answer {LETTERS[slot]}" if one.blind else f"answer {LETTERS[slot]}"
         found.append({"label": label, "colour": colour, "was": was, "spans": pieces, "figures": figures})
     return found
@@ -401,25 +401,22 @@ def _said(context: Context, pair: tuple[Any, Any], found: Rate, on_train: int, a
     """A pair's win rate for the page, in figures and in words."""
     (first, _), (second, colour) = _look(context, pair[0]), _look(context, pair[1])
     against = "" if alone and pair[0][0] is None else f" against {first.lower() if pair[0][0] is None else first}"
-    votes = f"{found.n} vote{'s' if found.n != 1 else ''}"
+    votes = how_many(found.n, "votes")
     if found.n < ENOUGH_VOTES:
         title = "Blind votes" if alone else f"Blind votes: {second}{against}"
-        text = f"{votes} so far. From {ENOUGH_VOTES} on you see the win rate."
+        text = f"{votes}. The win rate appears at {ENOUGH_VOTES}."
         return {"ready": False, "title": title, "words": text}
     low, high = 100 * found.low, 100 * found.high
     if found.low > 0.5 or found.high < 0.5:
-        meaning = "it leaves out 50 %, so chance alone is unlikely."
+        meaning = "it excludes 50 %, so chance alone is unlikely."
     else:
-        meaning = "50 % lies within it, so this may be chance."
-    counts = f"{_times(found.wins, 'win')}, {_times(found.ties, 'tie')} and {_times(found.losses, 'loss', 'losses')}"
+        meaning = "it includes 50 %, so this may be chance."
+    lost = f"{found.losses:,} {'loss' if found.losses == 1 else 'losses'}"
+    counts = f"{how_many(found.wins, 'wins')}, {how_many(found.ties, 'ties')} and {lost}"
     text = f"{counts} in {votes}; ties count half. 95 % interval {low:.0f} to {high:.0f} %: {meaning}"
     if on_train:
-        text += f" {_times(on_train, 'vote')} on prompts that a run may have trained on."
+        text += f" {how_many(on_train, 'votes')} {'was' if on_train == 1 else 'were'} on prompts that a run may have trained on."
     title = f"{second} wins {100 * found.value:.0f} % of blind votes{against}"
     spoken = f"{title}, 95 % interval {low:.0f} to {high:.0f} %, n {found.n}"
     figures = {"value": found.value, "low": found.low, "high": found.high, "n": found.n, "colour": colour}
     return {"ready": True, "title": title, "words": text, "spoken": spoken, **figures}
-
-
-def _times(n: int, one: str, many: str | None = None) -> str:
-    return f"{n} {one if n == 1 else many or one + 's'}"

@@ -1,4 +1,4 @@
-"""Demonstrate: write the answer you wish the model gave. The page's functions; its looks are in static/demonstrate.js."""
+"""Demonstrate: write the ideal answer to a prompt. The page's functions; its looks are in static/demonstrate.js."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workbench.records import Demonstration
 from workbench.store import Conflict
 from workbench.ui import payload as sent
 from workbench.ui.context import Context, Refused
-from workbench.ui.overview import WRITE_GOAL, plural
+from workbench.ui.overview import WRITE_GOAL
 from workbench.ui.payload import takes
 from workbench.ui.shell import panel
 
@@ -66,8 +66,7 @@ def progress(context: Context) -> dict[str, Any]:
 def buys(written: int) -> str:
     """What the next answers are good for, without a figure that was not measured here."""
     if written < WRITE_GOAL:
-        rest = plural(WRITE_GOAL - written, "more answer")
-        return f"{rest}, and a first SFT run has enough to copy tone and length from."
+        return f"After about {WRITE_GOAL} answers, a first SFT run can pick up your tone and length."
     if written < 150:
         return "Enough for a first SFT run. More answers to more kinds of prompts make its effect larger and steadier."
     return "Plenty for SFT. From here on, ranking teaches more per minute than writing."
@@ -237,11 +236,13 @@ def import_file(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         raise Refused(f"{name}: only {', '.join(SUFFIXES)} files can be imported.")
     data = payload["data"]
     if len(data) > FILE_MB * 1.4e6:
-        raise Refused(f"{name} is larger than {FILE_MB} MB. Import it by: python -m workbench import FILE")
+        raise Refused(
+            f"{name} is larger than {FILE_MB} MB. Import it on the command line: python -m workbench import FILE"
+        )
     try:
         content = base64.b64decode(data, validate=True)
     except binascii.Error as error:
-        raise Refused(f"{name} did not arrive whole. Choose it again.") from error
+        raise Refused(f"{name} did not arrive complete. Choose it again.") from error
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"import{''.join(each for each in suffixes if each in SUFFIXES)}"
         file.write_bytes(content)

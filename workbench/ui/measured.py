@@ -19,7 +19,7 @@ from workbench.intervals import GAP
 from workbench.measure.winrate import FEWEST, mean, paired_difference, win_rate
 from workbench.models import origin
 from workbench.processes import read_json, write_atomic
-from workbench.records import Sampling
+from workbench.records import Sampling, how_many
 from workbench.ui.context import Context, Refused
 
 PROMPTS = 100
@@ -85,7 +85,7 @@ def start(context: Context, voices: list[Voice]) -> None:
     """Measure what is not measured yet, on a thread of its own. Already under way: nothing."""
     asked = prompts(context, PROMPTS)
     if not asked:
-        raise Refused("There are no held-out prompts yet: about one in seven prompts becomes one. Add more prompts.")
+        raise Refused("There are no held-out prompts yet; about one prompt in seven is held out. Add more prompts.")
     name, looks = _name(context, voices, asked), _looks(context)
     with looks.lock:
         if name in looks.by_name and looks.by_name[name].running:
@@ -109,7 +109,7 @@ def look(context: Context, voices: list[Voice]) -> dict[str, Any]:
     done, total = sum(map(len, answers)), len(asked) * len(voices)
     state, text = ("done", "") if total and done == total else ("none", "")
     if under_way is not None and under_way.running:
-        state, text = "running", under_way.words or f"{done} of {total} answers"
+        state, text = "running", under_way.words or f"{done:,} of {total:,} answers"
     elif under_way is not None and under_way.failed:
         state, text = "failed", under_way.failed
     shared = min(map(len, answers), default=0)
@@ -139,7 +139,7 @@ def _work(context: Context, voices: list[Voice], asked: list[str], look: Look) -
                 kept = [{"tokens": a.tokens, "kl": a.kl, "gold": a.gold, "text": a.text} for a in found.answers]
                 _write(context, voice, asked, known + kept)
     except Exception as error:  # whatever it is, the page must hear of it
-        look.failed = f"This stopped: {error or type(error).__name__}. Answers written so far are kept."
+        look.failed = f"Measuring stopped: {error or type(error).__name__}. Answers written so far are kept."
     finally:
         look.running = False
 
@@ -198,20 +198,20 @@ def summary(voices: list[Voice], answers: list[list[dict[str, Any]]]) -> dict[st
         for i in range(1, len(voices)):
             found = win_rate(gold[0], gold[i])
             by_gold.append(
-                f"By gold score {voices[i].label} wins {100 * found.value:.0f} % "
+                f"By gold score, {voices[i].label} wins {100 * found.value:.0f} % "
                 f"({100 * found.low:.0f} to {100 * found.high:.0f}) against {_lower(voices[0])}, n {found.n}; ties count half."
             )
     length = [[float(row["tokens"]) for row in a] for a in answers]
     plots.append(_plot("Length", "tokens", voices, length, _length_words(length[0], length[last]), digits=0))
     moved = [i for i, voice in enumerate(voices) if voice.run is not None]
     kls = [[row["kl"] for row in answers[i]] for i in moved]
-    words = "How unlike the base each answer is; the base itself is at 0."
-    plots.append(_plot("Distance from base (KL)", "nats per answer", [voices[i] for i in moved], kls, words, digits=1))
+    words = "How far each answer is from the base, which is at 0."
+    plots.append(_plot("KL from the base", "nats per answer", [voices[i] for i in moved], kls, words, digits=1))
     return {
         "key": f"{[v.label for v in voices]}",
         "plots": plots,
         "models": [{"label": v.label, "colour": v.colour} for v in voices],
-        "words": f"{n} held-out prompts, one answer each at temperature {SAMPLING.temperature}; dotted lines are means.",
+        "words": f"{how_many(n, 'held-out prompts')}, one answer each at temperature {SAMPLING.temperature}; dotted lines are means.",
         "gold_words": by_gold,
     }
 
@@ -283,4 +283,4 @@ def _length_words(first: list[float], last: list[float]) -> str:
         return f"No clear change in length (n {gap.n}), so length is unlikely to explain a gain."
     if gap.value < 0:
         return "Answers became shorter, so length does not explain a gain."
-    return f"Answers grew by {gap.value:.0f} tokens: look whether length alone explains a gain."
+    return f"Answers grew by {how_many(round(gap.value), 'tokens')}: check whether length alone explains a gain."

@@ -49,9 +49,9 @@ def steps(counts: dict[str, int], finished: list[Any], job: Any) -> list[dict[st
     aligned = [run for run in finished if METHODS[run.method].answers]
     scorers = [run for run in finished if not METHODS[run.method].answers]
     busy = {"" if job is None else "align" if METHODS[job.method].answers else "reward"}
-    doing = "" if job is None else f"{job.method.upper()} {'waiting' if job.state == 'waiting' else 'running'}"
+    doing = "" if job is None else f"{METHODS[job.method].label} {'waiting' if job.state == 'waiting' else 'running'}"
     rows = [
-        ("write", "Write", "demonstrate", {}, amount(counts, "demonstrations", "answer", WRITE_GOAL)),
+        ("write", "Demonstrate", "demonstrate", {}, amount(counts, "demonstrations", "answer", WRITE_GOAL)),
         ("rank", "Rank", "rank", {}, amount(counts, "comparisons", "pair", RANK_GOAL)),
         ("reward", "Reward", "train", {"method": "reward"}, f"run {scorers[0].number}" if scorers else "not trained"),
         ("align", "Align", "train", {"method": THEN}, plural(len(aligned), "run") if aligned else "not started"),
@@ -104,7 +104,7 @@ def next_step(counts: dict[str, int], finished: list[Any], job: Any) -> dict[str
     if job:
         return say("align", "Next: see what changed in ", "Compare", f" when run {job.number} ends", "compare")
     if not written and not ranked:
-        return say("write", "Next: ", "write the answers you wish it gave", "", "demonstrate")
+        return say("write", "Next: ", "write your ideal answers", "", "demonstrate")
     if written < WRITE_GOAL and not ranked:
         rest = plural(WRITE_GOAL - written, "more answer")
         return say("write", f"Next: {rest}, then ", f"train {METHODS[FIRST].label}", " on them", "train", method=FIRST)
@@ -126,9 +126,13 @@ def next_step(counts: dict[str, int], finished: list[Any], job: Any) -> dict[str
         )
     if votes < VOTE_GOAL:
         newest = next(run for run in finished if METHODS[run.method].answers)
-        return say("compare", "Next: ", "compare", f" base and run {newest.number} blind", "compare")
+        return say("compare", "Next: ", "compare", f" the base and run {newest.number} blind", "compare")
     return say(
-        "compare", f"{plural(votes, 'blind vote')} so far; more in ", "Compare", " narrow the interval", "compare"
+        "compare",
+        f"{plural(votes, 'blind vote')} so far; voting more in ",
+        "Compare",
+        " narrows the interval",
+        "compare",
     )
 
 
@@ -136,9 +140,9 @@ def chip(job: Any) -> dict[str, Any]:
     """The running job in the header: method, percent, time left."""
     status = job.status
     share = status.step / max(1, status.steps or 1)
-    name = job.method.upper()
+    name = METHODS[job.method].label
     if job.state == "waiting":
-        text = f"{name} waits"
+        text = f"{name} waiting"
     elif job.state == "starting":
         text = f"{name} starting"
     else:
@@ -157,6 +161,6 @@ def notices(left_out: Sequence[str]) -> list[dict[str, Any]]:
     """What everybody at the page must know: on a Space, that its disk is lost on a restart; runs that cannot be read."""
     found: list[dict[str, Any]] = [{"text": text} for text in left_out]
     if os.environ.get("SPACE_ID"):
-        text = "This Space forgets everything when it restarts. Take your work with you:"
+        text = "This Space loses everything when it restarts. Download your work:"
         found.append({"text": text, "action": "Export everything", "download": "export_all"})
     return found

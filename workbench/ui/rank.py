@@ -22,7 +22,7 @@ PAGES = 300  # pages whose pairs are remembered
 BATCH = 20  # prompts added by "Write answers" and "Make more"
 NAMED = 40  # characters of a prompt in a sentence about it
 HABITS_FROM = 20  # choices after which habits are shown
-QUESTION = "Which answer would you rather receive? Correct first, then polite, then short."
+QUESTION = "Which answer is better? Correctness first, then politeness, then brevity."
 
 
 class Desk:
@@ -89,8 +89,8 @@ def passed_over(context: Context, passed: dict[int, int]) -> str:
     text = " ".join(context.store.prompt(id).text.split())
     named = f"“{text[:NAMED]}{'…' if len(text) > NAMED else ''}” has {tokens:,} tokens; {context.reads()}."
     if len(passed) == 1:
-        return f"1 prompt is too long and is passed over: {named}"
-    return f"{len(passed)} prompts are too long and are passed over. {named}"
+        return f"1 prompt is too long and is left out: {named}"
+    return f"{len(passed):,} prompts are too long and are left out. {named}"
 
 
 def show(pair: Pair) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def change_choice(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     id = sent.number(payload, "id")
     before = next((each for each in mine(context, payload["rater"]) if each.id == id), None)
     if before is None or len(before.shown) != 2:
-        raise Refused("This choice is not there any more, so it was not changed.")
+        raise Refused("This choice no longer exists, so it was not changed.")
     groups, acceptable = ranking(before.shown, payload["choice"])
     saved = context.store.change_comparison(id, groups, acceptable, version=sent.number(payload, "version"))
     return {"id": saved.id, "version": saved.version}

@@ -27,18 +27,19 @@ if TYPE_CHECKING:
 
 SIGNS = {"green": "✓ green", "amber": "! amber", "red": "✕ red", "untested": "? not tested", "unknown": "– unknown"}
 CHECKS = {
-    "accuracy": "Agrees with held-out choices",
-    "answers": "Judges held-out answers right",
-    "steps": "Judges held-out steps right",
-    "calibration": "Is as sure as it is right",
+    "accuracy": "Agrees with held-out pairs",
+    "answers": "Judges held-out answers correctly",
+    "steps": "Judges held-out steps correctly",
+    "calibration": "Is well calibrated",
     "consistency": "Raters agree with each other",
-    "length": "Does not go by length",
-    "padding": "Sees through padding",
-    "flattery": "Sees through flattery",
-    "repetition": "Sees through repetition",
+    "length": "Does not favour length",
+    "padding": "Resists filler",
+    "flattery": "Resists flattery",
+    "repetition": "Resists repetition",
     "empty": "Prefers an answer to none",
-    "bullets": "Sees through added bullets",
+    "bullets": "Resists added bullets",
 }
+NUMBERS = dict(enumerate(["One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"], 1))
 LISTED = 50  # reward files offered; any other of their folder can be named
 GOLD = "gold: the sandbox's own true score"
 
@@ -60,7 +61,11 @@ def badge(run: Run) -> dict[str, str] | None:
         return None
     found = verdict.verdict(run.folder)
     unit = METHODS[run.method].unit
-    by = f" {found.simulated:,} of its {unit} are by simulated raters." if found.simulated else ""
+    by = (
+        f" {found.simulated:,} of its {unit} {'is' if found.simulated == 1 else 'are'} by simulated raters."
+        if found.simulated
+        else ""
+    )
     return {"level": found.level, "words": SIGNS[found.level], "reason": _one_sentence(found) + by}
 
 
@@ -70,7 +75,7 @@ def _one_sentence(found: GateResult) -> str:
     if len(gate_says) == 1:
         return found.reason
     more = len(gate_says) - 1
-    return f"{gate_says[0]}; {more} more {'check is' if more == 1 else 'checks are'} {found.level}."
+    return f"{gate_says[0]}. {NUMBERS.get(more, str(more))} more {'check is' if more == 1 else 'checks are'} {found.level}."
 
 
 @takes(run=int)
@@ -79,7 +84,7 @@ def gate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     number = payload["run"]
     run = next((r for r in list_runs(context.settings.workspace) if r.number == number), None)
     if run is None or METHODS[run.method].answers:
-        raise Refused(f"There is no reward model of run {number}.")
+        raise Refused(f"Run {number} has no reward model.")
     found = verdict.verdict(run.folder)
     said = read(Gate, run.folder / "gate.json") if found.level != verdict.UNTESTED else None
     rows = [
@@ -192,7 +197,7 @@ def in_words(reward: str) -> str:
         source = {"run": f"run {term.what}", "gold": "gold", "file": Path(term.what).name}[term.kind]
         return source if term.weight == 1 else f"{term.weight:g} × {source}".replace("-", "−")
 
-    return f"The sum of {' and '.join(said(t) for t in terms)}."
+    return f"{'The sum of ' if len(terms) > 1 else ''}{' and '.join(said(t) for t in terms)}."
 
 
 def model(context: Context, number: int) -> RewardModel | ProcessRewardModel:
@@ -201,7 +206,7 @@ def model(context: Context, number: int) -> RewardModel | ProcessRewardModel:
 
     run = next((r for r in list_runs(context.settings.workspace) if r.number == number), None)
     if run is None or METHODS[run.method].answers:
-        raise Refused(f"There is no reward model of run {number}. Choose another one.")
+        raise Refused(f"Run {number} has no reward model. Choose another one.")
     if different := origin.difference(run.config, context.settings.model):
         raise Refused(f"Run {number} {different}. Choose another one.")
     if run.active or run.scorer is None:

@@ -73,7 +73,7 @@ def answer_column(row: Row) -> str:
     """The one column that holds the row's answer. Raises ValueError when two do."""
     there = [name for name in ANSWERS if not is_empty(row.columns.get(name)) and name != prompt_column(row)]
     if len(there) > 1 and there != ["solution", "answer"]:
-        raise ValueError(f"{' and '.join(there)} both hold an answer; say which by --map completion={there[0]}")
+        raise ValueError(f"{' and '.join(there)} both hold an answer; choose one with --map completion={there[0]}")
     return there[0] if there else row.name_of("completion") or "completion"
 
 

@@ -25,7 +25,7 @@ from workbench.learn.examples import Example, Limits
 from workbench.learn.run_files import RunConfig
 from workbench.models import lora, origin
 from workbench.models.tokens import freeze_date
-from workbench.records import Sampling
+from workbench.records import Sampling, how_many
 
 T = TypeVar("T")
 
@@ -100,8 +100,8 @@ class Work:
         notices += examples.notices(method, held_out, held_out_left_out, limits, held_out=True)
         if long:
             notices.append(
-                f"{len(long)} held-out prompt{'s' if len(long) > 1 else ''} cannot be answered as training goes on: with "
-                f"max_new_tokens ({limits.new_tokens}) longer than the {limits.context} tokens that the model reads. "
+                f"{how_many(len(long), 'held-out prompts')} cannot be answered during training: with max_new_tokens "
+                f"({limits.new_tokens}), longer than the {limits.context:,} tokens that the model reads. "
                 f"{examples.instance(long)}"
             )
         for text in notices:

@@ -62,7 +62,7 @@ def train(work: Work) -> dict[str, Any]:
         data_collator=partial(collate, pad=pad_id(work.model.tokenizer)),
     )
     result = trl_trainer.run(trainer, work, held_out)
-    work.report.status(message="Testing it on held-out comparisons.")
+    work.report.status(message="Testing on held-out comparisons.")
     found = gate.judge(partial(score_texts, work), work.heldout, work.train)
     write_atomic(work.folder / "gate.json", json.dumps(found, indent=1, allow_nan=False))
     return result | {"verdict": found["verdict"], "reason": found["reason"]}

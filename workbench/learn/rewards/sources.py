@@ -61,11 +61,11 @@ def parse(text: str) -> list[Term]:
         if not found or (found["kind"] == "gold") == bool(found["what"]):
             raise WrongReward(
                 text,
-                f"{part.strip()!r} is no reward; there are run:NUMBER, gold, file:PATH.py, and weighted sums such as "
+                f"{part.strip()!r} is not a reward; use run:NUMBER, gold, file:PATH.py, or a weighted sum such as "
                 "run:7 + 0.3*gold",
             )
         if found["kind"] == "run" and not found["what"].isdigit():
-            raise WrongReward(text, f"{found['what']!r} is no run's number")
+            raise WrongReward(text, f"{found['what']!r} is not a run number")
         terms.append(Term(float(found["weight"] or 1), found["kind"], found["what"] or ""))
     return terms
 
@@ -89,7 +89,7 @@ def settle(text: str, settings: Settings) -> tuple[str, str]:
                 number = int(folder.name[:4])
                 without = "".join(f", and there is no {other.label.lower()}" for other in kinds[:i])
                 return f"run:{number}", f"run {number} is the newest {m.label.lower()}{without}"
-    raise MissingData("A reward model has to say what a good answer is. There is none yet: train one first.", "Rank")
+    raise MissingData("A reward model must judge the answers. There is none yet; train one first.", "Rank")
 
 
 def located(text: str, settings: Settings) -> str:
@@ -130,7 +130,7 @@ def check(text: str, settings: Settings) -> None:
         elif term.kind == "run":
             _run_folder(settings.workspace / "runs", int(term.what))
         elif settings.model != "sandbox":
-            raise WrongReward(text, f"gold scores the sandbox's world only, not {settings.model}")
+            raise WrongReward(text, f"gold can score only the sandbox's answers, not those of {settings.model}")
 
 
 def build(text: str, runs: Path, model: Any, actor: Any = None) -> Reward:
@@ -191,5 +191,5 @@ def _run_folder(runs: Path, number: int) -> Path:
         raise RewardError(f"there is no run {number}")
     if not (folder / "adapter" / SCALE).is_file():
         method = read_json(folder / "config.json").get("method", "unknown")
-        raise RewardError(f"run {number} is no finished reward model: its method is {method}")
+        raise RewardError(f"run {number} is not a finished reward model: its method is {method}")
     return folder
