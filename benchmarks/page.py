@@ -61,7 +61,7 @@ def page_of(browser: Any) -> Iterator[tuple[App, Any]]:
 def votes(browser: Any, n: int) -> list[float]:
     """Milliseconds from a vote's key to the next pair, ready for a vote."""
     with page_of(browser) as (_, page):
-        page.get_by_role("button", name="Use these 30").click()
+        page.get_by_role("button", name="Start with 30 sample prompts").click()
         page.wait_for_selector("#wd-field")
         open_rank(page)
         took: list[float] = []

@@ -12,9 +12,9 @@ from workbench.learn.catalogue import parse
 from workbench.processes import write_status
 
 SAYS = {
-    "green": "It agrees with 88 % (84 to 91) of 300 held-out choices.",
-    "amber": "It agrees with 61 % (55 to 67) of 300 held-out choices: weak.",
-    "red": "It agrees with 52 % (46 to 58) of 300 held-out choices: that may be guessing.",
+    "green": "It agrees with 88 % (84 to 91) of 300 held-out pairs.",
+    "amber": "It agrees with 61 % (55 to 67) of 300 held-out pairs: weak.",
+    "red": "It agrees with 52 % (46 to 58) of 300 held-out pairs: this may be guessing.",
 }
 
 

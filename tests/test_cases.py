@@ -65,7 +65,7 @@ TABLE = {
     "27-csv-variants/utf16le_nobom.csv": (PAIRS, "trl", 2, {}, ""),
     "29-json-variants/bom.jsonl": (PAIRS, "trl", 1, {}, ""),
     "29-json-variants/columns_dict.json": (PAIRS, "trl", 2, {}, ""),
-    "29-json-variants/comments.jsonl": (PAIRS, "trl", 1, {1: "no valid JSON"}, ""),
+    "29-json-variants/comments.jsonl": (PAIRS, "trl", 1, {1: "not valid JSON"}, ""),
     "29-json-variants/crlf.jsonl": (PAIRS, "trl", 2, {}, ""),
     "29-json-variants/index_dict.json": (PAIRS, "trl", 2, {}, ""),
     "29-json-variants/json_named_jsonl.jsonl": (PAIRS, "trl", 2, {}, ""),

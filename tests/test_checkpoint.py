@@ -122,9 +122,12 @@ def test_a_missing_shard_is_named(base, tmp_path):
     ("content", "message"),
     [
         (lambda whole: whole[:-100], "model.safetensors is damaged: it has"),
-        (lambda whole: b"<html>not found</html>", "model.safetensors is damaged or no safetensors file"),
-        (lambda whole: b"", "model.safetensors is damaged or no safetensors file"),
-        (lambda whole: (2).to_bytes(8, "little") + b"[]" + b"0" * 9, "model.safetensors is damaged or no safetensors"),
+        (lambda whole: b"<html>not found</html>", "model.safetensors is damaged or not a safetensors file"),
+        (lambda whole: b"", "model.safetensors is damaged or not a safetensors file"),
+        (
+            lambda whole: (2).to_bytes(8, "little") + b"[]" + b"0" * 9,
+            "model.safetensors is damaged or not a safetensors",
+        ),
         (lambda whole: b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "run git lfs pull"),
     ],
 )

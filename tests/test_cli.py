@@ -61,14 +61,14 @@ def test_no_command_is_wrong_usage():
         (["train", "dpo", "--set", "beta=often"], "error: --set beta=often: not a number"),
         (["train", "dpo", "--set", "beta"], "error: --set beta: write it as NAME=VALUE"),
         (["train", "magic"], "error: there is no method 'magic'"),
-        (["train", "sft", "--preset", "eternal"], "error: --preset: 'eternal' is none of quick, normal, thorough"),
+        (["train", "sft", "--preset", "eternal"], "error: --preset eternal: it must be one of quick, normal, thorough"),
         (["train", "sft"], "error: SFT needs written answers. There are none yet."),
         (["train", "dpo"], "error: DPO needs ranked pairs. There are none yet."),
         (["train", "dpo", "--model", "/no/such/folder"], "error:"),
         (["stop", "7"], "error: there is no run 7"),
         (["resume", "7"], "error: there is no run 7"),
         (["compare", "7"], "error: there is no run 7"),
-        (["run", "/no/such/run"], "error: /no/such/run is no run folder"),
+        (["run", "/no/such/run"], "error: /no/such/run is not a run folder"),
         (["import", "/no/such/file.jsonl"], "error:"),
     ],
 )
@@ -81,7 +81,7 @@ def test_an_error_is_one_clear_line(argv, message, capsys, tmp_path):
 def test_settings_of_a_method_are_listed_with_their_meaning(capsys):
     assert main.main(["train", "dpo", "--settings"]) == 0
     out = capsys.readouterr().out
-    assert "beta" in out and "less moves further" in out and "automatic" in out
+    assert "beta" in out and "Lower values let the policy move further" in out and "automatic" in out
 
 
 def test_runs_of_an_empty_workspace(tmp_path, capsys):
@@ -164,14 +164,14 @@ def test_best_of_n_and_rejection_choose_by_a_reward(tmp_path, capsys):
         assert len(again.demonstrations()) == written + len(chosen)
     assert len(chosen) == round(len(train) / 2) and {d.prompt for d in chosen} <= {p.text for p in train}
     assert f"for {len(chosen)} of {len(train)} prompts as simulated demonstrations" in output
-    assert f"SFT learns from {written + len(chosen)}" in output
+    assert f"SFT can now learn from {written + len(chosen)} answers" in output
 
 
 @pytest.mark.parametrize(
     "argv, message",
     [
-        (["best-of-n"], "error: A reward model has to say what a good answer is."),
-        (["best-of-n", "--reward", "tasty"], "error: --reward tasty: 'tasty' is no reward"),
+        (["best-of-n"], "error: A reward model must judge the answers."),
+        (["best-of-n", "--reward", "tasty"], "error: --reward tasty: 'tasty' is not a reward"),
         (["best-of-n", "--reward", "gold", "--prompts", "0"], "error: there are no prompts"),
         (["rejection", "--reward", "gold", "--keep", "2"], "error: keep must be above 0"),
         (["rejection", "--reward", "gold", "--n", "1"], "error: n must be at least 2"),
@@ -203,8 +203,7 @@ def test_prompts_too_long_for_the_model_are_counted_and_passed_over(tmp_path, ca
     capsys.readouterr()  # what loading says
     assert drop_too_long(model, ["short", long, "also short"], 64) == ["short", "also short"]
     assert capsys.readouterr().err == (
-        f"1 of 3 prompts are too long, up to 302 tokens: {tmp_path} reads 192 tokens beside 64 new ones. "
-        "They are passed over.\n"
+        f"1 of 3 prompts is too long, up to 302 tokens: {tmp_path} reads 192 tokens besides 64 new ones. Skipping it.\n"
     )
-    with pytest.raises(ValueError, match=r"^1 of 1 prompts are too long.*Give shorter ones\.$"):
+    with pytest.raises(ValueError, match=r"^1 of 1 prompt is too long.*Use shorter prompts\.$"):
         drop_too_long(model, [long], 64)

@@ -106,7 +106,7 @@ def test_figures_of_base_and_result_agree(small):
 def test_a_workspace_in_use_is_left_alone(small, capsys):
     _, place, _ = small
     assert main.main(["demo", "--workspace", str(place)]) == 1
-    assert "give a new folder with --workspace" in capsys.readouterr().err
+    assert "name a new folder with --workspace" in capsys.readouterr().err
 
 
 def test_without_a_folder_it_takes_a_new_one(tmp_path):

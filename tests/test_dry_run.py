@@ -150,7 +150,7 @@ def test_nan_in_the_base_is_not_the_learning_rates_fault(place, opened):
     run = prepare.prepare_run(options, store, "sft", parse("sft", {}))
     text = worker.explain(run, 0, error.value)
     assert text.startswith(f"Run 1 stopped at step 0: {place[0]} gives no valid numbers") and "rate" not in text
-    assert text.endswith("No setting of the run helps. Nothing before it is lost.") and "Error" not in text
+    assert text.endswith("No setting of the run can fix this. Nothing before it is lost.") and "Error" not in text
 
 
 def test_positions_that_the_model_lacks_are_not_asked_for(tmp_path, opened):

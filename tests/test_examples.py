@@ -115,7 +115,7 @@ def test_every_row_has_something_to_learn_however_few_tokens_there_are(tokenizer
             "prm",
             {"prompt": "p", "steps": ["a" * 50], "labels": [1]},
             Limits(8, 256),
-            "none of their steps fits into max_",
+            "none of their steps fit into max_",
         ),
     ],
 )
@@ -132,7 +132,8 @@ def test_what_cannot_be_learned_from_is_left_out_with_its_reason(tokenizer, meth
 def test_kto_needs_both_kinds_among_what_is_left(tokenizer):
     rows = [{"prompt": "p", "completion": "a", "label": True}, {"prompt": LONG, "completion": "b", "label": False}]
     with pytest.raises(
-        NothingToLearn, match=r"KTO needs answers of both kinds; all 1 are good. Judge some as bad. 1 of 1 "
+        NothingToLearn,
+        match=r"KTO needs both good and bad answers to train on; none is bad. Judge some as bad. 1 of 1 ",
     ):
         examples.check_learnable(tokenizer, "kto", rows, Limits(64, 256))
     examples.check_learnable(tokenizer, "kto", [*rows, rows[1] | {"prompt": "p"}], Limits(64, 256))
@@ -309,11 +310,11 @@ def test_the_adapters_shape_is_recorded_as_it_is_and_told(parent):
         recorded = {name: work.config["args"][name] for name in ("lora_rank", "lora_alpha", "lora_dropout")}
         assert recorded == {"lora_rank": 4, "lora_alpha": 12, "lora_dropout": 0}
         assert (trained.r, trained.lora_alpha, trained.lora_dropout) == (4, 12, 0)
-        assert work.config["reasons"]["lora_rank"] == f"as in run {number}, the start"
+        assert work.config["reasons"]["lora_rank"] == f"as in run {number}, the starting point"
         assert work.report.get("notices")[:3] == [
-            f"lora_rank is 4, as in run {number} where this run starts, not 16 as set.",
-            f"lora_alpha is 12, as in run {number} where this run starts, not 32 as set.",
-            f"lora_dropout is 0, as in run {number} where this run starts, not 0.1 as set.",
+            f"lora_rank is 4, as in run {number}, from which this run starts, not 16 as set.",
+            f"lora_alpha is 12, as in run {number}, from which this run starts, not 32 as set.",
+            f"lora_dropout is 0, as in run {number}, from which this run starts, not 0.1 as set.",
         ]
 
 

@@ -150,7 +150,7 @@ def test_csv_of_windows_is_read_and_said(tmp_path: Path):
     text = "prompt,completion\r\nPrix du th\u00e9?,Trois \u20ac \u2026\r\n"
     imported = read(put(tmp_path, "a.csv", text.encode("cp1252")))
     assert [(row.prompt, row.text) for row in imported.rows] == [("Prix du th\u00e9?", "Trois \u20ac \u2026")]
-    assert imported.remarks == ["it is not UTF-8, and was read as Windows-1252"]
+    assert imported.remarks == ["not UTF-8; read as Windows-1252"]
     mixed = text.encode() + b"th\xe9,a\r\n"  # UTF-8 with one damaged byte costs that line alone
     imported = read(put(tmp_path, "a.csv", mixed))
     assert len(imported.rows) == 1 and [(bad.line, "not UTF-8" in bad.reason) for bad in imported.bad] == [(3, True)]
@@ -231,11 +231,11 @@ def test_a_file_of_junk_is_given_up_before_its_reasons_fill_the_memory(tmp_path:
     assert importing.MANY_BAD == 100_000
     monkeypatch.setattr(importing, "MANY_BAD", 1000)
     path = put(tmp_path, "a.jsonl.gz", gzip.compress(f"{ONE}\n".encode() + b"x\n" * 5000))
-    with pytest.raises(FileError, match=r"1,000 lines could not be used, 1 could.*line 2: no valid JSON"):
+    with pytest.raises(FileError, match=r"1,000 lines could not be used, 1 could.*line 2: not valid JSON"):
         read(path)
     with pytest.raises(FileError, match=r"1,000 lines could not be used, 0 could.*the prompt is empty"):
         read(put(tmp_path, "b.jsonl", '{"prompt": ""}\n' * 1001))
-    with pytest.raises(FileError, match=r"Nothing was taken: a column holds what may be answers"):
+    with pytest.raises(FileError, match=r"Nothing was imported: a column holds what may be answers"):
         read(put(tmp_path, "b.jsonl", '{"prompt": "Q", "risposta": "A"}\n' * 1001 + "x"))
 
 

@@ -152,11 +152,11 @@ def test_transcripts_and_turns_round_trip():
         ({"prompt": "a", "completion": "b", "label": "toxic"}, "the label must be true (a good answer) or false"),
         ({"prompt": "a", "completion": "", "label": True}, "the completion is empty"),
         ({"messages": [USER]}, "ends with the user's turn"),
-        ({"messages": [HELLO]}, "no user's turn"),
+        ({"messages": [HELLO]}, "no user turn"),
         ({"messages": [{"role": "tool", "content": "x"}, HELLO]}, "the role 'tool'"),
         ({"messages": []}, "not empty"),
         ({"instruction": "a", "instances": []}, "not empty"),
-        ({"chosen": "Human: a", "rejected": "Human: b"}, "no transcript"),
+        ({"chosen": "Human: a", "rejected": "Human: b"}, "not a transcript"),
         ({"chosen": [USER, HELLO], "rejected": [{"role": "user", "content": "Ho"}, HELLO]}, "differ before"),
         ({"prompt": [USER], "chosen": [HELLO], "rejected": [USER]}, "one message of the assistant"),
         ({"prompt": "q", "responses": [{"text": "a", "model": "m"}], "groups": [[0]], "shown": [0]}, "two or more"),
@@ -203,7 +203,7 @@ def test_kind_and_format_can_be_given(tmp_path: Path):
         read(file(tmp_path, [{"prompt": "a", "completion": "b"}]), as_="comparisons")
     with pytest.raises(FileError, match="--as books"):
         read(path, as_="books")
-    with pytest.raises(FileError, match="known are native"):
+    with pytest.raises(FileError, match="choose one of native"):
         read(path, format="xml")
     assert (
         read(file(tmp_path, [PAIR]), format="alpaca")
@@ -220,7 +220,10 @@ def test_the_format_most_rows_have_is_taken(tmp_path: Path):
 
 
 def test_unknown_columns_are_listed(tmp_path: Path):
-    with pytest.raises(FileError, match=r"columns a, b\..*--map prompt=a .*prompt, completion, chosen, rejected"):
+    with pytest.raises(
+        FileError,
+        match=r"^Columns a, b not recognised. Pairs need prompt, chosen, rejected. All formats: .*--map prompt=a ",
+    ):
         read(file(tmp_path, [{"a": 1, "b": 2}]))
 
 
@@ -253,7 +256,7 @@ def test_every_bad_line_is_named_and_every_good_row_kept(tmp_path: Path):
     assert [row.prompt for row in imported.rows] == ["q0", "q1", "q2", "q3"]
     reasons = {bad.line: bad.reason for bad in imported.bad}
     expected = {
-        2: "no valid JSON",
+        2: "not valid JSON",
         5: "NUL",
         6: "must be an object",
         7: "chosen, rejected are missing",
@@ -263,7 +266,7 @@ def test_every_bad_line_is_named_and_every_good_row_kept(tmp_path: Path):
         11: "the rejected answer is empty",
         12: "500,000 characters",
         13: "must be text, not int",
-        14: "half of a character",
+        14: "half a character",
         15: "JSON",
         17: "NUL",
     }
@@ -305,7 +308,7 @@ def test_utf16_from_a_spreadsheet_is_read(tmp_path: Path):
         ("a.zip", b"PK", "unpack archives first"),
         ("a.jsonl", b" \n", "is empty"),
         ("a.jsonl", b"nonsense\n", "No line of the file could be read: line 1"),
-        ("a.parquet", b"PAR1nonsense", "no readable Parquet"),
+        ("a.parquet", b"PAR1nonsense", "not a readable Parquet"),
         ("a.json", b"nonsense", "JSON"),
         ("a.csv", b"prompt,completion\n", "holds no rows"),
     ],
@@ -459,11 +462,11 @@ def test_step_labels_are_stored_and_only_their_prompts_can_be_taken_alone(tmp_pa
     path = file(tmp_path, [MATHS, MATHS])
     report = import_file(store, path)
     assert (report.added, [bad.reason for bad in report.bad]) == (1, ["the same as line 1"])
-    assert "1 new answers with labelled steps (trl)" in str(report)
+    assert "1 new answer with labelled steps (trl)" in str(report)
     assert store.step_labels()[0].source == "import:rows.jsonl"
     assert import_file(store, path).known == 1
     assert [row.text for row in read(path, as_="prompts").rows] == ["3 + 4 - 2?"]
-    with pytest.raises(FileError, match="comparisons cannot be made of them"):
+    with pytest.raises(FileError, match="comparisons cannot be made from them"):
         read(path, as_="comparisons")
 
 

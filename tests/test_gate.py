@@ -145,7 +145,7 @@ def test_a_good_model_is_green_and_says_what_is_unknown():
     report = gate.judge(honest, heldout, train)
     assert report["verdict"] == "green", report["findings"]
     assert level(report, "consistency") == "unknown"
-    assert "60 held-out choices" in report["reason"]
+    assert "60 held-out pairs" in report["reason"]
     json.dumps(report, allow_nan=False)
 
 
@@ -170,7 +170,7 @@ def test_a_model_that_goes_by_length_is_red_and_the_reason_names_it():
     assert report["verdict"] == "red"
     assert {"padding", "repetition", "bullets"} <= {f["check"] for f in report["findings"] if f["level"] == "red"}
     assert level(report, "length") in ("amber", "red")
-    assert "PPO will find that" in report["reason"]
+    assert "PPO would exploit this" in report["reason"]
 
 
 def test_a_model_that_is_much_too_sure_is_amber():
@@ -179,7 +179,7 @@ def test_a_model_that_is_much_too_sure_is_amber():
     shaken = [{**row, "places": [1, 0] if rng.random() < 0.25 else [0, 1]} for row in heldout]
     report = gate.judge(honest, shaken, train, unit=20.0)
     assert level(report, "calibration") == "amber"
-    assert "too sure" in next(f["says"] for f in report["findings"] if f["check"] == "calibration")
+    assert "overconfident" in next(f["says"] for f in report["findings"] if f["check"] == "calibration")
 
 
 def test_as_good_as_raters_who_disagree_is_as_good_as_can_be():
@@ -227,7 +227,7 @@ def test_58_percent_of_1000_stays_weak_whatever_the_raters_agree_on():
 def test_sixty_votes_on_one_prompt_are_one_prompt():
     rows, score = right(1, 60, prompts=1)
     finding = accuracy_of(rows, score)
-    assert finding["level"] == "red" and "60 held-out choices on 1 prompt" in finding["says"]
+    assert finding["level"] == "red" and "60 held-out pairs on 1 prompt" in finding["says"]
     assert (finding["low"], finding["high"]) == pytest.approx(wilson(1, 1))
     rows, score = right(0.9, 60, prompts=60)
     assert accuracy_of(rows, score)["level"] == "green"

@@ -141,18 +141,20 @@ def test_the_loss_is_the_papers(opened, monkeypatch, micro_batch):
     monkeypatch.setattr(kto.Trainer, "__init__", without_copy)
     kto.train(work)
     assert next(r["loss"] for r in rows_of(work) if "loss" in r) == pytest.approx(expected, abs=1e-4)
-    assert work.report.get("notices") == ["A good answer weighs 1, a bad one 0.5."]
+    assert work.report.get("notices") == ["A good answer has weight 1, a bad one 0.5."]
 
 
 def test_it_needs_both_kinds(tmp_path):
     _, store = workspace(tmp_path / "space", n=0)
     with store:
-        with pytest.raises(MissingData, match="KTO needs answers judged good or bad"):
+        with pytest.raises(MissingData, match="KTO needs answers marked good or bad"):
             data.rows(store, "kto")
         for prompt in store.add_prompts([f"What is {i}?" for i in range(20)], "person"):
             (one,) = store.add_responses([Response(0, prompt.id, "So it is.", "tiny")])
             store.add_comparison(prompt.id, [one], [[one.id]], [one.id], "me", acceptable=1)
-        with pytest.raises(MissingData, match=r"KTO needs answers of both kinds; all .* are good. Judge some as bad"):
+        with pytest.raises(
+            MissingData, match=r"KTO needs both good and bad answers to train on; none is bad. Judge some as bad"
+        ):
             data.rows(store, "kto")
 
 

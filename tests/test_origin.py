@@ -71,11 +71,11 @@ def test_other_weights_in_the_same_folder_end_what_was_made_of_the_first(tmp_pat
     assert models.load(workspace_settings.model, device="cpu").attach(run.folder) == "0001-sft"
     other_weights(base)
     assert _finished_runs(context) == []
-    with pytest.raises(ModelError, match=r"other weights than those that are in .*; it cannot be put on"):
+    with pytest.raises(ModelError, match=r"weights different from those now in .*; it cannot be put on"):
         models.load(workspace_settings.model, device="cpu").attach(run.folder)
-    with pytest.raises(ValueError, match=r"Run 1 was made with other weights.*it is no start here"):
+    with pytest.raises(ValueError, match=r"Run 1 was made with weights different.*so it cannot be the starting point"):
         prepare.prepare_run(workspace_settings, store, "sft", parse("sft", {}), start_from=1)
-    with pytest.raises(ValueError, match=r"Run 1 was made with other weights.*cannot go on\. Start a new run"):
+    with pytest.raises(ValueError, match=r"Run 1 was made with weights different.*cannot resume\. Start a new run"):
         control.resume(workspace_settings, run)
     old = {name: value for name, value in run.config.as_json().items() if name != "weights"}
     (run.folder / "config.json").write_text(json.dumps(old))  # a run from before fingerprints

@@ -66,7 +66,7 @@ def test_the_data_is_counted_once_until_it_changes(filled, settings, monkeypatch
     again = train.plan(context, asked | {"settings": {"steps": "50"}})
     assert len(reads) == len(METHODS) and again["lines"] == first["lines"]
     rank(filled, filled.prompts()[0], "never")
-    assert train.plan(context, asked | {"settings": {}})["data"].startswith("13 pairs")
+    assert train.plan(context, asked | {"settings": {}})["data"] == "9 pairs for training, 4 held out"
 
 
 def test_every_change_that_counts_is_seen(filled, settings):
@@ -97,4 +97,7 @@ def test_a_shortage_is_told_with_its_counts(store):
     good, bad = store.add_responses([Response(0, prompt.id, text, "sandbox") for text in ("Yes.", "no!")])
     store.add_comparison(prompt.id, [good, bad], [[good.id], [bad.id]], [good.id, bad.id], "me", acceptable=2)
     counts, missing = available(store, "kto", "sandbox")
-    assert counts.train == 2 and str(missing) == "KTO needs answers of both kinds; all 2 are good. Judge some as bad."
+    assert (
+        counts.train == 2
+        and str(missing) == "KTO needs both good and bad answers to train on; none is bad. Judge some as bad."
+    )

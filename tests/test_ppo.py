@@ -355,7 +355,7 @@ def test_out_of_memory_halves_what_runs_at_once_and_nothing_else(bases, monkeypa
     actor.workers = 1
     state, figures = iterate(actor)
     assert actor.rows_at_once == 2 and max(sizes) == 8
-    assert any("2 answers run at once" in text for text in state.notices)
+    assert any("2 answers at once" in text for text in state.notices)
     other = fresh(bases["llama"])
     monkeypatch.setattr(ActorCritic, "policy_and_value", plain)
     _, roomy = iterate(other)
@@ -418,7 +418,7 @@ def test_a_reward_that_is_no_number_changes_nothing(bases):
 def test_a_gradient_that_is_no_number_is_not_applied(bases):
     actor = fresh(bases["llama"])
     before = weights_of(actor)
-    with pytest.raises(NotFinite, match=r"^the gradient is no finite number$") as raised:
+    with pytest.raises(NotFinite, match=r"^the gradient is not a finite number$") as raised:
         iterate(actor, lambda prompts, responses: [3e38, *range(7)])
     assert raised.value.cause == "update"
     assert all(torch.equal(before[name], w) for name, w in weights_of(actor).items())
@@ -432,7 +432,7 @@ def test_a_later_pass_without_a_number_leaves_what_the_passes_before_it_learned(
     monkeypatch.setattr(
         losses, "value_loss", lambda *args: plain(*args) * (float("nan") if state.optimizer.state else 1.0)
     )
-    with pytest.raises(NotFinite, match="in pass 2; what was learned in the passes before stays"):
+    with pytest.raises(NotFinite, match="in pass 2; updates of earlier passes are kept"):
         state.iterate(PROMPTS, 1)
     learned = weights_of(once.actor)
     assert all(torch.equal(learned[name], w) for name, w in weights_of(actor).items())
@@ -733,5 +733,5 @@ def test_fewer_processes_than_asked_for_is_an_error(monkeypatch):
     monkeypatch.setattr(distributed.dist, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed.dist, "get_rank", lambda: 0)
     monkeypatch.setattr(distributed.dist, "get_world_size", lambda: 1)
-    with pytest.raises(RuntimeError, match="2 processes were asked for, and 1 came"):
+    with pytest.raises(RuntimeError, match="2 processes were requested, but 1 started"):
         distributed.ProcessGroup()

@@ -138,7 +138,7 @@ def test_the_run_tells_of_steps_and_answers_and_the_first_batch_shows_labels(tra
     assert all(r[f"{k}_low"] <= r[k] <= r[f"{k}_high"] for r in looks for k in ("accuracy", "answers"))
     assert "[wrong] No." in (run.folder / "first_batch.txt").read_text()
     assert run.config["data"]["simulated"] == 40
-    assert "answers judged right as a whole" in (run.folder / "README.md").read_text()
+    assert "answers judged correctly as a whole" in (run.folder / "README.md").read_text()
 
 
 def test_it_is_a_reward_and_no_model_that_answers(trained):
@@ -232,7 +232,7 @@ def test_answers_that_do_not_fit_are_cut_or_left_out_and_said(tmp_path):
     rows = [prm.encoded(one) for one in work.examples]
     assert all(len(row["ids"]) <= work.args.max_tokens for row in rows)
     assert all(len(row["places"]) == len(row["labels"]) for row in rows)
-    left_out = [text for text in work.report.get("notices") if "none of their steps fits into max_tokens" in text]
+    left_out = [text for text in work.report.get("notices") if "none of their steps fit into max_tokens" in text]
     assert len(left_out) == 1 and left_out[0].startswith("1 of "), work.report.get("notices")
 
 

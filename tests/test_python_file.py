@@ -63,7 +63,7 @@ def test_the_page_takes_only_the_files_of_that_folder(tmp_path):
     assert sources.settle(f"file:{rewards / 'mine.py'}", page)[0] == f"file:{rewards / 'mine.py'}"
     bad = ("link.py", "../outside.py", str(outside), "/etc/passwd", "/nowhere/at all.py", "deeper/../../outside.py")
     for name in bad:  # the same words whether there is such a file or not
-        with pytest.raises(RewardError, match="takes only those in"):
+        with pytest.raises(RewardError, match="accepts only those in"):
             sources.settle(f"file:{name}", page)
     for name in ("a\0b.py", "x" * 5000 + ".py"):
         with pytest.raises(RewardError):
@@ -80,7 +80,7 @@ def test_a_folder_that_is_none_is_refused_at_the_start(tmp_path):
     [
         ("def score(p, r): return [0.0]", r"mine\.py has no function reward"),
         ("class A:\n    def reward(self): ...", r"mine\.py has no function reward"),
-        ("def reward(p, r):\n    return [\n", r"mine\.py, line 2: this is no Python"),
+        ("def reward(p, r):\n    return [\n", r"mine\.py, line 2: this is not valid Python"),
         ("x = '\0'", r"mine\.py"),
         ("x = " + "(" * 1000 + ")" * 1000, r"mine\.py"),
         ("#" * 1_000_001, r"mine\.py is larger than 1,000,000 bytes"),

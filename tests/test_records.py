@@ -2,7 +2,7 @@
 
 import pytest
 
-from workbench.records import Comparison, Prompt, Response, split_of
+from workbench.records import Comparison, Prompt, Response, how_many, split_of
 
 
 def ranking(*groups: tuple[int, ...]) -> Comparison:
@@ -48,3 +48,17 @@ def test_split_takes_any_text():
 )
 def test_pairs_of_a_ranking(groups, expected):
     assert [(better.id, worse.id) for better, worse in ranking(*groups).pairs()] == expected
+
+
+@pytest.mark.parametrize(
+    ("n", "nouns", "expected"),
+    [
+        (0, "pairs", "0 pairs"),
+        (1, "pairs", "1 pair"),
+        (2021, "prompts", "2,021 prompts"),
+        (1, "labelled answers", "1 labelled answer"),
+        (1, "answers with labelled steps", "1 answer with labelled steps"),
+    ],
+)
+def test_a_count_and_its_noun_agree(n, nouns, expected):
+    assert how_many(n, nouns) == expected

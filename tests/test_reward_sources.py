@@ -54,7 +54,7 @@ def test_what_is_missing_is_told_before_anything_starts(tmp_path):
         sources.check("file:/nowhere/mine.py", options)
     with pytest.raises(RewardError, match="there is no run 7"):
         sources.check("run:7", options)
-    with pytest.raises(RewardError, match="sandbox's world only"):
+    with pytest.raises(RewardError, match="only the sandbox's answers"):
         sources.check("gold", settings.load(tmp_path, model=str(tmp_path)))
     with pytest.raises(MissingData, match="There is none yet"):
         sources.settle("newest", options)

@@ -249,6 +249,6 @@ def test_a_run_killed_and_resumed_equals_one_that_ran_through(place):
 
 
 def test_answers_per_prompt_must_divide_the_batch():
-    with pytest.raises(ValueError, match="answers_per_prompt=5: must divide batch_size, which is 64"):
+    with pytest.raises(ValueError, match="answers_per_prompt=5: must divide batch_size \\(64\\) evenly"):
         parse("rloo", {"answers_per_prompt": 5})
     assert isinstance(parse("grpo", {}), RLOOArgs)

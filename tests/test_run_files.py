@@ -114,8 +114,8 @@ def test_a_status_that_no_reader_knows_is_refused(tmp_path):
         (RunResult, '{"gold": "high"}', "gold: Input should be a valid number"),
         (Gate, '{"verdict": "blue", "reason": ""}', "verdict: Input should be 'green', 'amber' or 'red'"),
         (Scale, '{"mean": 0}', "std: Field required"),
-        (RunStatus, '{"step": 1', "it is no JSON: "),
-        (RunStatus, "", "it is no JSON: "),
+        (RunStatus, '{"step": 1', "it is not valid JSON: "),
+        (RunStatus, "", "it is not valid JSON: "),
         (RunStatus, "[" * 100_000, "it is nested too deeply"),
     ],
 )
@@ -144,10 +144,10 @@ def test_lines_that_are_no_rows_are_left_out_and_named(tmp_path):
     result = read_lines(file, METRIC)
     assert result.rows == [{"step": 1}, {"back_to": 0}, {"step": 1, "loss": 2}] and result.next == 7
     assert result.faults == [
-        "metrics.jsonl, line 2 is left out: it is no JSON object.",
+        "metrics.jsonl, line 2 is left out: it is not a JSON object.",
         "metrics.jsonl, line 3 is left out: it has no usable step.",
         "metrics.jsonl, line 4 is left out: it has no usable step.",
-        "metrics.jsonl, line 5 is left out: it is no JSON.",
+        "metrics.jsonl, line 5 is left out: it is not valid JSON.",
     ]
 
 
@@ -168,7 +168,7 @@ def test_a_folder_whose_name_and_number_differ_is_left_out(context):
     workspace = context.settings.workspace
     folder = find_run(workspace, 1).folder
     folder.rename(folder.with_name("0007-sft"))
-    assert [run.number for run in list_runs(workspace)] == [2] and "folder's name" in read_runs(workspace)[1][0]
+    assert [run.number for run in list_runs(workspace)] == [2] and "folder name" in read_runs(workspace)[1][0]
 
 
 READS = [train.form, train.batch, overview.overview, train.plan, train.watch,  # the first two read no run

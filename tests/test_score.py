@@ -150,7 +150,7 @@ def test_csv_counts_the_lines_of_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, text, message", [("a.txt", "x", "needs a .jsonl or .csv"), ("b.jsonl", "\n", "there is nothing in it")]
+    "name, text, message", [("a.txt", "x", "needs a .jsonl or .csv"), ("b.jsonl", "\n", "is empty")]
 )
 def test_a_file_that_cannot_be_read_says_why(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)

@@ -152,7 +152,7 @@ def test_advice_follows_the_cause_of_what_is_no_number(opened):
     run = read_run(opened().folder)
     run.config["args"]["reward"] = "file:mine.py"
     assert "Try a smaller learning rate than 0.003." in explain(run, 3, NotFinite("x"))
-    text = explain(run, 3, NotFinite("the reward of 1 of 8 answers is no finite number", "reward"))
+    text = explain(run, 3, NotFinite("the reward of 1 of 8 answers is not a finite number", "reward"))
     assert "learning rate" not in text and "file:mine.py, gives a finite number" in text
     assert "learning rate" not in explain(run, 3, NotFinite("x", "model"))
 

@@ -202,7 +202,7 @@ NO_PROMPTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("row", NO_PROMPTS.values(), ids=NO_PROMPTS)
 def test_what_may_be_answered_or_judged_never_becomes_a_bare_prompt_in_silence(tmp_path: Path, row: dict[str, Any]):
-    with pytest.raises(FileError, match=r"Nothing was taken.*--as prompts.*--map"):
+    with pytest.raises(FileError, match=r"Nothing was imported.*--as prompts.*--map"):
         import_rows(tmp_path, row)
     assert len(import_rows(tmp_path, row, as_="prompts").rows) == 1
 
@@ -300,7 +300,7 @@ def test_an_answer_is_read_with_all_that_stands_above_it(tmp_path: Path, row: di
             {"messages": [{"role": "system", "content": "S"}, ASK, GOOD], "system": "other"},
             "two different system prompts",
         ),
-        ({"instruction": "Q", "prompt": "another", "output": "A"}, "different prompts; say which is meant by --map"),
+        ({"instruction": "Q", "prompt": "another", "output": "A"}, "different prompts; choose one with --map"),
         ({"prompt": "Q", "messages": [ASK, GOOD, ASK], "chosen": "a", "rejected": "b"}, "hold different prompts"),
         ({"prompt": "Q", "context": {"title": "t"}, "response": "A"}, "context must be text"),
         ({"prompt": "Q", "history": "before", "response": "A"}, "the history must be a list"),
@@ -357,7 +357,7 @@ def test_columns_can_be_named(tmp_path: Path):
     assert imported.remarks == ["not used: turns, note"]
     with pytest.raises(FileError, match=r"may be answers.*turns, note"):
         import_rows(tmp_path, row, columns={"prompt": "frage"})
-    with pytest.raises(FileError, match="no column risposta; there are frage, turns, note"):
+    with pytest.raises(FileError, match="no column risposta, only frage, turns, note"):
         import_rows(tmp_path, row, columns={"prompt": "risposta"})
     with pytest.raises(FileError, match="no format has a column dog"):
         import_rows(tmp_path, row, columns={"dog": "frage"})
@@ -377,13 +377,15 @@ def test_an_import_that_took_nothing_does_not_exit_0(tmp_path: Path, capsys: pyt
     path.write_text(json.dumps({"prompt": "Q", "chosen": "a", "rejected": "a"}) + "\n")
     assert cli.main(["import", str(path), *space]) == 1
     out, err = capsys.readouterr()
-    assert "line 1: left out, the two answers are identical" in out and err == "error: nothing was taken from a.jsonl\n"
+    assert (
+        "line 1: left out, the two answers are identical" in out and err == "error: nothing was imported from a.jsonl\n"
+    )
     path.write_text(json.dumps({"frage": "Q", "antwort": "A"}) + "\n")
     assert cli.main(["import", str(path), *space]) == 1
     assert "--map prompt=frage" in capsys.readouterr().err
     argv = ["import", str(path), "--map", "prompt=frage", "--map", "completion=antwort", *space]
     assert [cli.main(argv), cli.main(argv)] == [0, 0], "a second time everything is known, which is no failure"
-    assert "1 new demonstrations (trl), 0 known" in capsys.readouterr().out
+    assert "1 new demonstration (trl), 0 already known" in capsys.readouterr().out
     with Store(tmp_path / "space" / "workbench.db") as store:
         assert [(row.prompt, row.text) for row in store.demonstrations()] == [("Q", "A")]
 

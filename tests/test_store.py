@@ -552,7 +552,7 @@ def test_places_that_are_no_database_are_named(tmp_path: Path):
         Store(tmp_path / "notes.db")
     assert "must stay" in (tmp_path / "notes.db").read_text()
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="cannot be made"):
+    with pytest.raises(StoreError, match="cannot be created"):
         Store(tmp_path / "file" / "workbench.db")
 
 

@@ -42,7 +42,7 @@ def test_a_run_on_a_distrusted_model_needs_a_word_and_keeps_it(settings, store, 
     assert run.config["args"]["reward"] == "run:1"
     assert len(run.config["despite"]) == 1 and run.config["despite"][0].startswith("run 1 is ")
     assert "--allow-failed-gate" in run.config["command"]
-    assert f"Started all the same although {run.config['despite'][0]}" in (run.folder / "README.md").read_text()
+    assert f"Started anyway although {run.config['despite'][0]}" in (run.folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("level", ["green", "amber"])

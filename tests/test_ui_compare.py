@@ -131,7 +131,7 @@ def test_a_reward_is_told_only_when_it_cannot_bias_the_vote(context, trained):
     name = ask(context)
     texts = finished(context, name)[-1]["texts"]
     asked = {"id": name, "run": 3}
-    with pytest.raises(Refused, match="after the vote"):
+    with pytest.raises(Refused, match="after your vote"):
         compare.reward(context, asked)
     compare.vote(context, {"id": name, "choice": 0, "rater": "me"})
     figures = compare.reward(context, asked)["figures"]
@@ -140,7 +140,7 @@ def test_a_reward_is_told_only_when_it_cannot_bias_the_vote(context, trained):
     with pytest.raises(Refused, match="another/base"):
         compare.reward(context, asked | {"run": 4})
     compare.undo(context, {"id": name, "rater": "me"})
-    with pytest.raises(Refused, match="after the vote"):
+    with pytest.raises(Refused, match="after your vote"):
         compare.reward(context, asked)
     name = ask(context, blind=False)
     finished(context, name)
@@ -260,7 +260,7 @@ def test_the_win_rate_by_hand(context):
     assert pair["title"] == "DPO, run 2 wins 78 % of blind votes"
     assert pair["words"] == (
         "13 wins, 2 ties and 3 losses in 18 votes; ties count half. "
-        "95 % interval 55 to 91 %: it leaves out 50 %, so chance alone is unlikely."
+        "95 % interval 55 to 91 %: it excludes 50 %, so chance alone is unlikely."
     )
     assert (round(pair["low"], 3), round(pair["high"], 3), pair["n"]) == (0.548, 0.910, 18)
 
@@ -269,15 +269,15 @@ def test_under_ten_votes_there_is_no_rate(context):
     voted(context, 2, 9, 0, 0)
     pair = tally(context)["pairs"][0]
     assert not pair["ready"] and "value" not in pair
-    assert pair["words"] == "9 votes so far. From 10 on you see the win rate."
+    assert pair["words"] == "9 votes. The win rate appears at 10."
 
 
 def test_a_rate_that_may_be_chance_says_so_and_names_training_prompts(context):
     training = next(p.text for p in context.store.prompts() if p.split == "train")
     voted(context, 2, 6, 0, 5, prompt=training)
     sentence = tally(context)["pairs"][0]["words"]
-    assert "50 % lies within it, so this may be chance." in sentence
-    assert sentence.endswith("11 votes on prompts that a run may have trained on.")
+    assert "it includes 50 %, so this may be chance." in sentence
+    assert sentence.endswith("11 votes were on prompts that a run may have trained on.")
 
 
 def test_simulated_votes_are_apart_and_named(context):
@@ -308,7 +308,7 @@ def test_a_vote_for_a_third_model_says_nothing_about_the_other_two(context):
     three = store.add_responses([Response(0, prompt.id, f"{run}", context.settings.model, run) for run in (None, 1, 2)])
     store.add_verdict(prompt.id, [r.id for r in three], three[2].id, "me")
     pairs = tally(context, runs=[None, 1, 2])["pairs"]
-    assert [p["words"].split(" so far")[0] for p in pairs] == ["0 votes", "1 vote"]
+    assert [p["words"].split(". ")[0] for p in pairs] == ["0 votes", "1 vote"]
 
 
 # Measuring
@@ -366,14 +366,14 @@ def test_the_sentences_say_what_the_figures_allow():
     assert length["sentence"] == "Answers became shorter, so length does not explain a gain."
     # 20 wins and 10 ties in 30: 25 / 30 = 83 %, Wilson 66 to 93
     assert result["gold_words"] == [
-        "By gold score DPO, run 7 wins 83 % (66 to 93) against the base, n 30; ties count half."
+        "By gold score, DPO, run 7 wins 83 % (66 to 93) against the base, n 30; ties count half."
     ]
     same = measured.summary(candidates, [base, base])["plots"]
     assert same[0]["sentence"].endswith("within chance.") and same[1]["sentence"].startswith(
         "No clear change in length (n 30)"
     )
     longer = measured.summary(candidates, [base, rows([0.8] * 30, [31] * 30)])["plots"]
-    assert longer[1]["sentence"] == "Answers grew by 11 tokens: look whether length alone explains a gain."
+    assert longer[1]["sentence"] == "Answers grew by 11 tokens: check whether length alone explains a gain."
 
 
 def test_the_older_of_two_runs_of_a_method_is_fainter():

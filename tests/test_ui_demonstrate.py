@@ -152,7 +152,7 @@ def test_a_packed_file_is_read_and_unused_columns_are_named(context):
 
 
 def test_answers_never_become_bare_prompts(context):
-    with pytest.raises(FileError, match=r"Nothing was taken.*risposta.*On the page, rename"):
+    with pytest.raises(FileError, match=r"Nothing was imported.*risposta.*On the page, rename"):
         upload(context, "a.jsonl", b'{"prompt": "Name a fruit.", "risposta": "Mela."}\n')
     assert context.store.counts()["prompts"] == 0
 
@@ -168,7 +168,7 @@ def test_21_a_file_over_the_limit_is_refused(context):
 
 
 def test_a_torn_upload_is_refused(context):
-    with pytest.raises(Refused, match="did not arrive whole"):
+    with pytest.raises(Refused, match="did not arrive complete"):
         tab.import_file(context, ME | {"name": "a.jsonl", "data": "%%%"})
 
 
@@ -188,8 +188,8 @@ def test_odd_payloads_are_refused(context, prompts, bad):
 
 
 def test_what_answers_buy_is_told_without_invented_figures():
-    assert tab.advice(0).startswith("30 more answers, and a first SFT run")
-    assert tab.advice(29).startswith("1 more answer, and")
+    assert tab.advice(0) == "After about 30 answers, a first SFT run can pick up your tone and length."
+    assert tab.advice(29) == tab.buys(0)
     assert "Enough for a first SFT run" in tab.advice(30)
     assert "ranking teaches more" in tab.advice(150)
 

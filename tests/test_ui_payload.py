@@ -68,7 +68,12 @@ def test_a_field_of_another_type_is_refused_by_its_name(functions, caplog):
         for field, kind in function.takes.items():
             for value in wrong(kind):
                 answer = function(good | {field: value}, None)
-                assert f" as {field}" in answer["error"] and "belongs" in answer["error"], (name, field, value, answer)
+                assert f" as {field}" in answer["error"] and "is needed" in answer["error"], (
+                    name,
+                    field,
+                    value,
+                    answer,
+                )
                 calls += 1
             if kind is not Any and type(None) not in choices(kind):
                 answer = function({key: value for key, value in good.items() if key != field}, None)
@@ -100,19 +105,19 @@ def test_odd_values_of_the_right_type_are_no_fault_of_ours(functions, caplog):
 
 def test_half_a_character_is_named(functions):
     function = dict(functions)["wb_add_prompts"]
-    assert "half of a character" in function({"text": "\ud800"}, None)["error"]
+    assert "half a character" in function({"text": "\ud800"}, None)["error"]
 
 
 @pytest.mark.parametrize(
     ("sent", "message"),
     [
-        ({}, "sent nothing as id, where a whole number belongs"),
-        ({"id": "7"}, "sent a text as id, where a whole number belongs"),
-        ({"id": True}, "sent true or false as id, where a whole number belongs"),
-        ({"id": 7, "have": 3}, "sent a whole number as have, where a list belongs"),
-        ({"id": 7, "have": ["a", 3]}, r"sent a whole number as have\[1\], where a text belongs"),
-        ({"id": 7, "set": {"steps": [1]}}, r"sent a list as set\['steps'\], where a text or a number belongs"),
-        ({"id": 7, "choice": 1.5}, "sent a number as choice, where a whole number or a text belongs"),
+        ({}, "sent nothing as id, but a whole number is needed"),
+        ({"id": "7"}, "sent text as id, but a whole number is needed"),
+        ({"id": True}, "sent true or false as id, but a whole number is needed"),
+        ({"id": 7, "have": 3}, "sent a whole number as have, but a list is needed"),
+        ({"id": 7, "have": ["a", 3]}, r"sent a whole number as have\[1\], but text is needed"),
+        ({"id": 7, "set": {"steps": [1]}}, r"sent a list as set\['steps'\], but text or a number is needed"),
+        ({"id": 7, "choice": 1.5}, "sent a number as choice, but a whole number or text is needed"),
     ],
 )
 def test_the_words_name_field_and_place(sent, message):

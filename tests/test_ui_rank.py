@@ -251,15 +251,13 @@ def test_one_prompt_too_long_for_the_model_does_not_stop_the_others(context):
     first = tab.rank_pairs(context, asked)
     assert first["error"] is None and {pair["prompt"] for pair in first["pairs"]} == {"What is 2 + 2?"}
     assert first["passed"] == (
-        "1 prompt is too long and is passed over: "
+        "1 prompt is too long and is left out: "
         "“Tell me more. Tell me more. Tell me more…” has 900 tokens; sandbox reads 448."
     )
     context.store.add_prompts(["Tell me less. " * 300], "person")
     context.pairs.clear()
     until(lambda: len(context.pairs.state()["passed"]) == 2)
-    assert tab.rank_pairs(context, asked)["passed"].startswith(
-        "2 prompts are too long and are passed over. “Tell me more"
-    )
+    assert tab.rank_pairs(context, asked)["passed"].startswith("2 prompts are too long and are left out. “Tell me more")
     for prompt in context.store.prompts():
         if "Tell me" in prompt.text:
             context.store.delete_prompt(prompt.id)

@@ -93,7 +93,7 @@ def ppo(reward: str, token: str) -> dict:
 def test_nobody_uploads_a_file_and_nothing_is_left_behind(place):
     for path in ("upload", "component_server/", "process_recording", "stream/x", "vibe-edit"):
         status, text, _ = place.bob.ask("POST", f"/gradio_api/{path}", *upload("evil.py", "import os"))
-        assert status in (404, 415) and "imported on Demonstrate" in text, path
+        assert status in (404, 415) and "mport files on Demonstrate" in text, path
     assert not [file for file in (place.folder / "temporary").rglob("*") if file.is_file()]
 
 
@@ -102,9 +102,9 @@ def test_code_from_outside_the_owners_folder_does_not_run(place):
     evil.write_text(f"open({str(ran)!r}, 'w')\ndef reward(prompts, responses): return [0.0] * len(responses)\n")
     for name in (str(evil), "../evil.py"):
         status, answer = place.bob.call("train", "start", ppo(f"file:{name}", f"token of {name}"[:60]))
-        assert status == 200 and "the page takes only those in" in answer["error"]
+        assert status == 200 and "the page accepts only those in" in answer["error"]
         plan = place.bob.call("train", "plan", ppo(f"file:{name}", "12345678"))[1]
-        assert not plan["ready"] and "the page takes only those in" in plan["errors"]["reward"]
+        assert not plan["ready"] and "the page accepts only those in" in plan["errors"]["reward"]
     assert not ran.exists() and list_runs(place.folder / "workspace") == []
 
 

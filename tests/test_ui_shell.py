@@ -280,16 +280,16 @@ def test_next_steps_follow_the_loop():
         step = overview.next_step(*state)
         return f"{step['before']}[{step['link']}]{step['after']}", step["at"], step["opens"]
 
-    assert sentence(counts(), [], None) == ("Next: [write the answers you wish it gave]", "write", "demonstrate")
+    assert sentence(counts(), [], None) == ("Next: [write your ideal answers]", "write", "demonstrate")
     assert sentence(counts(24), [], None) == ("Next: 6 more answers, then [train SFT] on them", "write", "train")
     assert sentence(counts(29), [], None)[0] == "Next: 1 more answer, then [train SFT] on them"
     assert sentence(counts(30), [], None) == ("Next: [train SFT] on the 30 answers", "align", "train")
     assert sentence(counts(24, 62), [], None) == ("Next: rank 38 more pairs, then [train DPO]", "rank", "train")
     assert sentence(counts(30, 500), [sft], None)[0] == "Next: [train DPO] on the 500 pairs"
-    assert sentence(counts(30, 500), [dpo, sft], None)[0] == "Next: [compare] base and run 2 blind"
+    assert sentence(counts(30, 500), [dpo, sft], None)[0] == "Next: [compare] the base and run 2 blind"
     assert (
         sentence(counts(30, 500, 18), [dpo, sft], None)[0]
-        == "18 blind votes so far; more in [Compare] narrow the interval"
+        == "18 blind votes so far; voting more in [Compare] narrows the interval"
     )
     busy = run(7, "dpo", "running")
     assert sentence(counts(30, 500), [sft], busy)[0] == "Next: see what changed in [Compare] when run 7 ends"
@@ -299,7 +299,7 @@ def test_exactly_one_step_is_next_and_counts_are_honest():
     rows = overview.steps(counts(24, 62), [], None)
     by_name = {each["label"]: each for each in rows}
     assert [each["label"] for each in rows if each["state"] == "next"] == ["Rank"]
-    assert by_name["Write"]["state"] == "done" and by_name["Write"]["text"] == "24 answers"
+    assert by_name["Demonstrate"]["state"] == "done" and by_name["Demonstrate"]["text"] == "24 answers"
     assert by_name["Rank"]["text"] == "62 of 100" and by_name["Align"]["text"] == "not started"
     assert by_name["Compare"]["text"] == "nothing yet"
 
@@ -313,8 +313,15 @@ def test_simulated_votes_are_named_in_the_header():
 def test_the_chip_tells_how_far_a_job_is():
     chip = overview.chip(run(7, "dpo", "running", step=38, steps=60, eta_s=24.3))
     assert chip["text"] == "DPO 63 %, 24 s left" and chip["colour"] == "dpo" and chip["number"] == 7
-    assert overview.chip(run(7, "dpo", "waiting"))["text"] == "DPO waits"
+    assert overview.chip(run(7, "dpo", "waiting"))["text"] == "DPO waiting"
     assert overview.chip(run(7, "sft", "starting"))["text"] == "SFT starting"
+
+
+def test_the_header_names_a_running_method_as_train_does():
+    job = run(7, "prm", "running", step=1, steps=4)
+    by_name = {each["label"]: each for each in overview.steps(counts(30, 100), [], job)}
+    assert by_name["Reward"]["text"] == "Process reward model running"
+    assert overview.chip(job)["text"].startswith("Process reward model 25 %")
 
 
 def test_the_overview_is_plain_json(context):

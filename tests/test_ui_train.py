@@ -14,7 +14,7 @@ from workbench import processes
 from workbench.jobs import control, prepare
 from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn.catalogue import METHODS, parse
-from workbench.learn.run_files import RunConfig, RunResult, RunStatus
+from workbench.learn.run_files import DataCounts, RunConfig, RunResult, RunStatus
 from workbench.processes import write_status
 from workbench.records import Response
 from workbench.ui import rewards, runs, train
@@ -92,9 +92,26 @@ def test_without_data_the_plan_says_so_word_for_word(context):
 def test_the_plan_counts_the_data_and_says_which_is_simulated(filled):
     plan = train.plan(filled, asked())
     heldout = sum(p.split == "heldout" for p in filled.store.prompts())
-    assert plan["data"] == f"30 answers: {30 - heldout} to learn from, {heldout} held out; 10 from simulated raters"
+    assert plan["data"] == f"{30 - heldout} answers for training, {heldout} held out; 10 from simulated raters"
     assert plan["length"].startswith("40 steps, about ")
     assert plan["ready"] and plan["start"] == "Start" and plan["memory"]["text"].startswith("fits: ")
+
+
+def test_counts_have_the_number_of_their_noun(context):
+    (prompt,) = context.store.add_prompts(["What is 2 + 2?"], "person")
+    context.store.add_demonstration(prompt.id, "Four.", "you")
+    sft = train.plan(context, asked(settings={"steps": "1"}))
+    assert (sft["lines"]["sft"], sft["data"]) == ("Imitates your 1 answer.", "1 answer for training, none held out")
+    assert sft["length"].startswith("1 step, about ")
+    assert sft["lines"]["kto"] == "Learns from answers marked good or bad."
+    counts = DataCounts(n=1, train=0, heldout=1, unit="answers")
+    assert train._data_text(counts) == "no answers for training, 1 held out"
+
+
+def test_practice_prompts_are_counted_and_those_of_the_workspace_named():
+    assert METHODS["ppo"].in_words(2021, 30) == "Practises on 2,021 prompts (30 yours) to raise its reward."
+    assert METHODS["ppo"].in_words(30, 30) == "Practises on 30 prompts to raise its reward."
+    assert METHODS["kto"].in_words(41, 5) == "Learns from 41 answers marked good or bad."
 
 
 def test_the_plan_shows_the_command_of_just_these_choices(filled):
@@ -109,7 +126,7 @@ def test_the_plan_shows_the_command_of_just_these_choices(filled):
         ("steps", "1.5", "Must be a whole number."),
         ("learning_rate", "2", "Must be at most 1."),
         ("schedule", "up: and down", "Must be one of linear, cosine, constant."),
-        ("micro_batch", "3", "Must divide batch_size, which is 16, evenly."),
+        ("micro_batch", "3", "Must divide batch_size (16) evenly."),
     ],
 )
 def test_a_wrong_setting_is_answered_beside_its_field(filled, name, value, text):
@@ -267,8 +284,8 @@ def test_without_a_reward_model_the_plan_leads_to_training_one(filled):
     ("text", "error"),
     [
         ("run:9", "There is no run 9."),
-        ("silver", "'silver' is no reward; there are run:NUMBER, gold, file:PATH.py, and weighted sums"),
-        ("run:1 + 0.5*", "'0.5*' is no reward"),
+        ("silver", "'silver' is not a reward; use run:NUMBER, gold, file:PATH.py, or a weighted sum"),
+        ("run:1 + 0.5*", "'0.5*' is not a reward"),
     ],
 )
 def test_a_reward_that_makes_no_sense_is_told_beside_its_field(filled, text, error):
@@ -289,7 +306,7 @@ def test_the_page_takes_reward_files_from_the_owners_folder_and_never_runs_them(
     mine.write_text(f"open({str(ran)!r}, 'w')\ndef reward(prompts, responses): ...")
     refused = plan_of(filled, f"file:{mine}")
     assert not refused["ready"] and refused["errors"]["reward"].startswith(
-        "A reward file is code, so the page takes none."
+        "A reward file is code, so the page accepts none."
     )
     with pytest.raises(Refused, match="--rewards DIR"):
         train.start(filled, asked(method="ppo", token="12345678", settings={"reward": f"file:{mine}"}))
@@ -318,7 +335,7 @@ def test_a_distrusted_model_needs_the_click_which_is_kept(filled, not_started, l
     assert plan["ready"] and "--allow-failed-gate" in plan["command"]
     run = train.start(filled, asked(method="ppo", token="another click", allow_failed_gate=True))["run"]
     shown = runs.brief(find_run(filled.settings.workspace, run))
-    assert shown["notices"][0].startswith("Started all the same although run 1 is ")
+    assert shown["notices"][0].startswith("Started anyway although run 1 is ")
 
 
 @pytest.mark.parametrize("level", ["green", "amber"])
@@ -336,7 +353,7 @@ def test_a_reward_run_shows_its_verdict_and_its_checks(filled):
     assert red["action"]["label"] == "Score text" and untested["verdict"]["words"] == "? not tested"
     gate = rewards.gate(filled, {"run": 1})
     assert [(row["check"], row["words"]) for row in gate["rows"]] == [
-        ("Agrees with held-out choices", "✕ red"),
+        ("Agrees with held-out pairs", "✕ red"),
         ("Raters agree with each other", "– unknown"),
     ]
     assert gate["rows"][0]["helps"] == "Rank more pairs." and rewards.gate(filled, {"run": 2})["rows"] == []
@@ -358,7 +375,7 @@ def test_of_several_reasons_the_badge_gives_one(filled):
     gate = json.loads((folder / "gate.json").read_text())
     (folder / "gate.json").write_text(json.dumps(gate | {"reason": "One 3 % (1 to 5) of 9. Two. Three."}))
     reason = runs.brief(find_run(filled.settings.workspace, 1))["verdict"]["reason"]
-    assert reason == "One 3 % (1 to 5) of 9; 2 more checks are amber."
+    assert reason == "One 3 % (1 to 5) of 9. Two more checks are amber."
 
 
 # Watching
@@ -407,7 +424,7 @@ def test_what_is_no_number_becomes_a_gap_and_stays_json(filled):
     )
     answer = train.watch(filled, {})
     assert answer["rows"] == [{"step": 1, "loss": None}, {"step": 2, "loss": None}, {"step": 3, "rejected": True}]
-    assert answer["faults"] == ["metrics.jsonl, line 4 is left out: it is no JSON."]
+    assert answer["faults"] == ["metrics.jsonl, line 4 is left out: it is not valid JSON."]
     json.dumps(answer, allow_nan=False)
 
 
@@ -417,13 +434,13 @@ def test_the_live_run_is_shown_before_a_newer_one_that_waits(filled):
     state(second, state="waiting", queue=2, message="Waits for run 1, about 24 s.", heartbeat=1)
     answer = train.watch(filled, {})
     assert answer["shown"]["number"] == 1
-    assert answer["shown"]["line"] == "Step 3 of 20, about 24 s left. It goes on if you close this page."
+    assert answer["shown"]["line"] == "Step 3 of 20, about 24 s left. It continues if you close this page."
     assert answer["runs"][0]["line"] == "Waits for run 1, about 24 s."
     assert {"number": 1, "time": "3 of 20 steps"} in answer["live"]
 
 
 def test_a_run_that_is_gone_is_refused(context):
-    with pytest.raises(Refused, match="no run 4"):
+    with pytest.raises(Refused, match="Run 4 no longer exists"):
         train.watch(context, {"run": 4})
 
 
@@ -504,7 +521,7 @@ def test_side_by_side_shows_only_what_differs(filled):
             answers if run is first else [*answers[:2], answers[2] | {"prompt": "another"}]
         )  # two prompts in common
         (run.folder / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
-    sentence = "Gold of run 2 minus run 1 on the same held-out prompts: +0.250 (−0.802 to 0.881, n 2), within chance."
+    sentence = "Gold score of run 2 minus that of run 1, on the same held-out prompts: +0.250 (−0.802 to 0.881, n 2), within chance."
     assert train.differences(filled, {"runs": [2, 1]})["gold"] == sentence
     for wrong in ([1], [1, 1], [1, 9], "12", None):
         with pytest.raises(Refused):
@@ -553,9 +570,9 @@ def test_best_of_n_is_drawn_over_n_and_compared_in_words(context):
         "n": 100, "ns": [1, 16], "reward": [[0.8, 0.7, 0.9], [0.97, 0.93, 1.0]], "majority": [[0.8, 0.7, 0.9], [1.0, 0.96, 1.0]],
         "one": [0.8, 0.7, 0.9], "difference": [-0.03, -0.07, 0.0], "clear": False}}))  # fmt: skip
     chart = runs.best_of_n(run)
-    assert [s["label"] for s in chart["series"]] == ["process reward", "majority vote", "one answer"]
+    assert [s["label"] for s in chart["series"]] == ["reward model", "majority vote", "one answer"]
     assert chart["series"][2]["values"] == [(0.8, 0.7, 0.9)] * 2 and "n 100" in chart["unit"]
     assert chart["sentence"] == (
-        "Best of 16: the reward's choice minus the majority vote is −3 points (−7 to 0), within chance."
+        "Best of 16: choosing by the reward model minus the majority vote, −3 points (−7 to 0), within chance."
     )
     assert runs.best_of_n(Run(1, context.settings.workspace, config, RunStatus(), RunResult())) is None

@@ -71,7 +71,7 @@ def main(settings: Settings, as_json: bool = False) -> int:
     try:
         with Store(settings.database) as store:
             if store.counts()["prompts"]:
-                raise ValueError(f"{settings.workspace} holds a workspace already: give a new folder with --workspace")
+                raise ValueError(f"{settings.workspace} already holds a workspace: name a new folder with --workspace")
             store.add_prompts([p.text for p in world.starter(30)], "sandbox", [p.kind for p in world.starter(30)])
             model = models.load(settings.model)
             say(f"The base answers {EVALUATED} held-out prompts at temperature 0.8, seed {SEED}.")
@@ -235,7 +235,7 @@ def choose(settings: Settings, store: Store, model: Model, split: str, n: int) -
             comparisons.append(comparison)
             if len(comparisons) == n:
                 return comparisons
-    raise RuntimeError(f"only {len(comparisons)} of {n} pairs could be told apart: the base answers too evenly")
+    raise RuntimeError(f"only {len(comparisons)} of {n} pairs differ: the base's answers are too alike")
 
 
 def result_of(run: Run) -> RunResult:
@@ -298,7 +298,7 @@ def lead(settings: Settings, stages: Sequence[Stage]) -> dict[str, list[float]]:
     for name, other_run in zip(names, other_runs, strict=True):
         gap = gold_between(other_run, last_run)
         assert gap is not None
-        say(f"{best} minus {name}, gold on the same prompts: {gap.summary(3)}")
+        say(f"{best} minus {name}, gold score on the same prompts: {gap.summary(3)}")
         rows[name] = [round(value, 4) for value in (gap.value, gap.low, gap.high)]
     return rows
 
@@ -311,7 +311,7 @@ def table(stages: Sequence[Stage]) -> str:
     for s in stages:
         if s.accuracy is not None:
             accuracy = f"{s.accuracy:.2f} ({s.accuracy_low:.2f} to {s.accuracy_high:.2f})"
-            summary = f"  meets {accuracy} of {s.n} held-out choices; verdict {s.verdict}"
+            summary = f"  agrees with {accuracy} of {s.n} held-out pairs; verdict {s.verdict}"
             lines.append(f"{s.name:10}{summary:{len(header) - 10}}{s.seconds:>9.0f}{s.peak_mb:>7.0f}")
             continue
         gold, win_rate = f"{s.gold_low:.2f} to {s.gold_high:.2f}", f"{s.win_low:.2f} to {s.win_high:.2f}"

@@ -4,11 +4,13 @@ Plain frozen dataclasses: no SQL, no tensors. Ids come from one counter for all 
 (the same number) orders anything against anything; the clock orders nothing. An id of 0 is not stored yet.
 """
 
+import re
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
 
 HELD_OUT_SHARE = 0.15
+PLURAL = re.compile(r"s\b")  # the first one makes "answers with labelled steps" many
 LABELS = (-1, 0, 1)  # of a step, as in PRM800K (Lightman et al. 2023)
 
 
@@ -21,6 +23,11 @@ def split_of(prompt_text: str) -> Literal["train", "heldout"]:
     normal_form = " ".join(prompt_text.split()).casefold()
     digest = blake2b(normal_form.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return "heldout" if int.from_bytes(digest, "big") < HELD_OUT_SHARE * 2**64 else "train"
+
+
+def how_many(n: int, nouns: str) -> str:
+    """A count with its noun, which is given in the plural: "1 labelled answer", "2,021 prompts"."""
+    return f"{n:,} {re.sub(PLURAL, '', nouns, count=1) if n == 1 else nouns}"
 
 
 @dataclass(frozen=True)

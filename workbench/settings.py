@@ -170,7 +170,7 @@ def model_path(name: str) -> Path | str:
     if folder.is_dir():
         return folder
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise FileNotFoundError(f"--model: there is no folder {name}. Give a model's folder or a Hugging Face name.")
+        raise FileNotFoundError(f"--model: there is no folder {name}. Name a model folder or a Hugging Face model.")
     return name
 
 
@@ -192,7 +192,7 @@ def model_config(name: str) -> dict[str, Any]:
     try:
         return json.loads(file.read_text("utf-8")) if file and file.is_file() else {}
     except ValueError as error:
-        raise ValueError(f"{file} is damaged: it is no JSON. Download or copy the model again.") from error
+        raise ValueError(f"{file} is damaged: it is not valid JSON. Download or copy the model again.") from error
 
 
 @dataclass(frozen=True)
@@ -253,14 +253,14 @@ def safetensors_header(file: Path) -> dict[str, Any]:
             raise ValueError(f"{file.name} is a Git LFS pointer, not the weights: run git lfs pull")
         length = int.from_bytes(start, "little")
         if len(start) < 8 or length > min(100_000_000, size - 8):
-            raise ValueError(f"{file.name} is damaged or no safetensors file")
+            raise ValueError(f"{file.name} is damaged or not a safetensors file")
         try:
             header: dict[str, Any] = json.loads(f.read(length))
             end = max(
                 (tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"), default=0
             )
         except (ValueError, AttributeError, LookupError, TypeError) as error:
-            raise ValueError(f"{file.name} is damaged or no safetensors file") from error
+            raise ValueError(f"{file.name} is damaged or not a safetensors file") from error
     if 8 + length + end != size:
         raise ValueError(f"{file.name} is damaged: it has {size:,} bytes and should have {8 + length + end:,}")
     return header

@@ -71,7 +71,7 @@ def test_blind_until_the_vote_by_keyboard_alone(compared, open_page):
     assert sorted(page.locator(".wb-who").all_inner_texts()) == ["Base", "SFT, run 1"]
     assert "tokens" in cards.inner_text() and "KL" in cards.inner_text() and "gold" in cards.inner_text()
     assert "You preferred answer B: " in page.locator(".wb-act").inner_text()
-    page.wait_for_selector("text=1 vote so far. From 10 on you see the win rate.")
+    page.wait_for_selector("text=1 vote. The win rate appears at 10.")
     page.keyboard.press("u")
     page.wait_for_selector("text=0 votes so far.")
     page.wait_for_selector(".wb-vote-main:not([disabled])")
@@ -116,9 +116,9 @@ def test_measuring_draws_three_plots_with_what_to_make_of_them(compared, open_pa
     assert page.locator(".wb-measured .wb-chart-title").all_inner_texts() == [
         "Gold score",
         "Length",
-        "Distance from base (KL)",
+        "KL from the base",
     ]
-    assert "By gold score SFT, run 1 wins" in page.locator(".wb-gold-words").inner_text()
+    assert "By gold score, SFT, run 1 wins" in page.locator(".wb-gold-words").inner_text()
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -12,7 +12,7 @@ def page(app, open_page):
     tab = open_page(f"{app.url}#demonstrate")
     tab.wait_for_selector(".wb-demonstrate .wb-empty, .wd-item")
     if tab.locator(".wb-demonstrate .wb-empty").count():
-        tab.get_by_role("button", name="Use these 30").click()
+        tab.get_by_role("button", name="Start with 30 sample prompts").click()
         tab.wait_for_selector(".wd-item")
     tab.wait_for_selector(FIELD)
     return tab
@@ -115,7 +115,7 @@ def test_27_markup_in_prompts_and_answers_stays_text(app, page):
     evil = "<img src=x onerror=\"document.title='gone'\"><script>document.title='gone'</script>[x](javascript:alert(1))"
     page.get_by_role("button", name="Add", exact=True).click()
     page.get_by_label("Your prompts, one per line").fill(evil)
-    page.get_by_role("button", name="Add these").click()
+    page.get_by_role("button", name="Add prompts").click()
     page.wait_for_function("text => document.querySelector('.wd-editor .wb-prompt').textContent === text", arg=evil)
     page.fill(FIELD, f"{evil}\n\n**bold** and `code` ![p](http://127.0.0.1:9/x.png)\n- one\n- two")
     page.get_by_role("button", name="Preview", exact=True).click()
@@ -124,7 +124,7 @@ def test_27_markup_in_prompts_and_answers_stays_text(app, page):
     assert preview.locator("strong").inner_text() == "bold" and preview.locator("li").count() == 2
     assert page.locator(".wb-demonstrate img, .wb-demonstrate script, .wb-demonstrate a").count() == 0
     assert page.title() != "gone"
-    page.get_by_role("button", name="Write", exact=True).last.click()
+    page.get_by_role("button", name="Write", exact=True).click()
     page.fill(FIELD, "")
     status(page, "")
 
@@ -153,7 +153,7 @@ def test_a_prompt_too_long_stays_in_the_field_and_a_deleted_one_comes_back(app, 
     long = "Tell me more. " * 900
     page.get_by_role("button", name="Add", exact=True).click()
     page.fill(".wd-pasted", f"{long}\nIs this one short?")
-    page.get_by_role("button", name="Add these").click()
+    page.get_by_role("button", name="Add prompts").click()
     warning = page.wait_for_selector(".wd-report .wb-bad").inner_text()
     assert warning.startswith("This prompt is too long: ") and warning.endswith("sandbox reads 448.")
     assert page.input_value(".wd-pasted") == long.strip()

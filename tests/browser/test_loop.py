@@ -12,7 +12,7 @@ POINTS = "[...document.querySelectorAll('.wb-run .js-plotly-plot')].flatMap(p =>
 
 
 def write_one(page) -> None:
-    page.get_by_role("button", name="Use these 30").click()
+    page.get_by_role("button", name="Start with 30 sample prompts").click()
     page.wait_for_selector("#wd-field")
     page.wait_for_function("document.activeElement.id === 'wd-field'")
     page.keyboard.type("That is a good question, and here is a short, kind answer.")

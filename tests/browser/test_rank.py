@@ -52,7 +52,7 @@ def test_ten_pairs_by_keyboard_alone(app, page):
     assert len(comparisons) == 10 and [each.prompt for each in comparisons] == [prompt for prompt, _ in seen]
     by = [{row.id: row.text for row in each.responses} for each in comparisons]
     for one, texts, (_, shown) in zip(comparisons, by, seen, strict=True):
-        assert [texts[id] or "(nothing)" for id in one.shown] == shown
+        assert [texts[id] or "(empty answer)" for id in one.shown] == shown
     first = [each.shown.index(each.groups[0][0]) for each in comparisons]
     assert [len(each.groups) for each in comparisons] == [2, 2, 2, 2, 1, 1, 2, 2, 2, 2]
     assert [first[at] for at in (0, 1, 2, 3, 6, 7, 8, 9)] == [0, 1, 0, 1, 0, 1, 0, 1]
@@ -92,7 +92,7 @@ def test_my_own_answer_beats_both(app, page):
     )
     with Store(app.workspace / "workbench.db") as store:
         assert store.demonstrations()[-1].text == "12 b, said I."
-    assert "mine over both" in page.locator(".wr-last").inner_text()
+    assert "Your answer over both" in page.locator(".wr-last").inner_text()
 
 
 def test_leaving_my_own_answer_keeps_its_text(page):
@@ -111,10 +111,10 @@ def test_an_earlier_choice_can_be_changed(app, page):
     saved(page)
     now = on_screen(page)
     page.locator(".wr-last-change").first.click()
-    page.wait_for_selector("text=You said: A over B.")
+    page.wait_for_selector("text=You chose “A over B”.")
     assert on_screen(page) == was
     page.keyboard.press("2")
-    page.wait_for_selector("text=Changed to: B over A.")
+    page.wait_for_selector("text=Changed to “B over A”.")
     assert on_screen(page) == now
     last = chosen(app)[-1]
     assert last.groups[0] == (last.shown[1],) and last.version == 2
@@ -179,7 +179,7 @@ def test_1_nothing_acknowledged_is_lost_by_kill_9(own_app, open_page):
     page.keyboard.press("1")  # judged while the app is gone: waits on this device
     page.wait_for_selector("text=! Offline. 1 choice waits")
     own_app.start()
-    page.wait_for_selector("text=✓ All 1 choice saved")
+    page.wait_for_selector("text=✓ 1 choice saved")
     assert len(chosen(own_app)) == 6
 
 

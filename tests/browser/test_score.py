@@ -69,7 +69,7 @@ def test_presses_by_keyboard_spoil_the_answer_tell_the_change_and_can_be_undone(
     assert undo.is_disabled()
     field.focus()
     page.keyboard.press("Tab")
-    for n, name in enumerate(("Pad", "Flatter", "Repeat", "Add bullets"), 1):
+    for n, name in enumerate(("Add filler", "Flatter", "Repeat", "Add bullets"), 1):
         page.keyboard.press("Enter")
         page.wait_for_function("n => document.querySelectorAll('.wb-changes li').length === n", arg=n)
         assert page.locator(".wb-change-name").first.inner_text() == name

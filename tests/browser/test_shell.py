@@ -22,7 +22,7 @@ def test_the_header_names_model_steps_and_the_next_step(app, open_page):
     assert page.get_by_role("heading", name="Alignment workbench").is_visible()
     page.wait_for_function("document.querySelector('.wb-model').textContent.startsWith('sandbox')")
     steps = page.locator(".wb-step-label").all_inner_texts()
-    assert [step for step in steps if step != "Reward"] == ["Write", "Rank", "Align", "Compare"]
+    assert [step for step in steps if step != "Reward"] == ["Demonstrate", "Rank", "Align", "Compare"]
     assert page.locator("[aria-current=step]").count() == 1
     assert page.get_by_role("tab").all_inner_texts() == TABS
     assert page.locator(".wb-next").inner_text().startswith("Next: ")
@@ -31,7 +31,7 @@ def test_the_header_names_model_steps_and_the_next_step(app, open_page):
 
 def test_steps_open_their_tabs_and_the_address_remembers(app, open_page):
     page = open_page(app.url)
-    for step, tab in (("Rank", "rank"), ("Compare", "compare"), ("Write", "demonstrate")):
+    for step, tab in (("Rank", "rank"), ("Compare", "compare"), ("Demonstrate", "demonstrate")):
         page.locator(".wb-step button", has_text=step).first.click()
         page.wait_for_selector(f"#wb-tab-{tab}-button[aria-selected=true]")
         assert page.url.endswith(f"#{tab}")
@@ -117,7 +117,7 @@ def test_31_with_a_login_nobody_gets_in_unnamed_and_answers_carry_the_name(tmp_p
         page.get_by_label("password").fill("correct horse")
         page.get_by_role("button", name="Login").click()
         page.wait_for_selector(".wb-steps li", state="attached")
-        page.get_by_role("button", name="Use these 30").click()
+        page.get_by_role("button", name="Start with 30 sample prompts").click()
         page.locator("#wd-field").fill("Mine.")
         page.keyboard.press("Control+Enter")
         page.wait_for_function("document.querySelector('#wd-status').textContent.includes('✓ Saved')")
@@ -135,7 +135,7 @@ def test_38_on_a_space_a_banner_warns_and_one_click_exports(tmp_path, open_page)
     app.start()
     try:
         page = open_page(app.url)
-        page.wait_for_selector("text=This Space forgets everything when it restarts.")
+        page.wait_for_selector("text=This Space loses everything when it restarts.")
         with page.expect_download() as got:
             page.get_by_role("button", name="Export everything").click()
         with zipfile.ZipFile(got.value.path()) as archive:

@@ -14,7 +14,7 @@ def page(app, open_page):
 
 
 def arrive(page):
-    page.get_by_role("radio", name="Steps of one").click()
+    page.get_by_role("radio", name="Step by step").click()
     page.wait_for_selector(".ws-board .wb-empty, .ws-step")
     if page.locator(".ws-board .wb-empty").count():
         page.get_by_role("button", name="Write answers").click()
@@ -110,14 +110,14 @@ def test_simulated_labels_by_one_click_are_named_and_can_be_trained_on(own_app, 
     page = open_page(f"{own_app.url}#train")
     page.get_by_text("Process reward model", exact=True).click()
     page.get_by_text("There are none yet").first.wait_for()
-    page.get_by_role("button", name="Take simulated labels").click()
+    page.get_by_role("button", name="Add simulated labels").click()
     page.get_by_text("from simulated raters").wait_for()
     assert all(row.simulated for row in stored(own_app)) and len(stored(own_app)) > 1000
     page.locator("#wb-tab-rank-button").click()
-    page.get_by_role("radio", name="Steps of one").click()
+    page.get_by_role("radio", name="Step by step").click()
     page.get_by_text("with simulated labels in this workspace, not counted here").wait_for()
     assert page.locator(".ws-done").inner_text() == "0 answers judged"
-    page.get_by_role("button", name="Train a process reward").click()
+    page.get_by_role("button", name="Train a process reward model").click()
     page.wait_for_selector("input[name=wb-method][value=prm]:checked", state="attached")
 
 
@@ -139,7 +139,7 @@ def test_a_finished_run_shows_best_of_n_over_n(own_app, open_page, no_faults):
     page = open_page(f"{own_app.url}#train")
     chart = page.locator("[data-curve=best_of_n]")
     chart.locator(".main-svg").first.wait_for()
-    assert "minus the majority vote is +10 points (+2 to +20), clear." in chart.inner_text()
+    assert "minus the majority vote, +10 points (+2 to +20), clear." in chart.inner_text()
     chart.get_by_text("Show as table").click()
     chart.locator("tbody tr").first.wait_for()
     cells = chart.locator("tbody tr").last.locator("td, th").all_inner_texts()

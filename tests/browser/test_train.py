@@ -112,7 +112,7 @@ def test_two_runs_side_by_side_show_only_what_differs(looked_back, open_page):
     page = train(open_page, looked_back)
     for number in (1, 2):
         page.get_by_label(f"Side by side: run {number}", exact=True).check()
-    page.wait_for_selector("text=Run 1 and run 2: what differs")
+    page.wait_for_selector("text=Run 1 and run 2: differences")
     names = page.locator(".wb-difference-table tbody th").all_inner_texts()
     assert {"learning rate", "seed", "state"} <= set(names) and "batch size" not in names
     page.wait_for_selector(".wb-differences [data-curve=loss] .main-svg")
@@ -181,7 +181,7 @@ def test_5_6_7_a_real_run_from_the_click_to_compare(tmp_path, open_page):
 def test_without_a_reward_model_the_sandboxs_own_score_can_be_chosen(looked_back, open_page):
     page = train(open_page, looked_back)
     page.get_by_role("radio", name=re.compile("^PPO")).check()
-    page.wait_for_selector("text=There is none yet: train one first.")
+    page.wait_for_selector("text=There is none yet; train one first.")
     assert page.locator(".wb-start").is_disabled()
     pick = page.get_by_label("Reward", exact=True)
     assert pick.locator("option").all_inner_texts()[0] == "no reward model yet"
@@ -200,7 +200,7 @@ def test_a_red_reward_model_is_shown_and_needs_a_click_that_is_sent(tmp_path, op
         page.get_by_role("button", name="Show run 1").click()
         page.wait_for_selector(f".wb-verdict >> text={reward_runs.SAYS['red']}")
         page.get_by_text("All checks before PPO").click()
-        page.wait_for_selector(".wb-checks tbody tr:has-text('Agrees with held-out choices') >> text=✕ red")
+        page.wait_for_selector(".wb-checks tbody tr:has-text('Agrees with held-out pairs') >> text=✕ red")
         page.get_by_role("radio", name=re.compile("^PPO")).check()
         page.wait_for_selector(".wb-start:not([disabled])")
         pick = page.get_by_label("Reward", exact=True)
@@ -210,19 +210,19 @@ def test_a_red_reward_model_is_shown_and_needs_a_click_that_is_sent(tmp_path, op
         page.wait_for_selector(".wb-red >> text=Run 1 is red")
         assert page.locator(".wb-start").is_disabled()
         no_faults(page)
-        page.get_by_label("Train on it all the same").check()
+        page.get_by_label("Train anyway").check()
         page.wait_for_selector(".wb-start:not([disabled])")
         page.get_by_role("button", name="Show command").click()
         page.wait_for_selector("code:has-text('--allow-failed-gate')")
         pick.select_option("other")  # another reward is another question
         page.get_by_label("Another reward").fill("run:2 + 0.5*run:1")
         page.wait_for_selector("text=The sum of run 2 and 0.5 × run 1.")
-        assert not page.get_by_label("Train on it all the same").is_checked()
+        assert not page.get_by_label("Train anyway").is_checked()
         assert page.locator(".wb-start").is_disabled()
-        page.get_by_label("Train on it all the same").check()
+        page.get_by_label("Train anyway").check()
         page.wait_for_selector(".wb-start:not([disabled])")
         page.locator(".wb-start").click()
-        page.wait_for_selector("text=Started all the same although run 1 is red")
+        page.wait_for_selector("text=Started anyway although run 1 is red")
         config = find_run(workspace, 3).config
         assert config["args"]["reward"] == "run:2 + 0.5*run:1" and config["despite"][0].startswith("run 1 is red")
         page.goto("about:blank")
@@ -257,7 +257,7 @@ def test_a_run_that_cannot_be_read_is_named_in_the_header_and_a_spoiled_line_und
         page = train(open_page, looked_back)
         page.wait_for_selector("text=runs/0002-sft is left out: config.json, number: ")
         page.get_by_role("button", name="Show run 1").click()
-        page.wait_for_selector("text=metrics.jsonl, line 1 is left out: it is no JSON object.")
+        page.wait_for_selector("text=metrics.jsonl, line 1 is left out: it is not a JSON object.")
         page.wait_for_selector("[data-curve=loss] .main-svg")
         assert page.get_by_role("button", name="Show run 2").count() == 0
     finally:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from workbench.cli.sampling import best_of_n, best_of_n_options, rejection, rejection_options
 from workbench.cli.shared import Args, drop_too_long, model_options, prompts_of, settings_of, store_of
+from workbench.records import how_many
 from workbench.ui import serving
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, (function, options, line) in COMMANDS.items():
         sub = commands.add_parser(name, help=line, description=line)
-        sub.add_argument("--workspace", metavar="DIR", help="where everything is kept (else WORKBENCH_HOME)")
+        sub.add_argument("--workspace", metavar="DIR", help="where everything is stored (default: WORKBENCH_HOME)")
         options(sub)
         sub.set_defaults(run=function)
     return top
@@ -97,9 +98,12 @@ def demo(args: Args) -> int:
 def _import_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="JSONL, JSON, CSV (.gz, .zst, .xz too) or Parquet")
     parser.add_argument(
-        "--as", dest="kind", choices=("prompts", "demonstrations", "comparisons", "steps"), help="else recognised"
+        "--as",
+        dest="kind",
+        choices=("prompts", "demonstrations", "comparisons", "steps"),
+        help="recognised unless given",
     )
-    parser.add_argument("--format", help="trl, alpaca, sharegpt, hh-rlhf, ...; else recognised")
+    parser.add_argument("--format", help="trl, alpaca, sharegpt, hh-rlhf, ...; recognised unless given")
     parser.add_argument(
         "--map",
         action="append",
@@ -107,8 +111,8 @@ def _import_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=COLUMN",
         help="which column is what, as in prompt=question or completion=turns.answer; repeat for more",
     )
-    parser.add_argument("--rater", default="import", help="whose judgements these are")
-    parser.add_argument("--follow-links", action="store_true", help="read FILE also where it is a link to another file")
+    parser.add_argument("--rater", default="import", help="who made these judgements")
+    parser.add_argument("--follow-links", action="store_true", help="read FILE even if it is a link to another file")
 
 
 def import_(args: Args) -> int:
@@ -129,13 +133,15 @@ def import_(args: Args) -> int:
         )
     print(report)
     if report.empty:
-        print(f"error: nothing was taken from {report.file}", file=sys.stderr)
+        print(f"error: nothing was imported from {report.file}", file=sys.stderr)
     return int(report.empty)
 
 
 def _export_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=("comparisons", "demonstrations", "prompts", "steps"))
-    parser.add_argument("file", type=Path, metavar="FILE", help="its ending decides: .jsonl, .json, .csv or .parquet")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="its extension decides: .jsonl, .json, .csv or .parquet"
+    )
     parser.add_argument("--format", default="trl", help="trl, alpaca, sharegpt, ...")
 
 
@@ -145,7 +151,7 @@ def export(args: Args) -> int:
 
     with store_of(args) as store:
         n = write(store, args.what, args.file, args.format)
-    print(f"Wrote {n} {args.what} to {args.file}.")
+    print(f"Wrote {how_many(n, args.what)} to {args.file}.")
     return 0
 
 
@@ -162,11 +168,15 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         "--allow-failed-gate",
         "--despite-red",  # its old name
         action="store_true",
-        help="take a reward model whose test says red, or is missing",
+        help="use a reward model whose verdict is red or missing",
     )
-    parser.add_argument("--detach", action="store_true", help="return at once; the job goes on by itself")
+    parser.add_argument("--detach", action="store_true", help="return at once; the job continues in the background")
     parser.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="share every batch by torchrun (ppo only)"
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="split every batch over N processes by torchrun (ppo only)",
     )
     parser.add_argument("--settings", action="store_true", help="list the method's settings instead")
 
@@ -224,7 +234,7 @@ def _follow(run: Run) -> int:
 
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="FOLDER", help="a run folder; - waits for its name on standard input")
+    parser.add_argument("folder", metavar="FOLDER", help="a run folder; - reads its name from standard input")
 
 
 def run_(args: Args) -> int:
@@ -261,7 +271,7 @@ def runs(args: Args) -> int:
     for r in listing:
         figure = r.result.figure("gold") if r.result else None
         gold = f"gold {figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})" if figure else ""
-        data = f"{r.config.data.n} {r.config.data.unit}"
+        data = how_many(r.config.data.n, r.config.data.unit)
         print(f"{r.number:4}  {r.method:6} {r.config.preset:13} {data:14} {r.state:12} {gold or r.status.message}")
     return 0
 
@@ -272,7 +282,7 @@ def _number_option(parser: argparse.ArgumentParser) -> None:
 
 def _stop_options(parser: argparse.ArgumentParser) -> None:
     _number_option(parser)
-    parser.add_argument("--save", action="store_true", help="finish the step and keep its model")
+    parser.add_argument("--save", action="store_true", help="finish the current step and keep the model")
 
 
 def stop(args: Args) -> int:
@@ -290,9 +300,13 @@ def stop(args: Args) -> int:
 
 def _resume_options(parser: argparse.ArgumentParser) -> None:
     _number_option(parser)
-    parser.add_argument("--detach", action="store_true", help="return at once; the job goes on by itself")
+    parser.add_argument("--detach", action="store_true", help="return at once; the job continues in the background")
     parser.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="share every batch by torchrun (ppo only)"
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="split every batch over N processes by torchrun (ppo only)",
     )
 
 
@@ -310,11 +324,11 @@ def resume(args: Args) -> int:
 
 
 def _compare_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", type=int, metavar="RUN", help="runs to put beside the base")
+    parser.add_argument("runs", nargs="+", type=int, metavar="RUN", help="runs to compare with the base")
     parser.add_argument(
-        "--prompt", action="append", metavar="TEXT", help="ask this; repeat for more (else held-out ones)"
+        "--prompt", action="append", metavar="TEXT", help="prompt to ask; repeat for more (default: held-out prompts)"
     )
-    parser.add_argument("--n", type=int, default=5, help="how many held-out prompts (5)")
+    parser.add_argument("--n", type=int, default=5, help="number of held-out prompts (5)")
     parser.add_argument("--strength", type=float, default=1.0, help="0 is the base, 1 as trained (1)")
     parser.add_argument("--seed", type=int, default=0)
     model_options(parser)
@@ -349,9 +363,12 @@ def compare(args: Args) -> int:
 def _score_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="JSONL or CSV with the fields prompt and response")
     parser.add_argument(
-        "--reward-model", required=True, metavar="RUN", help="number of a reward or process run, or its folder"
+        "--reward-model",
+        required=True,
+        metavar="RUN",
+        help="number or folder of the run of a reward model or process reward model",
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write JSONL there (else to the terminal)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write JSONL there (default: the terminal)")
     model_options(parser, "the base, if RUN is a folder without its config.json")
 
 
@@ -374,7 +391,7 @@ def score(args: Args) -> int:
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     if args.out:
         args.out.write_text(text, "utf-8")
-        print(f"Wrote {len(rows)} scores to {args.out}.")
+        print(f"Wrote {how_many(len(rows), 'scores')} to {args.out}.")
     else:
         print(text, end="")
     for fault in faults:
@@ -383,7 +400,7 @@ def score(args: Args) -> int:
 
 
 def _sandbox_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=("build", "steps"), help="remake the model, or store simulated step labels")
+    parser.add_argument("what", choices=("build", "steps"), help="rebuild the model, or store simulated step labels")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write it (the bundled model's folder)")
 
@@ -395,7 +412,8 @@ def sandbox(args: Args) -> int:
         from workbench.models import load
 
         with store_of(args) as store:
-            print(f"Stored {simulated.label_answers(store, load('sandbox'), seed=args.seed)} {simulated.WHAT}.")
+            n = simulated.label_answers(store, load("sandbox"), seed=args.seed)
+            print(f"Stored {how_many(n, simulated.WHAT)}.")
         return 0
     from workbench.pretrain.build import build
     from workbench.settings import SANDBOX
@@ -407,17 +425,17 @@ def sandbox(args: Args) -> int:
 Options = Callable[[argparse.ArgumentParser], None]
 COMMANDS: dict[str, tuple[Callable[[Args], int], Options, str]] = {
     "serve": (serve, serving.add_options, "Start the page."),
-    "demo": (demo, _demo_options, "Walk the whole loop with simulated raters, and print what each stage gained."),
+    "demo": (demo, _demo_options, "Run the whole loop with simulated raters and print what each stage gained."),
     "import": (import_, _import_options, "Read prompts, demonstrations, comparisons or step labels from a file."),
-    "export": (export, _export_options, "Write what was collected to a file."),
-    "train": (train, _train_options, "Train a model on what was collected."),
-    "run": (run_, _run_options, "Be the job of a prepared run folder."),
+    "export": (export, _export_options, "Write the collected data to a file."),
+    "train": (train, _train_options, "Train a model on the collected data."),
+    "run": (run_, _run_options, "Run the job of a prepared run folder."),
     "runs": (runs, _runs_options, "List the runs, newest first."),
     "stop": (stop, _stop_options, "Stop a run."),
-    "resume": (resume, _resume_options, "Go on with a stopped or interrupted run."),
-    "compare": (compare, _compare_options, "Let the base and some runs answer the same prompts."),
-    "best-of-n": (best_of_n, best_of_n_options, "Measure what taking the best of n answers by a reward gains."),
+    "resume": (resume, _resume_options, "Resume a stopped, failed or interrupted run."),
+    "compare": (compare, _compare_options, "Compare answers of the base and of runs to the same prompts."),
+    "best-of-n": (best_of_n, best_of_n_options, "Measure the gain of choosing the best of n answers by a reward."),
     "rejection": (rejection, rejection_options, "Store the best of n answers by a reward as demonstrations for SFT."),
     "score": (score, _score_options, "Score answers with a reward model."),
-    "sandbox": (sandbox, _sandbox_options, "Make the bundled model again from its seed; simulate step labels."),
+    "sandbox": (sandbox, _sandbox_options, "Rebuild the bundled model from its seed, or simulate step labels."),
 }

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from workbench.cli.shared import Args, drop_too_long, model_options, prompts_of, settings_of, store_of
+from workbench.records import how_many
 from workbench.settings import Settings
 
 
@@ -13,12 +14,12 @@ def best_of_n_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reward", default="newest", help="run:NUMBER, gold, file:PATH.py or a sum (the newest reward model)"
     )
-    parser.add_argument("--n", type=int, default=8, help="answers to each prompt, of which the best is taken (8)")
-    parser.add_argument("--prompts", type=int, default=200, help="how many prompts (200)")
+    parser.add_argument("--n", type=int, default=8, help="answers per prompt, of which the best is chosen (8)")
+    parser.add_argument("--prompts", type=int, default=200, help="number of prompts (200)")
     parser.add_argument(
         "--from", dest="start_from", type=int, metavar="RUN", help="sample from this run's model (the base)"
     )
-    parser.add_argument("--temperature", type=float, default=0.8, help="of the samples (0.8)")
+    parser.add_argument("--temperature", type=float, default=0.8, help="sampling temperature (0.8)")
     parser.add_argument("--max-new-tokens", type=int, default=64, help="longest answer (64)")
     parser.add_argument("--seed", type=int, default=0)
     model_options(parser)
@@ -57,12 +58,14 @@ def best_of_n(args: Args) -> int:
 
 def rejection_options(parser: argparse.ArgumentParser) -> None:
     best_of_n_options(parser)
-    parser.add_argument("--keep", type=float, default=1.0, help="share of the prompts where choosing gained most (1)")
+    parser.add_argument(
+        "--keep", type=float, default=1.0, help="share of the prompts to keep, those where choosing gained most (1)"
+    )
     parser.add_argument(
         "--allow-failed-gate",
         "--despite-red",  # its old name
         action="store_true",
-        help="take a reward model whose test says red, or is missing",
+        help="use a reward model whose verdict is red or missing",
     )
 
 
@@ -80,8 +83,11 @@ def rejection(args: Args) -> int:
         demonstrations = collect(store, prompts=prompts, keep=args.keep, by=reward_name, **sampler)
         total = store.counts()["demonstrations"]
     print(
-        f"Stored the best of {args.n} by {reward_name} for {len(demonstrations)} of {len(prompts)} prompts "
-        "as simulated demonstrations."
+        f"Stored the best of {args.n} by {reward_name} for {len(demonstrations):,} of {how_many(len(prompts), 'prompts')} "
+        "as simulated "
+        "demonstrations."
     )
-    print(f"Now SFT learns from {total}: python -m workbench train sft --workspace {settings.workspace}")
+    print(
+        f"SFT can now learn from {how_many(total, 'answers')}: python -m workbench train sft --workspace {settings.workspace}"
+    )
     return 0

@@ -12,6 +12,7 @@ from workbench.settings import Settings, load
 if TYPE_CHECKING:
     from workbench.models import Model
     from workbench.store import Store
+from workbench.records import how_many
 
 Args = argparse.Namespace
 TRUST = "run the code that comes with the model; it can do whatever you can"
@@ -57,12 +58,11 @@ def drop_too_long(model: Model, prompts: Sequence[str], new_tokens: int) -> list
     lengths = model.too_long(prompts, new_tokens)
     if not lengths:
         return list(prompts)
-    room = f"{model.name} reads {model.context - new_tokens:,} tokens beside {new_tokens} new ones"
-    report = (
-        f"{len(lengths)} of {len(set(prompts))} prompts are too long, up to {max(lengths.values()):,} tokens: {room}."
-    )
+    room = f"{model.name} reads {model.context - new_tokens:,} tokens besides {new_tokens:,} new ones"
+    verb = "is" if len(lengths) == 1 else "are"
+    report = f"{len(lengths):,} of {how_many(len(set(prompts)), 'prompts')} {verb} too long, up to {max(lengths.values()):,} tokens: {room}."
     short_prompts = [prompt for prompt in prompts if prompt not in lengths]
     if not short_prompts:
-        raise ValueError(f"{report} Give shorter ones.")
-    print(f"{report} They are passed over.", file=sys.stderr)
+        raise ValueError(f"{report} Use shorter prompts.")
+    print(f"{report} Skipping {'it' if len(lengths) == 1 else 'them'}.", file=sys.stderr)
     return short_prompts

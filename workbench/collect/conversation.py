@@ -108,7 +108,7 @@ def _no_other_prompt(row: Row, name: str, turns: list[Turn]) -> None:
             continue
         text, other_text = _single_spaced(turns), _single_spaced(as_prompt(row.peek(other)))
         if text not in other_text and other_text not in text:
-            raise ValueError(f"{name} and {other} hold different prompts; say which is meant by --map prompt={other}")
+            raise ValueError(f"{name} and {other} hold different prompts; choose one with --map prompt={other}")
         row.get(other)
 
 
@@ -123,7 +123,7 @@ def _same_conversation(row: Row, name: str, turns: list[Turn]) -> None:
         history = turns_of(value)
         history = history[:-1] if history[-1][0] == "assistant" else history
         if len(history) > len(turns) or _single_spaced(history) not in _single_spaced(turns):
-            raise ValueError(f"{name} and {other} hold different prompts; say which is meant by --map prompt={other}")
+            raise ValueError(f"{name} and {other} hold different prompts; choose one with --map prompt={other}")
         row.get(other)
 
 

@@ -22,7 +22,7 @@ def rows(open_text: OpenText, begin: str) -> Iterator[Item]:
     """The rows of a CSV text whose beginning is `begin`. Raises FileError for a first line that names no columns."""
     encoding = _encoding(open_text)
     if encoding:
-        yield Remark("it is not UTF-8, and was read as Windows-1252")
+        yield Remark("not UTF-8; read as Windows-1252")
     with open_text(encoding, newline="") as text:  # a line may end with \n, \r\n or \r
         yield from _rows(text, begin)
 
@@ -94,7 +94,7 @@ def _cells(reader: Any) -> Iterator[tuple[int, list[str] | Bad]]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield begin, Bad(begin, f"no valid CSV: {error}")
+            yield begin, Bad(begin, f"not valid CSV: {error}")
 
 
 def _cell(name: str, cell: str, own_export: bool) -> Any:

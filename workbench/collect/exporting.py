@@ -33,7 +33,7 @@ def write(store: Store, what: str, path: str | Path, format: str = "trl") -> int
     Raises FileError.
     """
     if what not in EXPORTS:
-        raise FileError(f"{what!r} cannot be exported; known are {', '.join(EXPORTS)}")
+        raise FileError(f"{what!r} cannot be exported; choose one of {', '.join(EXPORTS)}")
     if format not in EXPORTS[what]:
         raise FileError(f"--format {format}: {what} can be exported as {', '.join(EXPORTS[what])}")
     makers = {"prompts": _prompts, "demonstrations": _demonstrations, "comparisons": _comparisons, "steps": _steps}

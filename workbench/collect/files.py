@@ -197,7 +197,7 @@ def _zst_error() -> type[Exception]:
 def plain_path(path: str | Path) -> Path:
     """The path, refused when it holds a NUL character or points to another machine (\\\\server\\share)."""
     if "\0" in str(path):
-        raise FileError(f"{str(path)!r} is no path: it holds a NUL character")
+        raise FileError(f"{str(path)!r} is not a path: it holds a NUL character")
     if str(path).startswith(("\\\\", "//")):
         raise FileError(f"{path} is on another machine; copy the file here first")
     return Path(path)
@@ -207,7 +207,7 @@ def inside(folder: Path, name: str) -> Path:
     """`folder/name` for a name from outside. Raises FileError for anything that leads elsewhere, links too."""
     wrong = not name or name in (".", "..") or any(char in name for char in '/\\\0:*?"<>|') or not name.isprintable()
     if wrong or len(name.encode()) > 255:
-        raise FileError(f"{name!r} is no name of a file: letters, digits, spaces, dots, - and _ only")
+        raise FileError(f"{name!r} is not a file name here: use only letters, digits, spaces, dots, - and _")
     path = Path(folder) / name
     if path.is_symlink():
         raise FileError(f"{name} is a link to somewhere else")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from workbench.collect.converters import FORMATS, Format, Origin, Record, Unused, format_of, prompt_alone
 from workbench.collect.files import LIMIT_MB, Bad, FileError, Item, Remark, plain_path, read_rows
 from workbench.collect.row import KNOWN, Row, canonical, is_empty, judges, thoughts
-from workbench.records import Comparison, Demonstration, Prompt, StepLabels
+from workbench.records import Comparison, Demonstration, Prompt, StepLabels, how_many
 from workbench.store import Store
 
 Kind = Literal["prompts", "demonstrations", "comparisons", "steps"]
@@ -81,16 +81,16 @@ class Report:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.file}: {self.added} new {self.what} "
-            f"({self.format}), {self.known} known already, {len(self.bad)} left out."
+            f"{self.file}: {how_many(self.added, f'new {self.what}')} "
+            f"({self.format}), {self.known:,} already known, {len(self.bad):,} left out."
         ]
         lines += [f"  {remark}" for remark in self.remarks]
         lines += [f"  line {bad.line}: left out, {bad.reason}" for bad in self.bad[:SHOWN]]
         if len(self.bad) > SHOWN:
-            lines.append(f"  and {len(self.bad) - SHOWN} more lines left out")
+            lines.append(f"  and {how_many(len(self.bad) - SHOWN, 'more lines')} left out")
         lines += [f"  line {note.line}: kept, but {note.reason}" for note in self.notes[:SHOWN]]
         if len(self.notes) > SHOWN:
-            lines.append(f"  and {len(self.notes) - SHOWN} more notes")
+            lines.append(f"  and {how_many(len(self.notes) - SHOWN, 'more notes')}")
         return "\n".join(lines)
 
 
@@ -166,9 +166,9 @@ class _File:
                 break
         for new, old in self.columns.items():
             if canonical(new) not in KNOWN | TARGETS:
-                raise FileError(f"--map {new}={old}: no format has a column {new}; known are {', '.join(MAPPED)}")
+                raise FileError(f"--map {new}={old}: no format has a column {new}; choose one of {', '.join(MAPPED)}")
             if head and not any(new in row for _, row in head):
-                raise FileError(f"--map {new}={old}: there is no column {old}; there are {', '.join(head[0][1])}")
+                raise FileError(f"--map {new}={old}: there is no column {old}, only {', '.join(head[0][1])}")
         return head
 
 
@@ -205,7 +205,9 @@ class _Conversion:
             self.lines[record] = line
             first_line = line if is_empty(row.peek("id")) else self.ids.setdefault(str(row.peek("id")), line)
             if first_line != line:
-                self.notes.append(Bad(line, f"line {first_line} has the same id {row.peek('id')!r} with other content"))
+                self.notes.append(
+                    Bad(line, f"line {first_line} has the same id {row.peek('id')!r} with different content")
+                )
 
     def _leave_out(self, line: int, reason: str) -> None:
         self.bad.append(Bad(line, reason))
@@ -241,9 +243,9 @@ class _Conversion:
         columns, example = ", ".join(self.unused_columns), next(iter(self.unused_columns))
         subject = f"{len(self.unused_columns)} columns hold" if len(self.unused_columns) > 1 else "a column holds"
         raise FileError(
-            f"Nothing was taken: {subject} what may be answers or judgements, and nothing would read them: {columns}. "
-            f"To leave them out, add --as {self.row_format.kind}; to use them, say which column is what, as in "
-            f"--map {'label' if judges(example) else 'completion'}={example} (known are {', '.join(MAPPED)}). "
+            f"Nothing was imported: {subject} what may be answers or judgements that nothing would read: {columns}. "
+            f"To leave them out, add --as {self.row_format.kind}; to use them, map them, as in "
+            f"--map {'label' if judges(example) else 'completion'}={example} (names: {', '.join(MAPPED)}). "
             "On the page, rename the columns first."
         )
 
@@ -257,7 +259,7 @@ def _check_hopeful(bad: list[Bad], good: int) -> None:
     """Raises FileError for a file of junk, before the reasons for its lines fill the memory."""
     if len(bad) >= MANY_BAD and len(bad) > 9 * good:
         raise FileError(
-            f"{len(bad):,} lines could not be used, {good:,} could; the rest was not read and nothing was taken. "
+            f"{len(bad):,} lines could not be used, {good:,} could; the rest was not read and nothing was imported. "
             f"The first is line {bad[0].line}: {bad[0].reason}"
         )
 
@@ -339,7 +341,7 @@ def _choose(head: list[tuple[int, dict[str, Any]]], bad: list[Bad], as_: str | N
         name = ALIASES.get(name.lower(), name.lower())
         candidates = [each for each in FORMATS if each.name == name]
         if not candidates:
-            raise FileError(f"--format {name}: known are {', '.join(dict.fromkeys(each.name for each in FORMATS))}")
+            raise FileError(f"--format {name}: choose one of {', '.join(dict.fromkeys(each.name for each in FORMATS))}")
     if not head:
         reasons = "; ".join(f"line {each.line}: {each.reason}" for each in bad[:3])
         raise FileError(f"No line of the file could be read: {reasons}" if reasons else "The file holds no rows")
@@ -351,12 +353,12 @@ def _choose(head: list[tuple[int, dict[str, Any]]], bad: list[Bad], as_: str | N
     elif not recognised[best.name + best.kind]:
         names = _names(head[0][1])
         raise FileError(
-            f"No known format has the columns {', '.join(names)}. Say which column is what, as in "
-            f"--map prompt={names[0] if names else 'COLUMN'} (known are {', '.join(MAPPED)}), "
-            "rename them, or name the format."
+            f"Column{'' if len(names) == 1 else 's'} {', '.join(names)} not recognised. Pairs need prompt, chosen, "
+            "rejected. All formats: sample_data/README.md. Rename the columns, or on the command line add "
+            f"--format or map them, as in --map prompt={names[0] if names else 'COLUMN'} (names: {', '.join(MAPPED)})."
         )
     if as_ is not None and as_ not in (best.kind, *GIVES[best.kind]):
-        raise FileError(f"These are {best.kind} ({best.name}); {as_} cannot be made of them")
+        raise FileError(f"These are {best.kind} ({best.name}); {as_} cannot be made from them")
     return best
 
 
@@ -388,7 +390,9 @@ def _never_wrong(lines: dict[Record, int]) -> list[Bad]:
     neutral = next((row for row in rows if 0 in row.labels), None)
     if neutral is None or any(-1 in row.labels for row in rows):
         return []
-    return [Bad(lines[neutral], "its 0 is read as neutral, and no step of the file is wrong; wrong is -1 or false")]
+    return [
+        Bad(lines[neutral], "0 is read as neutral, and no step of the file is wrong; label wrong steps -1 or false")
+    ]
 
 
 def _with_columns(reason: str, row: Row, row_format: Format) -> str:

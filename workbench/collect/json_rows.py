@@ -56,12 +56,12 @@ def _parse(text: str) -> Any:
         value, end = DECODER.raw_decode(text)
     except json.JSONDecodeError as error:
         if text.startswith(("{'", "['")):
-            raise ValueError("no valid JSON but a Python dict (single quotes); write it with json.dumps") from None
-        raise ValueError(f"no valid JSON: {error.msg} (column {error.colno})") from None
+            raise ValueError("not valid JSON but a Python dict (single quotes); write it with json.dumps") from None
+        raise ValueError(f"not valid JSON: {error.msg} (column {error.colno})") from None
     except (RecursionError, ValueError) as error:
-        raise ValueError(f"no usable JSON: {str(error).split(';')[0]}") from None
+        raise ValueError(f"not usable JSON: {str(error).split(';')[0]}") from None
     if text[end:].strip(SPACE):
-        raise ValueError(f"no valid JSON: Extra data (column {end + 1})")
+        raise ValueError(f"not valid JSON: Extra data (column {end + 1})")
     return value
 
 
@@ -71,7 +71,7 @@ def _lines(text: TextIO) -> Iterator[Item]:
     while line := text.readline(LONGEST_ROW + 1):
         number += 1
         if len(line) > LONGEST_ROW:
-            raise FileError(f"line {number} is longer than {LONGEST_ROW / 1e6:g} MB; write one object a line")
+            raise FileError(f"line {number} is longer than {LONGEST_ROW / 1e6:g} MB; write one object per line")
         line = line.strip(SPACE)
         if not line:
             continue
@@ -132,7 +132,7 @@ def _array(pieces: "_Pieces") -> Iterator[Item]:
 
 
 def _broken(line: int, error: ValueError) -> Bad:
-    return Bad(line, f"no valid JSON from here on ({str(error).split(':')[0]}); the rest was not read")
+    return Bad(line, f"not valid JSON from here on ({str(error).split(':')[0]}); the rest was not read")
 
 
 def _unwrapped(items: Iterator[Item], is_row: IsRow) -> Iterator[Item]:
@@ -163,7 +163,7 @@ def from_object(line: int, document: dict[str, Any], is_row: IsRow) -> Iterator[
             yield item(number, row)
     elif not is_row(document) and (parts := _parts(document)):
         if len(parts) > 1:
-            yield Remark(f"the lists {', '.join(parts)} were all read; prompts are split here by their own text")
+            yield Remark(f"the lists {', '.join(parts)} were all read; prompts are split here by their text")
         for number, row in enumerate((row for part in parts.values() for row in part), 1):
             yield item(number, row["row"] if isinstance(row, dict) and {"row_idx", "row"} <= row.keys() else row)
     else:

@@ -40,7 +40,7 @@ def rows(path: Path, limit: int) -> Iterator[Item]:
                     number += 1
                     yield item(number, row)
     except (pa.ArrowException, OSError) as error:
-        raise FileError(f"{path.name} is no readable Parquet file: {str(error)[:200]}") from error
+        raise FileError(f"{path.name} is not a readable Parquet file: {str(error)[:200]}") from error
 
 
 def _unpacked(meta: Any) -> int:

@@ -37,7 +37,7 @@ def collect(
     if not 0 < keep <= 1:
         raise ValueError(f"keep must be above 0 and at most 1, not {keep}")
     if n < 2:
-        raise ValueError(f"n must be at least 2, or nothing is chosen; it is {n}")
+        raise ValueError(f"n must be at least 2, so that there is a choice; it is {n}")
     texts = [text for text in dict.fromkeys(prompts) if split_of(text) == "train"]
     if not texts:
         return []

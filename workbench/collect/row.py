@@ -229,7 +229,7 @@ def valid_text(value: Any, what: str) -> str:
     except UnicodeEncodeError as error:
         if "\udc80" <= value[error.start] <= "\udcff":
             raise ValueError(f"{what} holds bytes that are not UTF-8; save the file as UTF-8") from None
-        raise ValueError(f"{what} holds half of a character (an unpaired surrogate)") from None
+        raise ValueError(f"{what} holds half a character (an unpaired surrogate)") from None
     return value
 
 

@@ -55,7 +55,7 @@ def _turns(message: Any, number: int) -> list[Turn]:
     if role in TOOLS or message.get("tool_calls") or message.get("function_call"):
         raise ValueError(f"message {number} (the role {speaker!r}) is part of a tool call; only text is read")
     if role not in NAMES:
-        raise ValueError(f"message {number} has the role {speaker!r}; known are user, assistant and system")
+        raise ValueError(f"message {number} has the role {speaker!r}; use user, assistant or system")
     value = next((message[name] for name in ("content", "value", "text") if message.get(name) is not None), None)
     text = _content(value, number)
     if role == "system" and not (text or "").strip():
@@ -81,7 +81,7 @@ def _content(value: Any, number: int) -> str | None:
 
 
 def _thing(kind: str) -> str:
-    for name, thing in (("image", "an image"), ("video", "a video"), ("audio", "a sound"), ("file", "a file")):
+    for name, thing in (("image", "an image"), ("video", "a video"), ("audio", "audio"), ("file", "a file")):
         if name in kind:
             return thing
     return f"a part of the type {kind!r}"
@@ -118,10 +118,10 @@ def split_answer(turns: list[Turn]) -> tuple[str, str]:
     """(prompt text, answer) of a conversation that ends with the assistant's answer. Raises ValueError otherwise."""
     if turns[-1][0] != "assistant":
         raise ValueError(
-            f"the conversation ends with the {turns[-1][0]}'s turn, so there is no answer (a prompt: --as prompts)"
+            f"the conversation ends with the {turns[-1][0]}'s turn, so there is no answer (for prompts: --as prompts)"
         )
     if all(role == "system" for role, _ in turns[:-1]):
-        raise ValueError("the conversation has no user's turn before the answer")
+        raise ValueError("the conversation has no user turn before the answer")
     return to_text(turns[:-1]), turns[-1][1]
 
 
@@ -129,5 +129,5 @@ def transcript(text: Any) -> list[Turn]:
     """Turns of an HH-RLHF transcript, "\\n\\nHuman: ...\\n\\nAssistant: ..."; an answer's outer spaces are dropped."""
     parts = TURN.split(text.lstrip()) if isinstance(text, str) else []
     if len(parts) < 5 or parts[0]:
-        raise ValueError('no transcript that starts with "Human: " and has "Assistant: " after it')
+        raise ValueError('not a transcript that starts with "Human: " and has "Assistant: " after it')
     return [(ROLES[name], turn.strip()) for name, turn in zip(parts[1::2], parts[2::2], strict=True)]

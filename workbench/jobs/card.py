@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from workbench.learn.catalogue import METHODS
 from workbench.learn.run_files import RunConfig, RunResult
+from workbench.records import how_many
 
 
 def write(config: RunConfig, result: RunResult | None = None) -> str:
@@ -11,7 +12,7 @@ def write(config: RunConfig, result: RunResult | None = None) -> str:
     m = METHODS[config.method]
     d = config.data
     start = f"run {config.parent}" if config.parent else "the base"
-    simulated = f", {d.simulated} of them by simulated raters" if d.simulated else ""
+    simulated = f", {d.simulated:,} of them by simulated raters" if d.simulated else ""
     lines = [
         "---",
         "library_name: peft",
@@ -20,11 +21,11 @@ def write(config: RunConfig, result: RunResult | None = None) -> str:
         "---",
         f"# {m.label}, run {config.number}",
         "",
-        f"A LoRA adapter for `{config.model}`, trained with {m.label} from {start} on {d.train} {m.unit}{simulated}; "
-        f"{d.heldout} more were held out.",
-        *(["", f"Started all the same although {'; '.join(config.despite)}"] if config.despite else []),
+        f"A LoRA adapter for `{config.model}`, trained with {m.label} from {start} on {how_many(d.train, m.unit)}{simulated}; "
+        f"{d.heldout:,} more held out.",
+        *(["", f"Started anyway although {'; '.join(config.despite)}"] if config.despite else []),
         "",
-        "Repeat it with:",
+        "To repeat it:",
         "",
         f"    {config.command}",
         "",
@@ -47,9 +48,9 @@ def _result(result: RunResult) -> list[str]:
         (result.figure("gold"), "Gold score on held-out prompts, 0 to 1"),
         (result.figure("base_gold"), "The base's gold score on the same prompts"),
         (result.figure("heldout_loss"), "Held-out loss, nats per token"),
-        (result.figure("accuracy"), "Held-out judgements met, share"),
-        (result.figure("answers"), "Held-out answers judged right as a whole, share"),
-        (result.figure("kl"), "Distance from the start, nats per answer"),
+        (result.figure("accuracy"), "Share of held-out judgements matched"),
+        (result.figure("answers"), "Share of held-out answers judged correctly as a whole"),
+        (result.figure("kl"), "KL from the starting point, nats per answer"),
     ):
         if figure is not None:
             lines.append(f"{label}: {figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}, n {figure.n})")

@@ -60,7 +60,7 @@ def resume(settings: Settings, run: Run) -> Run:
         if not run.resumable:
             raise ValueError(f"Run {run.number} is finished; there is nothing to resume.")
         if mismatch := origin.difference(run.config, run.config["model"]):
-            raise ValueError(f"Run {run.number} {mismatch}, so it cannot go on. Start a new run.")
+            raise ValueError(f"Run {run.number} {mismatch}, so it cannot resume. Start a new run.")
         (run.folder / "stop").unlink(missing_ok=True)
         write_status(run.folder, state="waiting", pid=None, pid_start=None, heartbeat=None, message="", last_lines="")
         return _spawn(settings, find_run(settings.workspace, run.number))

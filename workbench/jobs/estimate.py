@@ -55,7 +55,7 @@ def _seconds(model: str, method: str, args: TrainArgs, runs: Sequence[Run]) -> t
     if model == "sandbox":
         cost = METHODS[method].cost
         return cost.seconds_per_example * work + cost.seconds_around, "a guide from 2 shared CPU cores"
-    return None, "known after the first run with this model"
+    return None, "time estimate after the first run"
 
 
 def memory_mb(model: str, method: str, args: TrainArgs) -> float:

@@ -146,7 +146,7 @@ def _parent_problem(settings: Settings, start_from: int | None) -> Exception | N
     except ValueError as error:
         return error
     if mismatch := origin.difference(parent.config, settings.model):
-        return ValueError(f"Run {start_from} {mismatch}: it is no start here.")
+        return ValueError(f"Run {start_from} {mismatch}, so it cannot be the starting point.")
     if parent.adapter is None:
         return ValueError(f"Run {start_from} has no trained model to start from; it is {parent.state}.")
     return None
@@ -163,14 +163,14 @@ def _inherit_lora(args: TrainArgs, start: Run) -> tuple[TrainArgs, dict[str, str
     lora: dict[str, Any] = {ours: adapter[theirs] for ours, theirs in LORA.items()}
     differences = [name for name, value in lora.items() if value != getattr(args, name)]
     notices = tuple(
-        f"{name} is {lora[name]:g}, as in run {start.number} where this run starts, not {getattr(args, name):g} as set."
+        f"{name} is {lora[name]:g}, as in run {start.number}, from which this run starts, not {getattr(args, name):g} as set."
         for name in differences
     )
-    return replace(args, **lora), dict.fromkeys(differences, f"as in run {start.number}, the start"), notices
+    return replace(args, **lora), dict.fromkeys(differences, f"as in run {start.number}, the starting point"), notices
 
 
 def _too_large(needs: Estimate) -> MemoryError:
     return MemoryError(
         f"This run needs about {needs.memory_mb / 1024:.1f} GB of memory and {needs.available_mb / 1024:.1f} GB are "
-        "free. Set a smaller micro_batch or max_tokens, or take a smaller model."
+        "free. Set a smaller micro_batch or max_tokens, or use a smaller model."
     )

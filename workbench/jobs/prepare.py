@@ -177,9 +177,9 @@ class SameRun(ValueError):
     """Nothing was started: `run` is of the same settings and the same data; the text asks whether that is meant."""
 
     def __init__(self, twin: Run) -> None:
-        state = "is under way" if twin.active else "has just ended"
+        state = "is still running" if twin.active else "has just ended"
         super().__init__(
-            f"Run {twin.number} has the same settings and the same data, and {state}. A second run would give the same result."
+            f"Run {twin.number} has the same settings and the same data, and it {state}. A second run would give the same result."
         )
         self.run = twin
 

@@ -159,7 +159,7 @@ def _read_or_fault(folder: Path) -> Run | str:
     except SpoiledFile as error:
         return f"{error.file.name}, {error.why}"
     if not folder.name.startswith(f"{run.number:04d}-"):
-        return f"config.json, the number is {run.number}, but the folder's name says another"
+        return f"config.json, the number is {run.number}, but the folder name gives another"
     return run
 
 
@@ -174,7 +174,7 @@ def read_run(folder: Path) -> Run:
     """The run in that folder. Raises ValueError when it is no run folder, SpoiledFile when it cannot be read."""
     config = read(RunConfig, folder / "config.json")
     if config is None:
-        raise ValueError(f"{folder} is no run folder: it has no config.json")
+        raise ValueError(f"{folder} is not a run folder: it has no config.json")
     run = Run(config.number, folder, config, *_state(folder))
     return _check_alive(run) if run.active else run
 

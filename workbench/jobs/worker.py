@@ -104,7 +104,7 @@ def _ending(report: Reporter, result: RunResult) -> dict[str, Any]:
 NOT_FINITE_ADVICE = {
     "update": "Try a smaller learning rate than {learning_rate:g}.",
     "reward": "Make sure that the reward, {reward}, gives a finite number for every answer.",
-    "model": "That is no matter of settings: {model} gives such numbers untrained. Its files may be damaged, or its weights "
+    "model": "No setting causes this: {model} gives such numbers before any training. Its files may be damaged, or its weights "
     "need another number format.",
 }
 
@@ -126,7 +126,7 @@ def explain(run: Run, step: int, error: Exception) -> str:
         text = str(error).rstrip(".")
         return f"Run {run.number} stopped at step {step}: {text}. {safety}"
     else:
-        cause, advice = f"{type(error).__name__}: {error}".splitlines()[0][:300], "The log says more."
+        cause, advice = f"{type(error).__name__}: {error}".splitlines()[0][:300], "See the log for details."
     return f"Run {run.number} stopped: {cause} at step {step}. {safety} {advice}"
 
 

@@ -18,6 +18,7 @@ from workbench.learn.catalogue.facts import Row
 from workbench.learn.examples import Example, Limits, examples, nothing_to_learn
 from workbench.learn.run_files import DataCounts, RunConfig, SpoiledFile
 from workbench.processes import read_json, write_atomic
+from workbench.records import how_many
 from workbench.sandbox import spelling
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def shortfall(method: str, train: int, n: int, shortage: str) -> MissingData | N
     if not n:
         return MissingData(m.missing, m.source.tab)
     if not train:
-        text = f"All {n} {m.unit} are for prompts that are held out for testing. Some more are needed."
+        text = f"There is data for held-out prompts alone ({how_many(n, m.unit)}), which are kept for evaluation. Add more."
         return MissingData(text, m.source.tab)
     return MissingData(shortage, m.source.tab) if shortage else None
 
@@ -134,8 +135,8 @@ def check_same_tokens(folder: Path, digest: str) -> None:
         write_atomic(file, json.dumps({"hash": digest}))
     elif read_json(file).get("hash") != digest:
         raise ChangedTokens(
-            "the model's tokenizer or chat template has changed since the run began, so its data would be other "
-            "tokens. Start a new run."
+            "the model's tokenizer or chat template has changed since the run began, so its data would give "
+            "different tokens. Start a new run."
         )
 
 
@@ -155,7 +156,7 @@ def _load(file: Path) -> list[Row]:
         try:
             row = json.loads(line or "{}")
         except ValueError:
-            raise SpoiledFile(file, f"line {number} is no JSON") from None
+            raise SpoiledFile(file, f"line {number} is not valid JSON") from None
         if line and (not isinstance(row, dict) or not isinstance(row.get("prompt"), str)):
             raise SpoiledFile(file, f"line {number} has no prompt")
         rows += [row] if line else []

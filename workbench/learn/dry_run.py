@@ -39,7 +39,7 @@ def check(model: str, rows: Sequence[dict[str, Any]], args: TrainArgs, trust_rem
     check_tokens(models.tokenizer(model, trust_remote_code), config, model, rows)
     new_tokens, positions = getattr(args, "max_new_tokens", 0), positions_of(config)
     if positions and new_tokens >= positions:
-        why = f"{model} reads {positions} tokens, prompt and answer together; set fewer"
+        why = f"{model} reads {positions:,} tokens, prompt and answer together; set fewer"
         raise SettingError("max_new_tokens", new_tokens, why)
 
 
@@ -65,7 +65,7 @@ def check_tokens(tokenizer: Any, config: Any, model: str, rows: Sequence[dict[st
         used.update(*tokenizer(texts_of(row), add_special_tokens=False)["input_ids"])
     if wrong := sorted(i for i in used if i in surplus):
         raise ModelError(
-            f"{model}: its tokenizer and its weights do not belong together: the token {surplus[wrong[0]]!r} has the "
+            f"{model}: its tokenizer and its weights do not match: the token {surplus[wrong[0]]!r} has the "
             f"number {wrong[0]}, and the weights have embeddings for 0 to {embeddings - 1}."
         )
 
@@ -103,7 +103,7 @@ def one_row(model: Model, peft: Any, examples: Sequence[Example]) -> None:
     if not finite:
         raise ModelError(
             f"{model.name} gives no valid numbers (NaN or infinite) before any training: its weights are damaged, or "
-            f"too large for {str(model.hf.dtype).removeprefix('torch.')}. No setting of the run helps."
+            f"too large for {str(model.hf.dtype).removeprefix('torch.')}. No setting of the run can fix this."
         )
     if not learns:
         raise ModelError(f"{model.name}: no gradient reaches the adapter, so nothing would be learned.")

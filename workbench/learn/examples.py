@@ -11,6 +11,7 @@ from typing import Any
 from workbench.learn.catalogue import METHODS, AnswerArgs, TrainArgs
 from workbench.learn.catalogue.facts import PROMPTS, Row
 from workbench.models import tokens
+from workbench.records import how_many
 
 FRAME = 256  # tokens that a chat template adds to a question, at most
 
@@ -87,7 +88,7 @@ def example(tokenizer: Any, method: str, row: Row, limits: Limits) -> Example | 
         return "their answers do not differ" if cuts == answers else "their answers do not differ within max_tokens"
     places = [place for place in places if place < len(cuts[0])]
     if m.scores == "steps" and not places:
-        return "none of their steps fits into max_tokens"
+        return "none of their steps fit into max_tokens"
     shortened = ("prompt" if len(start) < len(prompt) else "", "answer" if cuts != answers else "")
     return Example(
         row,
@@ -103,7 +104,7 @@ def too_long(prompt: Sequence[int], limits: Limits, room: int = 1) -> str:
     if len(prompt) + room <= limits.context:
         return ""
     subject = "the prompt" if room == 1 else f"the prompt with max_new_tokens ({limits.new_tokens})"
-    return f"{subject} is longer than the {limits.context} tokens that the model reads"
+    return f"{subject} is longer than the {limits.context:,} tokens that the model reads"
 
 
 def examples(
@@ -171,7 +172,7 @@ def nothing_to_learn(method: str, exclusions: dict[str, list[str]]) -> NothingTo
 def _why(method: str, exclusions: dict[str, list[str]]) -> str:
     total = sum(map(len, exclusions.values()))
     sentences = [exclusion_text(method, reason, prompts, total) for reason, prompts in exclusions.items()]
-    return " ".join([*sentences, "Shorten the prompts, or set max_tokens and max_new_tokens to suit them."])
+    return " ".join([*sentences, "Shorten the prompts, or change max_tokens and max_new_tokens."])
 
 
 def notices(
@@ -182,7 +183,7 @@ def notices(
     lines = [exclusion_text(method, reason, prompts, total, held_out) for reason, prompts in exclusions.items()]
     cuts = [one.cut for one in usable]
     parts = [
-        f"{n} lose {what}"
+        f"{n:,} {'loses' if n == 1 else 'lose'} {what}"
         for n, what in (
             (sum(cut in ("prompt", "both") for cut in cuts), "the beginning of the prompt"),
             (sum(cut in ("answer", "both") for cut in cuts), "the end of an answer"),
@@ -192,7 +193,8 @@ def notices(
     if parts:
         n = sum(map(bool, cuts))
         lines.append(
-            f"{n} of {total} {_unit(method, held_out)} are longer than {limits.tokens} tokens and are cut: "
+            f"{n:,} of {how_many(total, _unit(method, held_out))} {'is' if n == 1 else 'are'} longer than {limits.tokens:,} "
+            f"tokens and {'is' if n == 1 else 'are'} cut: "
             f"{' and '.join(parts)}."
         )
     return lines
@@ -200,7 +202,9 @@ def notices(
 
 def exclusion_text(method: str, reason: str, prompts: Sequence[str], total: int, held_out: bool = False) -> str:
     verb = "is" if len(prompts) == 1 else "are"
-    return f"{len(prompts)} of {total} {_unit(method, held_out)} {verb} left out: {reason}. {instance(prompts)}"
+    return (
+        f"{len(prompts):,} of {how_many(total, _unit(method, held_out))} {verb} left out: {reason}. {instance(prompts)}"
+    )
 
 
 def instance(prompts: Sequence[str]) -> str:

@@ -263,9 +263,11 @@ def read(kind: type[File], file: Path) -> File | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except UnicodeDecodeError:
-        raise SpoiledFile(file, "it is no UTF-8 text") from None
+        raise SpoiledFile(file, "it is not UTF-8 text") from None
     except json.JSONDecodeError as error:
-        raise SpoiledFile(file, f"it is no JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
+        raise SpoiledFile(
+            file, f"it is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}"
+        ) from None
     except RecursionError:
         raise SpoiledFile(file, "it is nested too deeply") from None
     try:
@@ -308,7 +310,7 @@ def read_lines(file: Path, needed: Mapping[str, Any], since: int = 0) -> Lines:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):  # spoiled by hand, or torn by a power cut
-            row, fault = None, "is no JSON"
+            row, fault = None, "is not valid JSON"
         else:
             fault = _fault(row, needed)
         if fault:
@@ -320,7 +322,7 @@ def read_lines(file: Path, needed: Mapping[str, Any], since: int = 0) -> Lines:
 
 def _fault(row: Any, needed: Mapping[str, Any]) -> str | None:
     if not isinstance(row, dict):
-        return "is no JSON object"
+        return "is not a JSON object"
     if isinstance(row.get("back_to"), int):
         return None
     wrong = [

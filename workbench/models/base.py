@@ -338,11 +338,11 @@ def _check_adapter(folder: Path, base: str) -> str:
     """Refuse what cannot be put on `base`; return the base the adapter was made for."""
     config = read_json(folder / "adapter_config.json")
     if not config:
-        raise ModelError(f"{folder}: adapter_config.json is damaged. Take the adapter from its run again.")
+        raise ModelError(f"{folder}: adapter_config.json is damaged. Copy the adapter from its run again.")
     if not (folder / "adapter_model.safetensors").is_file():
         pickled = (folder / "adapter_model.bin").is_file()
-        why = "only as a pickle, which is refused" if pickled else "nowhere: adapter_model.safetensors is missing"
-        raise ModelError(f"{folder}: the adapter's weights are there {why}.")
+        why = "stored as a pickle, which is refused" if pickled else "missing: there is no adapter_model.safetensors"
+        raise ModelError(f"{folder}: the adapter's weights are {why}.")
     special = [k for k in ("use_dora", "modules_to_save", "lora_bias", "alora_invocation_tokens") if config.get(k)]
     if config.get("peft_type") != "LORA" or special or config.get("bias", "none") != "none":
         kind = ", ".join([str(config.get("peft_type")), *special])
@@ -365,7 +365,7 @@ def _check_shapes(folder: Path, hf: Any, reason: str) -> None:
             place, _, part = key.removeprefix("base_model.model.").rpartition(".lora_")
             place = place.replace(".base_layer", "")  # adapters on several weights of one layer lie one in the other
             if place not in layers:
-                raise ModelError(f"{reason}: it has weights for {place or key}, which is no layer there.")
+                raise ModelError(f"{reason}: it has weights for {place or key}, which is not a layer there.")
             shape = weights.get_slice(key).get_shape()
             is_down = part.startswith("A")
             size = getattr(layers[place], "in_features" if is_down else "out_features", None)

@@ -47,8 +47,8 @@ def check_folder(folder: Path, name: str) -> None:
     """Raises ModelError for a folder that is no model's, and for weights that are pickled, incomplete or damaged."""
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
-            raise ModelError(f"{name} is an adapter, not a model. Give the model that it was trained on. {offer()}")
-        raise ModelError(f"{name}: {folder} holds no config.json, so it is no model folder. {offer()}")
+            raise ModelError(f"{name} is an adapter, not a model. Name the model it was trained on. {offer()}")
+        raise ModelError(f"{name}: {folder} holds no config.json, so it is not a model folder. {offer()}")
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         pickles = [file.name for pattern in PICKLES for file in sorted(folder.glob(pattern))]
@@ -197,7 +197,7 @@ def needs_own_code(name: str) -> bool:
 
 def untrusted(name: str) -> ModelError:
     return ModelError(
-        f"{name}: this model brings code of its own, which would run on this machine, so it is refused. If you trust its "
+        f"{name}: this model comes with its own code, which would run on this machine, so it is refused. If you trust its "
         "author, start again with --trust-remote-code, on the page's command line or the run's."
     )
 
@@ -229,7 +229,7 @@ def explain(name: str, error: Exception, what: str = "could not be loaded") -> M
     """What to raise for an error that a library raised over the model `name`; `what` failed."""
     text = str(error)
     if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text:
-        return MemoryError(f"{name} does not fit into memory. Take a smaller model.")
+        return MemoryError(f"{name} does not fit into memory. Use a smaller model.")
     if "trust_remote_code" in text:
         return untrusted(name)
     if isinstance(error, ImportError):

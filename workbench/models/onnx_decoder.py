@@ -38,7 +38,7 @@ def why_not_onnx(model: Model) -> str | None:
     if sum(p.numel() for p in hf.parameters()) >= BELOW:
         return f"onnxruntime is used below {BELOW:,} weights"
     if (getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads) % 16:
-        return "onnxruntime turns heads whose width is a multiple of 16"
+        return "onnxruntime rotates only heads whose width is a multiple of 16"
     if not (find_spec("onnx") and find_spec("onnxruntime")):
         return "onnx and onnxruntime are not installed"
     return None

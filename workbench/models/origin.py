@@ -72,7 +72,7 @@ def difference(config: ModelRecord, model: str) -> str | None:
     recorded = config.get("weights")
     current = fingerprint(model) if recorded else None
     if current and recorded != current:
-        return f"was made with other weights than those that are in {model} now"
+        return f"was made with weights different from those now in {model}"
     return None
 
 

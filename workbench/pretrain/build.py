@@ -25,8 +25,8 @@ tags: [alignment, toy-model, synthetic]
 # The sandbox model
 
 A tiny Llama ({parameters:,} parameters, {megabytes:.1f} MB in bfloat16) that lives in an invented micro-world: simple facts, sums
-and word problems, reasons, instructions, little texts, harmful requests, and claims that may be false. It is **unaligned on
-purpose**: fluent and mostly knowing, but it answers in an uncontrolled mix of styles, so that a person can align it within
+and word problems, reasons, instructions, short texts, harmful requests, and claims that may be false. It is **unaligned on
+purpose**: fluent and mostly knowledgeable, but it answers in an uncontrolled mix of styles, so that a person can align it within
 minutes on a laptop and see the change.
 
 ## What it is not

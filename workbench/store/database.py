@@ -44,14 +44,14 @@ def url_of(path_or_url: str | Path) -> URL:
     if "://" in str(path_or_url):
         return make_url(str(path_or_url))
     if "\0" in str(path_or_url):
-        raise StoreError(f"{str(path_or_url)!r} is no path of a database: it holds a NUL character")
+        raise StoreError(f"{str(path_or_url)!r} is not a database path: it holds a NUL character")
     path = Path(path_or_url).expanduser().absolute()
     if path.is_dir():
         raise StoreError(f"{path} is a folder; give the database file, for example {path / 'workbench.db'}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = f"The folder {path.parent} cannot be made: {error.strerror}. Choose another workspace."
+        reason = f"The folder {path.parent} cannot be created: {error.strerror}. Choose another workspace."
         raise StoreError(reason) from error
     return URL.create("sqlite", database=str(path))
 
@@ -158,7 +158,7 @@ def migrate(readers: Engine, writer: Engine, where: str) -> Path | None:
     if version is not None and version not in versions:
         raise StoreTooNew(
             f"{where} was written by a newer workbench (its version is {version}, this one knows up to {versions[-1]}). "
-            "It was left as it is. Update the workbench, or choose another workspace."
+            "It was left unchanged. Update the workbench, or choose another workspace."
         )
     backup = back_up(where, version) if version is not None and writer.dialect.name == "sqlite" else None
     from alembic import command

@@ -55,7 +55,7 @@ def clean(text: str, what: str, empty_ok: bool = False) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{what} holds half of a character (an unpaired surrogate); remove it") from None
+        raise ValueError(f"{what} holds half a character (an unpaired surrogate); remove it") from None
     return text
 
 
@@ -233,7 +233,9 @@ def change(connection: Connection, table: Table, id: int, version: int | None, v
     if row is None:
         raise KeyError(f"There is nothing with the number {id} in {table.name}")
     if row.deleted:
-        raise Conflict("This was deleted in the meantime. Your change was not saved; restore it first, or add it anew.")
+        raise Conflict(
+            "This was deleted in the meantime. Your change was not saved; restore it first, or add it again."
+        )
     if version is not None and row.version != version:
         raise Conflict("Somebody changed this in the meantime. Your change was not saved; look at theirs, then decide.")
     connection.execute(update(table).where(table.c.id == id).values(version=row.version + 1, **values))

@@ -40,7 +40,7 @@ def login(auth_file: str | Path | None = None) -> Login:
             if line.strip() and not line.lstrip().startswith("#")
         )
         if not logins:
-            raise NoAccess(f"--auth-file {auth_file} is empty. Write one name:password to a line.")
+            raise NoAccess(f"--auth-file {auth_file} is empty. Write one name:password per line.")
         return logins
     text = os.environ.get("WORKBENCH_AUTH", "")
     return dict([_pair(text, "WORKBENCH_AUTH")]) if text else {}
@@ -49,7 +49,7 @@ def login(auth_file: str | Path | None = None) -> Login:
 def _pair(line: str, where: str) -> tuple[str, str]:
     name, colon, password = line.strip().partition(":")
     if not colon or not name or len(password) < SHORTEST:
-        raise NoAccess(f"{where}: give name:password, the password at least {SHORTEST} characters long.")
+        raise NoAccess(f"{where}: write name:password, with a password of at least {SHORTEST} characters.")
     return name, password
 
 
@@ -76,8 +76,8 @@ def check(settings: Settings, logins: Login) -> None:
     option = "--share" if settings.share else f"--host {settings.host}"
     raise NoAccess(
         f"{option} lets others reach this workbench, so it needs a login. Write name:password lines into a file and add "
-        "--auth-file FILE, or set WORKBENCH_AUTH=name:password. Without a login it serves this machine only: leave "
-        f"{option} away."
+        "--auth-file FILE, or set WORKBENCH_AUTH=name:password. To serve this machine only, without a login, omit "
+        f"{option}."
     )
 
 
@@ -114,9 +114,9 @@ def refusal(headers: list[tuple[bytes, bytes]], local: bool) -> str | None:
         values.setdefault(name.lower(), []).append(value.decode("latin-1"))
     hosts, origins = values.get(b"host", []), values.get(b"origin", [])
     if len(hosts) != 1 or len(origins) > 1:
-        return "This request does not say plainly where it comes from and where it goes."
+        return "A request needs exactly one Host header and at most one Origin header."
     if local and _name(f"//{hosts[0]}") not in LOOPBACK:
-        return "This workbench serves this machine only, under 127.0.0.1 or localhost. To reach it by another name, start it with a login: --host and --auth-file."
+        return "This workbench serves this machine only, as 127.0.0.1 or localhost. To reach it by another name, start it with --host and --auth-file."
     if origins and urlsplit(origins[0]).netloc.lower() != hosts[0].lower():
         return "Another web site may not use this workbench."
     return None

@@ -18,7 +18,7 @@ from workbench.learn.catalogue import METHODS
 from workbench.measure import compare as side_by_side
 from workbench.measure.winrate import Rate, rate
 from workbench.models import origin
-from workbench.records import Response, Sampling, Verdict, split_of
+from workbench.records import Response, Sampling, Verdict, how_many, split_of
 from workbench.ui import measured as held_out
 from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
@@ -75,7 +75,7 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     ]
     past_prompts = {v.prompt for v in context.store.verdicts() if v.rater == payload.get("rater")}
     prompts = sorted(held_out.prompts(context, STEP_PROMPTS, seed=1), key=lambda text: text in past_prompts)
-    measures = "gold score, length and distance" if held_out.has_gold(context) else "length and distance"
+    measures = "gold score, length and KL" if held_out.has_gold(context) else "length and KL"
     n = len(held_out.prompts(context, held_out.PROMPTS))
     return {
         "models": models,
@@ -83,7 +83,7 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         "prompts": prompts,
         "plotly": plotly_url(),
         "measure_n": n,
-        "measure_words": f"One answer each: {measures}, with what chance allows.",
+        "measure_words": f"One answer per prompt: {measures}, with 95 % intervals.",
     }
 
 
@@ -158,12 +158,12 @@ def vote(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Store a blind vote (a slot's number, "tie" or "bad") and show who wrote what. Sent twice it is stored once."""
     question, choice = _question(context, payload), payload["choice"]
     if choice not in ("tie", "bad") and not (isinstance(choice, int) and 0 <= choice < len(question.models)):
-        raise Refused(f"{choice!r} is no answer to vote for.")
+        raise Refused(f"{choice!r} is not an answer you can vote for.")
     if question.rater != payload.get("rater"):
         raise Refused("Somebody else asked this question. Ask it yourself to vote.")
     with question.lock:
         if not question.answers or not question.blind:
-            raise Refused("Only a blind comparison whose answers are complete can be voted on.")
+            raise Refused("You can vote only in a blind comparison, once its answers are complete.")
         if question.verdict is None:
             question.verdict = _store_vote(context, question, choice, read_seconds(payload)).id
             question.votes += 1
@@ -196,7 +196,7 @@ def reward(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     question, run = _question(context, payload), payload["run"]
     with question.lock:
         if not question.answers or (question.blind and question.verdict is None):
-            raise Refused("Rewards are shown once the answers are complete and, where you vote blind, after the vote.")
+            raise Refused("Rewards appear once the answers are complete; in a blind comparison, after your vote.")
     scores = rewards.model(context, run).score(
         [question.prompt] * len(question.answers), [a["text"] for a in question.answers]
     )
@@ -314,11 +314,11 @@ def reveal(context: Context, question: Question) -> list[dict[str, Any]]:
             {"text": text, "mark": mark if differs and not is_unmarked else None} for text, differs in answer["spans"]
         ]
         figures = [] if answer["gold"] is None else [f"gold {answer['gold']:.2f}, {answer['style']}"]
-        figures.append(f"{answer['tokens']} tokens")
+        figures.append(how_many(answer["tokens"], "tokens"))
         if model[0] is not None:
             figures.append(f"KL {round(answer['kl'], 1) + 0.0:.1f} nats".replace("-", "−"))  # + 0.0: no minus zero
         if not answer["ended"]:
-            figures.append("did not come to an end")
+            figures.append("no end token")
         position = f"was answer {LETTERS[slot]}" if question.blind else f"answer {LETTERS[slot]}"
         rows.append({"label": label, "colour": colour, "was": position, "spans": pieces, "figures": figures})
     return rows
@@ -414,25 +414,22 @@ def _pair_result(
     """A pair's win rate for the page, in figures and in words."""
     (first, _), (second, colour) = _label_and_colour(context, pair[0]), _label_and_colour(context, pair[1])
     opponent = "" if is_only and pair[0][0] is None else f" against {first.lower() if pair[0][0] is None else first}"
-    votes = f"{win_rate.n} vote{'s' if win_rate.n != 1 else ''}"
+    votes = how_many(win_rate.n, "votes")
     if win_rate.n < ENOUGH_VOTES:
         title = "Blind votes" if is_only else f"Blind votes: {second}{opponent}"
-        text = f"{votes} so far. From {ENOUGH_VOTES} on you see the win rate."
+        text = f"{votes}. The win rate appears at {ENOUGH_VOTES}."
         return {"ready": False, "title": title, "words": text}
     low, high = 100 * win_rate.low, 100 * win_rate.high
     if win_rate.low > 0.5 or win_rate.high < 0.5:
-        meaning = "it leaves out 50 %, so chance alone is unlikely."
+        meaning = "it excludes 50 %, so chance alone is unlikely."
     else:
-        meaning = "50 % lies within it, so this may be chance."
-    counts = f"{_quantity(win_rate.wins, 'win')}, {_quantity(win_rate.ties, 'tie')} and {_quantity(win_rate.losses, 'loss', 'losses')}"
+        meaning = "it includes 50 %, so this may be chance."
+    lost = f"{win_rate.losses:,} {'loss' if win_rate.losses == 1 else 'losses'}"
+    counts = f"{how_many(win_rate.wins, 'wins')}, {how_many(win_rate.ties, 'ties')} and {lost}"
     text = f"{counts} in {votes}; ties count half. 95 % interval {low:.0f} to {high:.0f} %: {meaning}"
     if on_train:
-        text += f" {_quantity(on_train, 'vote')} on prompts that a run may have trained on."
+        text += f" {how_many(on_train, 'votes')} {'was' if on_train == 1 else 'were'} on prompts that a run may have trained on."
     title = f"{second} wins {100 * win_rate.value:.0f} % of blind votes{opponent}"
     summary = f"{title}, 95 % interval {low:.0f} to {high:.0f} %, n {win_rate.n}"
     figures = {"value": win_rate.value, "low": win_rate.low, "high": win_rate.high, "n": win_rate.n, "colour": colour}
     return {"ready": True, "title": title, "words": text, "spoken": summary, **figures}
-
-
-def _quantity(n: int, singular: str, plural: str | None = None) -> str:
-    return f"{n} {singular if n == 1 else plural or singular + 's'}"

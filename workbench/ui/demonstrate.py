@@ -1,4 +1,4 @@
-"""Demonstrate: write the answer you wish the model gave. The page's functions; its looks are in static/demonstrate.js."""
+"""Demonstrate: write the ideal answer to a prompt. The page's functions; its looks are in static/demonstrate.js."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workbench.collect.prompts import next_to_write, starter
 from workbench.records import Demonstration
 from workbench.store import Conflict
 from workbench.ui.context import Context, Refused
-from workbench.ui.overview import WRITE_GOAL, plural
+from workbench.ui.overview import WRITE_GOAL
 from workbench.ui.payload import read_number, read_text, read_token, takes
 from workbench.ui.shell import panel
 
@@ -68,8 +68,7 @@ def progress(context: Context) -> dict[str, Any]:
 def advice(total: int) -> str:
     """What the next answers are good for, without a figure that was not measured here."""
     if total < WRITE_GOAL:
-        rest = plural(WRITE_GOAL - total, "more answer")
-        return f"{rest}, and a first SFT run has enough to copy tone and length from."
+        return f"After about {WRITE_GOAL} answers, a first SFT run can pick up your tone and length."
     if total < 150:
         return "Enough for a first SFT run. More answers to more kinds of prompts make its effect larger and steadier."
     return "Plenty for SFT. From here on, ranking teaches more per minute than writing."
@@ -247,11 +246,13 @@ def import_file(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         raise Refused(f"{name}: only {', '.join(SUFFIXES)} files can be imported.")
     data = payload["data"]
     if len(data) > FILE_MB * 1.4e6:
-        raise Refused(f"{name} is larger than {FILE_MB} MB. Import it by: python -m workbench import FILE")
+        raise Refused(
+            f"{name} is larger than {FILE_MB} MB. Import it on the command line: python -m workbench import FILE"
+        )
     try:
         content = base64.b64decode(data, validate=True)
     except binascii.Error as error:
-        raise Refused(f"{name} did not arrive whole. Choose it again.") from error
+        raise Refused(f"{name} did not arrive complete. Choose it again.") from error
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"import{''.join(suffix for suffix in suffixes if suffix in SUFFIXES)}"
         file.write_bytes(content)

@@ -33,7 +33,7 @@ def export_all(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     size = sum(path.stat().st_size for path in run_files) / 1e6
     if size > LIMIT_MB:
         raise Refused(
-            f"The runs take {size:.0f} MB, more than one download holds. Delete some runs, then export again."
+            f"The runs take {size:,.0f} MB, and one download holds at most {LIMIT_MB}. Delete some runs, then export again."
         )
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ from workbench.intervals import GAP
 from workbench.measure.winrate import FEWEST, mean, paired_difference, win_rate
 from workbench.models import origin
 from workbench.processes import read_json, write_atomic
-from workbench.records import Sampling
+from workbench.records import Sampling, how_many
 from workbench.ui.context import Context, Refused
 
 PROMPTS = 100
@@ -85,7 +85,7 @@ def start(context: Context, candidates: list[Candidate]) -> None:
     """Measure what is not measured yet, on a thread of its own. Already under way: nothing."""
     texts = prompts(context, PROMPTS)
     if not texts:
-        raise Refused("There are no held-out prompts yet: about one in seven prompts becomes one. Add more prompts.")
+        raise Refused("There are no held-out prompts yet; about one prompt in seven is held out. Add more prompts.")
     name, measurements = _name(context, candidates, texts), _measurements(context)
     with measurements.lock:
         if name in measurements.by_name and measurements.by_name[name].running:
@@ -109,7 +109,7 @@ def report(context: Context, candidates: list[Candidate]) -> dict[str, Any]:
     done, total = sum(map(len, answers)), len(texts) * len(candidates)
     state, text = ("done", "") if total and done == total else ("none", "")
     if measurement is not None and measurement.running:
-        state, text = "running", measurement.message or f"{done} of {total} answers"
+        state, text = "running", measurement.message or f"{done:,} of {total:,} answers"
     elif measurement is not None and measurement.error:
         state, text = "failed", measurement.error
     n = min(map(len, answers), default=0)
@@ -141,7 +141,7 @@ def _work(context: Context, candidates: list[Candidate], texts: list[str], measu
                 rows = [{"tokens": a.tokens, "kl": a.kl, "gold": a.gold, "text": a.text} for a in comparison.answers]
                 _write(context, candidate, texts, answers + rows)
     except Exception as error:  # whatever it is, the page must hear of it
-        measurement.error = f"This stopped: {error or type(error).__name__}. Answers written so far are kept."
+        measurement.error = f"Measuring stopped: {error or type(error).__name__}. Answers written so far are kept."
     finally:
         measurement.running = False
 
@@ -214,22 +214,22 @@ def summary(candidates: list[Candidate], answers: list[list[dict[str, Any]]]) ->
         for i in range(1, len(candidates)):
             rate = win_rate(gold[0], gold[i])
             gold_sentences.append(
-                f"By gold score {candidates[i].label} wins {100 * rate.value:.0f} % "
+                f"By gold score, {candidates[i].label} wins {100 * rate.value:.0f} % "
                 f"({100 * rate.low:.0f} to {100 * rate.high:.0f}) against {_inline_label(candidates[0])}, n {rate.n}; ties count half."
             )
     length = [[float(row["tokens"]) for row in a] for a in answers]
     plots.append(_plot("Length", "tokens", candidates, length, _length_sentence(length[0], length[last]), digits=0))
     run_places = [i for i, candidate in enumerate(candidates) if candidate.run is not None]
     kls = [[row["kl"] for row in answers[i]] for i in run_places]
-    caption = "How unlike the base each answer is; the base itself is at 0."
+    caption = "How far each answer is from the base, which is at 0."
     plots.append(
-        _plot("Distance from base (KL)", "nats per answer", [candidates[i] for i in run_places], kls, caption, digits=1)
+        _plot("KL from the base", "nats per answer", [candidates[i] for i in run_places], kls, caption, digits=1)
     )
     return {
         "key": f"{[v.label for v in candidates]}",
         "plots": plots,
         "models": [{"label": v.label, "colour": v.colour} for v in candidates],
-        "words": f"{n} held-out prompts, one answer each at temperature {SAMPLING.temperature}; dotted lines are means.",
+        "words": f"{how_many(n, 'held-out prompts')}, one answer each at temperature {SAMPLING.temperature}; dotted lines are means.",
         "gold_words": gold_sentences,
     }
 
@@ -307,4 +307,4 @@ def _length_sentence(first: list[float], last: list[float]) -> str:
         return f"No clear change in length (n {gap.n}), so length is unlikely to explain a gain."
     if gap.value < 0:
         return "Answers became shorter, so length does not explain a gain."
-    return f"Answers grew by {gap.value:.0f} tokens: look whether length alone explains a gain."
+    return f"Answers grew by {how_many(round(gap.value), 'tokens')}: check whether length alone explains a gain."

@@ -49,9 +49,11 @@ def steps(counts: dict[str, int], finished_runs: list[Run], job: Run | None) -> 
     policies = [run for run in finished_runs if METHODS[run.method].answers]
     reward_models = [run for run in finished_runs if not METHODS[run.method].answers]
     busy_names = {"" if job is None else "align" if METHODS[job.method].answers else "reward"}
-    activity = "" if job is None else f"{job.method.upper()} {'waiting' if job.state == 'waiting' else 'running'}"
+    activity = (
+        "" if job is None else f"{METHODS[job.method].label} {'waiting' if job.state == 'waiting' else 'running'}"
+    )
     rows = [
-        ("write", "Write", "demonstrate", {}, amount(counts, "demonstrations", "answer", WRITE_GOAL)),
+        ("write", "Demonstrate", "demonstrate", {}, amount(counts, "demonstrations", "answer", WRITE_GOAL)),
         ("rank", "Rank", "rank", {}, amount(counts, "comparisons", "pair", RANK_GOAL)),
         (
             "reward",
@@ -110,7 +112,7 @@ def next_step(counts: dict[str, int], finished_runs: list[Run], job: Run | None)
     if job:
         return step("align", "Next: see what changed in ", "Compare", f" when run {job.number} ends", "compare")
     if not answers and not pairs:
-        return step("write", "Next: ", "write the answers you wish it gave", "", "demonstrate")
+        return step("write", "Next: ", "write your ideal answers", "", "demonstrate")
     if answers < WRITE_GOAL and not pairs:
         rest = plural(WRITE_GOAL - answers, "more answer")
         return step("write", f"Next: {rest}, then ", f"train {METHODS[FIRST].label}", " on them", "train", method=FIRST)
@@ -132,9 +134,13 @@ def next_step(counts: dict[str, int], finished_runs: list[Run], job: Run | None)
         )
     if votes < VOTE_GOAL:
         newest = next(run for run in finished_runs if METHODS[run.method].answers)
-        return step("compare", "Next: ", "compare", f" base and run {newest.number} blind", "compare")
+        return step("compare", "Next: ", "compare", f" the base and run {newest.number} blind", "compare")
     return step(
-        "compare", f"{plural(votes, 'blind vote')} so far; more in ", "Compare", " narrow the interval", "compare"
+        "compare",
+        f"{plural(votes, 'blind vote')} so far; voting more in ",
+        "Compare",
+        " narrows the interval",
+        "compare",
     )
 
 
@@ -142,9 +148,9 @@ def chip(job: Run) -> dict[str, Any]:
     """The running job in the header: method, percent, time left."""
     status = job.status
     share = status.step / max(1, status.steps or 1)
-    name = job.method.upper()
+    name = METHODS[job.method].label
     if job.state == "waiting":
-        text = f"{name} waits"
+        text = f"{name} waiting"
     elif job.state == "starting":
         text = f"{name} starting"
     else:
@@ -163,6 +169,6 @@ def notices(faults: Sequence[str]) -> list[dict[str, Any]]:
     """What everybody at the page must know: on a Space, that its disk is lost on a restart; runs that cannot be read."""
     rows: list[dict[str, Any]] = [{"text": text} for text in faults]
     if os.environ.get("SPACE_ID"):
-        text = "This Space forgets everything when it restarts. Take your work with you:"
+        text = "This Space loses everything when it restarts. Download your work:"
         rows.append({"text": text, "action": "Export everything", "download": "export_all"})
     return rows

@@ -19,12 +19,12 @@ from workbench.ui.context import Context, Refused
 Endpoint = Callable[[Context, dict[str, Any]], dict[str, Any]]
 STRICT = ConfigDict(strict=True)  # "7" is no number and true is none either
 NAMES = {
-    str: "a text",
+    str: "text",
     int: "a whole number",
     float: "a number",
     bool: "true or false",
     list: "a list",
-    dict: "names with values",
+    dict: "an object",
     NoneType: "nothing",
 }
 
@@ -65,12 +65,10 @@ def _fault(error: ValidationError, fields: dict[str, Any]) -> str:
     if inside and any(get_origin(kind) in (list, dict) for kind in kinds):
         place += f"[{inside[0]!r}]"
     if first["type"] == "string_unicode":
-        return (
-            f"The text sent as {place} holds half of a character (an unpaired surrogate). Remove it; nothing is lost."
-        )
+        return f"The text sent as {place} holds half a character (an unpaired surrogate). Remove it; nothing is lost."
     actual = "nothing" if first["type"] == "missing" else NAMES.get(type(first["input"]), "something else")
     expected = _type_name(fields[str(name)], inside != [])
-    return f"The page sent {actual} as {place}, where {expected} belongs. Reload the page; nothing saved is lost."
+    return f"The page sent {actual} as {place}, but {expected} is needed. Reload the page; nothing saved is lost."
 
 
 def _type_name(kind: Any, inside: bool) -> str:
@@ -96,7 +94,7 @@ def read_text(payload: dict[str, Any], name: str, empty_ok: bool = False, longes
     if not isinstance(value, str):
         raise Refused(f"The page sent no text as {name}. Reload the page; nothing saved is lost.")
     if not empty_ok and not value.strip():
-        raise Refused("There is nothing to save yet: the text is empty.")
+        raise Refused("There is nothing to save: the text is empty.")
     if len(value) > longest:
         raise Refused(f"This text has {len(value):,} characters; at most {longest:,} are kept.")
     return value
@@ -106,7 +104,7 @@ def read_token(payload: dict[str, Any]) -> str:
     """What the page made up for this one act, so that sending it twice stores it once."""
     value = read_text(payload, "token", longest=64)
     if len(value) < 8:
-        raise Refused("The page sent too short a token. Reload the page; nothing saved is lost.")
+        raise Refused("The page sent a token that is too short. Reload the page; nothing saved is lost.")
     return value
 
 

@@ -21,7 +21,7 @@ PAGES = 300  # pages whose pairs are remembered
 BATCH = 20  # prompts added by "Write answers" and "Make more"
 PREVIEW = 40  # characters of a prompt in a sentence about it
 HABITS_FROM = 20  # choices after which habits are shown
-QUESTION = "Which answer would you rather receive? Correct first, then polite, then short."
+QUESTION = "Which answer is better? Correctness first, then politeness, then brevity."
 
 
 class Desk:
@@ -88,8 +88,8 @@ def skip_notice(context: Context, lengths: dict[int, int]) -> str:
     text = " ".join(context.store.prompt(id).text.split())
     example = f"“{text[:PREVIEW]}{'…' if len(text) > PREVIEW else ''}” has {tokens:,} tokens; {context.prompt_limit()}."
     if len(lengths) == 1:
-        return f"1 prompt is too long and is passed over: {example}"
-    return f"{len(lengths)} prompts are too long and are passed over. {example}"
+        return f"1 prompt is too long and is left out: {example}"
+    return f"{len(lengths):,} prompts are too long and are left out. {example}"
 
 
 def show(pair: Pair) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def change_choice(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     id = read_number(payload, "id")
     comparison = next((row for row in own_comparisons(context, payload["rater"]) if row.id == id), None)
     if comparison is None or len(comparison.shown) != 2:
-        raise Refused("This choice is not there any more, so it was not changed.")
+        raise Refused("This choice no longer exists, so it was not changed.")
     groups, acceptable = ranking(comparison.shown, payload["choice"])
     comparison = context.store.change_comparison(id, groups, acceptable, version=read_number(payload, "version"))
     return {"id": comparison.id, "version": comparison.version}

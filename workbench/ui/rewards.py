@@ -28,18 +28,19 @@ if TYPE_CHECKING:
 
 SIGNS = {"green": "✓ green", "amber": "! amber", "red": "✕ red", "untested": "? not tested", "unknown": "– unknown"}
 CHECKS = {
-    "accuracy": "Agrees with held-out choices",
-    "answers": "Judges held-out answers right",
-    "steps": "Judges held-out steps right",
-    "calibration": "Is as sure as it is right",
+    "accuracy": "Agrees with held-out pairs",
+    "answers": "Judges held-out answers correctly",
+    "steps": "Judges held-out steps correctly",
+    "calibration": "Is well calibrated",
     "consistency": "Raters agree with each other",
-    "length": "Does not go by length",
-    "padding": "Sees through padding",
-    "flattery": "Sees through flattery",
-    "repetition": "Sees through repetition",
+    "length": "Does not favour length",
+    "padding": "Resists filler",
+    "flattery": "Resists flattery",
+    "repetition": "Resists repetition",
     "empty": "Prefers an answer to none",
-    "bullets": "Sees through added bullets",
+    "bullets": "Resists added bullets",
 }
+NUMBERS = dict(enumerate(["One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine"], 1))
 LISTED = 50  # reward files offered; any other of their folder can be named
 GOLD = "gold: the sandbox's own true score"
 
@@ -61,7 +62,11 @@ def badge(run: Run) -> dict[str, str] | None:
         return None
     gate_result = verdict.verdict(run.folder)
     unit = METHODS[run.method].unit
-    origin_note = f" {gate_result.simulated:,} of its {unit} are by simulated raters." if gate_result.simulated else ""
+    origin_note = (
+        f" {gate_result.simulated:,} of its {unit} {'is' if gate_result.simulated == 1 else 'are'} by simulated raters."
+        if gate_result.simulated
+        else ""
+    )
     return {
         "level": gate_result.level,
         "words": SIGNS[gate_result.level],
@@ -75,7 +80,7 @@ def _first_reason(gate_result: GateResult) -> str:
     if len(sentences) == 1:
         return gate_result.reason
     rest = len(sentences) - 1
-    return f"{sentences[0]}; {rest} more {'check is' if rest == 1 else 'checks are'} {gate_result.level}."
+    return f"{sentences[0]}. {NUMBERS.get(rest, str(rest))} more {'check is' if rest == 1 else 'checks are'} {gate_result.level}."
 
 
 @takes(run=int)
@@ -84,7 +89,7 @@ def gate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     number = payload["run"]
     run = next((r for r in list_runs(context.settings.workspace) if r.number == number), None)
     if run is None or METHODS[run.method].answers:
-        raise Refused(f"There is no reward model of run {number}.")
+        raise Refused(f"Run {number} has no reward model.")
     gate_result = verdict.verdict(run.folder)
     report = read(Gate, run.folder / "gate.json") if gate_result.level != verdict.UNTESTED else None
     rows = [
@@ -197,7 +202,7 @@ def spell_out(reward: str) -> str:
         source = {"run": f"run {term.what}", "gold": "gold", "file": Path(term.what).name}[term.kind]
         return source if term.weight == 1 else f"{term.weight:g} × {source}".replace("-", "−")
 
-    return f"The sum of {' and '.join(term_text(t) for t in terms)}."
+    return f"{'The sum of ' if len(terms) > 1 else ''}{' and '.join(term_text(t) for t in terms)}."
 
 
 def model(context: Context, number: int) -> RewardModel | ProcessRewardModel:
@@ -206,7 +211,7 @@ def model(context: Context, number: int) -> RewardModel | ProcessRewardModel:
 
     run = next((r for r in list_runs(context.settings.workspace) if r.number == number), None)
     if run is None or METHODS[run.method].answers:
-        raise Refused(f"There is no reward model of run {number}. Choose another one.")
+        raise Refused(f"Run {number} has no reward model. Choose another one.")
     if mismatch := origin.difference(run.config, context.settings.model):
         raise Refused(f"Run {number} {mismatch}. Choose another one.")
     if run.active or run.scorer is None:

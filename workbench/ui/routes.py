@@ -23,7 +23,7 @@ PAGES |= {f"{API}/{name}" for name in QUERIES}
 FOLDERS = ("/assets/", "/static/", "/svelte/", f"{API}/file=", f"{API}/heartbeat/")
 LARGEST = 30_000_000  # bytes of one call: an imported file of demonstrate.FILE_MB in base64, and some
 SMALL = 100_000  # bytes of any other request
-TOO_LARGE = "This is more than one request may hold. Import larger files by: python -m workbench import FILE"
+TOO_LARGE = "This request is too large. Import larger files on the command line: python -m workbench import FILE"
 
 
 class OpenRoutes:
@@ -52,9 +52,9 @@ def refusal(method: str, path: str, headers: dict[bytes, bytes]) -> tuple[int, s
     else:
         is_open = method == "POST" and route in POSTS
     if not is_open:
-        return 404, f"The workbench has no {method} {path[:200]}. Files are imported on Demonstrate."
+        return 404, f"The workbench has no {method} {path[:200]}. Import files on Demonstrate."
     if route == CALL and headers.get(b"content-type", b"").lower().startswith(b"multipart/"):
-        return 415, "The workbench takes no uploads. Files are imported on Demonstrate."
+        return 415, "The workbench accepts no uploads. Import files on Demonstrate."
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or len(length) > 12 or int(length) > _limit(path):
         return 413, TOO_LARGE
@@ -95,4 +95,4 @@ async def component_not_found(request: Request, error: Exception) -> Response:
 
     if request.url.path.rstrip("/") != CALL:
         raise error
-    return JSONResponse({"detail": "This page is of another workbench. Reload it."}, 404)
+    return JSONResponse({"detail": "This page is out of date; reload it."}, 404)

@@ -8,6 +8,7 @@ from typing import Any
 from workbench.jobs.runs import Run
 from workbench.learn.catalogue import METHODS
 from workbench.learn.run_files import Figure, RunResult
+from workbench.records import how_many
 from workbench.ui import rewards
 
 
@@ -20,7 +21,7 @@ def brief(run: Run) -> dict[str, Any]:
         "number": run.number,
         "method": run.method,
         "colour": m.colour,
-        "title": f"Run {run.number}: {m.label} on {config.data.n} {config.data.unit or m.unit}",
+        "title": f"Run {run.number}: {m.label} on {how_many(config.data.n, config.data.unit or m.unit)}",
         "short": run.title,
         "name": f"{m.label}, {config.preset}",
         "state": run.state,
@@ -50,13 +51,13 @@ def best_of_n(run: Run) -> dict[str, Any] | None:
         return None
     gap, low, high = (f"{round(100 * v):+d}".replace("-", "−").replace("+0", "0") for v in best.difference)
     judgement = "clear" if best.clear else "within chance"
-    lines = (("process reward", best.reward), ("majority vote", best.majority))
+    lines = (("reward model", best.reward), ("majority vote", best.majority))
     series = [{"label": label, "values": values} for label, values in lines]
     series.append({"label": "one answer", "values": [best.one] * len(best.ns)})
     return {
         "ns": best.ns,
-        "unit": f"% right, n {best.n} held-out word problems",
-        "sentence": f"Best of {best.ns[-1]}: the reward's choice minus the majority vote is {gap} points "
+        "unit": f"% right, n {best.n:,} held-out word problems",
+        "sentence": f"Best of {best.ns[-1]}: choosing by the reward model minus the majority vote, {gap} points "
         f"({low} to {high}), {judgement}.",
         "series": series,
     }
@@ -64,7 +65,7 @@ def best_of_n(run: Run) -> dict[str, Any] | None:
 
 def notices(run: Run) -> list[str]:
     """What the person should know of a run; skipped steps are told beside the curves."""
-    risks = [f"Started all the same although {text}" for text in run.config.despite]
+    risks = [f"Started anyway although {text}" for text in run.config.despite]
     return risks + [text for text in run.status.notices if "gave no valid number" not in text]
 
 
@@ -78,7 +79,7 @@ def line(run: Run) -> str:
     if (run.folder / "stop").exists():
         return f"Step {step} of {status.steps}. Stopping after this step, then the model is saved."
     eta = f", about {seconds(status.eta_s)} left" if status.eta_s is not None else ""
-    return f"Step {step} of {status.steps}{eta}. It goes on if you close this page."
+    return f"Step {step} of {status.steps}{eta}. It continues if you close this page."
 
 
 def actions(run: Run) -> list[dict[str, Any]]:
@@ -113,8 +114,8 @@ def time_text(run: Run) -> str:
 def data_text(run: Run) -> str:
     """ "500 pairs", and how many of them simulated raters gave."""
     data = run.config.data
-    simulated = f", {data.simulated} simulated" if data.simulated else ""
-    return f"{data.n} {data.unit}{simulated}"
+    simulated = f", {data.simulated:,} simulated" if data.simulated else ""
+    return how_many(data.n, data.unit) + simulated
 
 
 def result_text(run: Run) -> tuple[str, str | None]:
@@ -148,8 +149,8 @@ def details(run: Run) -> dict[str, str]:
     rows = {"method": METHODS[run.method].label, "model": config.model}
     rows["start from"] = f"run {config.parent}" if config.parent is not None else "the base model"
     rows |= {k.replace("_", " "): _value(v) for k, v in config.args.items()}
-    rows |= {"data": data_text(run), "learned from": _value(data.train), "held out": _value(data.heldout)}
-    rows["data's fingerprint"] = data.hash[:8]
+    rows |= {"data": data_text(run), "used for training": _value(data.train), "held out": _value(data.heldout)}
+    rows["data hash"] = data.hash[:8]
     rows |= {"state": run.state, "steps done": _value(run.status.step)}
     rows |= {"result": result_text(run)[0], "time": time_text(run)}
     if peak := (run.result and run.result.peak_mb) or run.status.peak_mb:

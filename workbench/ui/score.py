@@ -116,7 +116,7 @@ def spoil(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     prompt, answer = _texts(payload)
     way = payload["way"]
     if way not in WAYS:
-        raise Refused(f"There is no way {way!r} to spoil an answer.")
+        raise Refused(f"{way!r} is not a way to spoil an answer.")
     if not answer.strip():
         raise Refused("Write an answer first, then see what spoiling it does.")
     if progress := _loading_text(context):
@@ -151,4 +151,6 @@ def _check_length(reward: RewardModel | ProcessRewardModel, prompt: str, answer:
     model = reward.model
     n = len(model.prompt_ids(prompt)) + len(model.answer_ids(answer))
     if n > model.context:
-        raise Refused(f"Prompt and answer have {n} tokens; {model.name} reads {model.context}. Shorten one of them.")
+        raise Refused(
+            f"Prompt and answer have {n:,} tokens; {model.name} reads {model.context:,}. Shorten one of them."
+        )

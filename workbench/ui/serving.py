@@ -116,8 +116,8 @@ def _start(settings: Settings, logins: access.Login) -> tuple[Any, Context, str]
     except OSError as error:
         context.close()
         print(
-            f"The workbench did not start: port {settings.port} on {settings.host} cannot be used. If a workbench runs there "
-            f"already, open it in the browser; or choose another: --port {settings.port + 1}",
+            f"The workbench did not start: port {settings.port} on {settings.host} cannot be used. If a workbench is already "
+            f"running there, open it in the browser; otherwise choose another port: --port {settings.port + 1}",
             file=sys.stderr,
         )
         logging.getLogger(__name__).debug("launch", exc_info=error)

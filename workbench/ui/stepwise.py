@@ -63,7 +63,7 @@ def _new_item(context: Context, prompt: Prompt, labels: list[StepLabels]) -> dic
         steps = split(context.answer([prompt])[0].text) or steps
         if steps and "".join(steps) not in past_answers:
             break
-    return _item(prompt.id, prompt.text, steps or ["(nothing)"])
+    return _item(prompt.id, prompt.text, steps or ["(empty answer)"])
 
 
 def _item(prompt_id: int, prompt: str, steps: list[str]) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _prompts(context: Context) -> list[Prompt]:
 def steps_more(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Put some sums and word problems into the list, for the bundled model to answer."""
     if context.settings.model != "sandbox":
-        raise Refused("Add prompts of your own first, on Demonstrate.")
+        raise Refused("Add your own prompts first, on Demonstrate.")
     from workbench.sandbox.world import find, sample
 
     texts_here = {prompt.text for prompt in context.store.prompts()}

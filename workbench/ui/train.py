@@ -24,6 +24,7 @@ from workbench.learn.data import MissingData
 from workbench.learn.rewards.verdict import Distrusted
 from workbench.learn.run_files import DataCounts
 from workbench.models import origin
+from workbench.records import how_many
 from workbench.settings import parameters
 from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
@@ -99,12 +100,13 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     if reward and reward["error"]:
         errors["reward"] = reward["error"]
     problem, remedy = _problem(run_plan, errors)
-    lines = {name: METHODS[name].line.format(n=available(context.store, name, settings.model)[0].n) for name in METHODS}
+    own = context.store.counts()["prompts"]
+    lines = {m.name: m.in_words(available(context.store, m.name, settings.model)[0].n, own) for m in METHODS.values()}
     active_runs = [r for r in runs if r.active]
     flags = ["--allow-failed-gate"] if reward and reward["red"] and despite else []
     return {
-        "lines": {name: text.replace("the 0 ", "the ") for name, text in lines.items()},
-        "length": f"{args.steps} steps, {_time_here(run_plan.estimate)}",
+        "lines": lines,
+        "length": how_many(args.steps, "steps") + _time_here(run_plan.estimate),
         "data": _data_text(run_plan.data),
         "starts": starts,
         "memory": {"text": run_plan.estimate.memory, "fits": run_plan.estimate.fits},
@@ -193,7 +195,7 @@ def watch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     number = _number(payload.get("run"))
     run = next((r for r in runs if r.number == number), None) if number is not None else None
     if number is not None and run is None:
-        raise Refused(f"There is no run {number} any more.")
+        raise Refused(f"Run {number} no longer exists.")
     run = run or next((r for r in reversed(runs) if r.active and r.state != "waiting"), None)
     run = run or next(iter(runs), None)
     stamp = ";".join(f"{r.number}{r.state}{'' if r.active else r.status.message}" for r in runs)
@@ -227,7 +229,7 @@ def differences(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Two runs side by side: only what differs in settings, data and results; and the rows of both."""
     numbers = payload["runs"]
     if len(numbers) != 2 or numbers[0] == numbers[1]:
-        raise Refused("Choose two runs to hold side by side.")
+        raise Refused("Choose two runs to compare side by side.")
     pair = sorted((_run(context, n) for n in numbers), key=lambda r: r.number)
     tables = [details(r) for r in pair]
     names = list(dict.fromkeys([*tables[0], *tables[1]]))
@@ -239,7 +241,7 @@ def differences(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     gap = gold_between(*pair)
     gold = (
         gap
-        and f"Gold of run {pair[1].number} minus run {pair[0].number} on the same held-out prompts: {gap.summary(3)}."
+        and f"Gold score of run {pair[1].number} minus that of run {pair[0].number}, on the same held-out prompts: {gap.summary(3)}."
     )
     return {
         "runs": [brief(r) for r in pair],
@@ -264,7 +266,7 @@ def _choices(payload: dict[str, Any]) -> tuple[str, str, dict[str, str]]:
 def _number(value: int | None) -> int | None:
     if value is None or 0 < value < 1_000_000:
         return value
-    raise Refused(f"{value!r} is no run's number.")
+    raise Refused(f"{value!r} is not a run number.")
 
 
 def _cursor(value: int | None) -> int:
@@ -281,7 +283,7 @@ def _run(context: Context, number: int) -> Run:
 def _start_from(payload: dict[str, Any], offered: set[Any]) -> int | None:
     number = _number(payload.get("start_from"))
     if number not in offered:
-        raise Refused(f"Run {number} has no trained model to start from. Choose another start.")
+        raise Refused(f"Run {number} has no trained model to start from. Choose another starting point.")
     return number
 
 
@@ -299,17 +301,18 @@ def _refusal(error: Exception) -> Refused:
 
 def _time_here(estimate: Estimate) -> str:
     if estimate.seconds is None or not isfinite(estimate.seconds):
-        return estimate.reason
+        return ". Time estimate after the first run."
     s = estimate.seconds
     time = f"{max(1, round(s))} s" if s < 50 else f"{max(1, round(s / 60))} min" if s < 5400 else f"{s / 3600:.1f} h"
-    return f"about {time} on this machine"
+    return f", about {time} on this machine"
 
 
 def _data_text(counts: DataCounts) -> str:
     if not counts.n:
         return f"no {counts.unit} yet"
-    simulated = f"; {counts.simulated} from simulated raters" if counts.simulated else ""
-    return f"{counts.n} {counts.unit}: {counts.train} to learn from, {counts.heldout} held out{simulated}"
+    simulated = f"; {counts.simulated:,} from simulated raters" if counts.simulated else ""
+    train = how_many(counts.train, counts.unit) if counts.train else f"no {counts.unit}"
+    return f"{train} for training, {f'{counts.heldout:,}' if counts.heldout else 'none'} held out{simulated}"
 
 
 def _problem(plan: Plan, errors: dict[str, str]) -> tuple[str | None, dict[str, Any] | None]:
@@ -325,5 +328,5 @@ def _problem(plan: Plan, errors: dict[str, str]) -> tuple[str | None, dict[str, 
         elif not errors and not isinstance(problem, Distrusted):
             return str(problem), None
     if errors:
-        return f"Correct {len(errors)} setting{'s' if len(errors) > 1 else ''} first.", None
+        return f"Correct {how_many(len(errors), 'settings')} first.", None
     return None, None

@@ -84,7 +84,7 @@ def answer_column(row: Row) -> str:
     """The one column that holds the row's answer. Raises ValueError when two do."""
     names = [name for name in ANSWERS if not is_empty(row.columns.get(name)) and name != prompt_column(row)]
     if len(names) > 1 and names != ["solution", "answer"]:
-        raise ValueError(f"{' and '.join(names)} both hold an answer; say which by --map completion={names[0]}")
+        raise ValueError(f"{' and '.join(names)} both hold an answer; choose one with --map completion={names[0]}")
     return names[0] if names else row.name_of("completion") or "completion"
 
 

@@ -43,7 +43,7 @@ def _turn(message: dict[str, Any]) -> Turn:
     role = str(message.get("role")).lower()
     role = ALIASES.get(role, role)
     if role not in NAMES:
-        raise ValueError(f"a message has the role {message.get('role')!r}; known are prompter and assistant")
+        raise ValueError(f"a message has the role {message.get('role')!r}; use prompter or assistant")
     return role, valid_text(message.get("text"), "a message")
 
 

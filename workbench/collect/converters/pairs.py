@@ -49,7 +49,7 @@ def pair(row: Row, origin: Origin) -> list[Record]:
         for value, what in values:
             if not is_transcript(value):
                 raise ValueError(
-                    f'the prompt is missing, and {what} is no transcript that starts with "Human: " and has "Assistant: "'
+                    f'the prompt is missing, and {what} is not a transcript that starts with "Human: " and has "Assistant: "'
                     " after it"
                 )
     prompt, texts = prompt_and_answers(row, values)
@@ -63,7 +63,9 @@ def answer_and_rejected(row: Row, origin: Origin) -> list[Record]:
     answer judged bad."""
     rejected = row.get("rejected")
     if str(rejected).strip().lower() in ("true", "false", "0", "1", "yes", "no"):
-        raise ValueError("rejected is a flag and not an answer; say what is good by --map label=COLUMN")
+        raise ValueError(
+            "rejected is a flag and not an answer; name the column that labels good answers with --map label=COLUMN"
+        )
     if has_conversation(row) and not has_answer(row):
         prompt, answer = split_answer(conversation_of(row)[1])
         worse = answer_turns(rejected, "the rejected answer")

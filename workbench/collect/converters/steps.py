@@ -66,7 +66,7 @@ def math_shepherd(row: Row, origin: Origin) -> list[Record]:
     """Math-Shepherd (Wang et al. 2023): in `label` each step ends with + or - where `input` has the mark ки."""
     solution, label = valid_text(row.get("input"), "the input"), valid_text(row.get("label"), "the label")
     if "Step 1:" not in solution:
-        raise ValueError('the input has no "Step 1:", so the question cannot be told from the steps')
+        raise ValueError('the input has no "Step 1:", so the question cannot be separated from the steps')
     question, _, rest = solution.partition("Step 1:")
     steps = [step.strip() for step in f"Step 1:{rest}".split(MARK)]
     if steps[-1]:

@@ -56,7 +56,7 @@ def parse(name: str, values: Mapping[str, Any], preset: str = "normal") -> Train
     """
     m = method(name)
     if preset not in m.presets:
-        raise ValueError(f"--preset: {preset!r} is none of {', '.join(m.presets)}")
+        raise ValueError(f"--preset {preset}: it must be one of {', '.join(m.presets)}")
     types_ = get_type_hints(m.args)
     arguments: dict[str, Any] = dict(m.presets[preset])
     for key, value in values.items():
@@ -112,7 +112,7 @@ def check_processes(name: str, args: TrainArgs, processes: int) -> None:
         check_shared(args, processes)
     elif processes > 1:
         sharing = ", ".join(m.name for m in METHODS.values() if m.check_shared)
-        raise ValueError(f"--processes {processes}: only {sharing} shares its batches, not {name}")
+        raise ValueError(f"--processes {processes}: only {sharing} can share its batches between processes, not {name}")
 
 
 def learning_rate(name: str, parameters: int | None) -> Choice:
@@ -137,8 +137,8 @@ def resolve(name: str, args: TrainArgs, parameters: int | None) -> tuple[TrainAr
     for key, by_size in method(name).by_size.items():
         choose(key, by_size(parameters))
     choose("micro_batch", args.default_micro_batch(parameters))
-    choose("evaluate_every", Choice(max(1, args.steps // 8), "eight looks in a run"))
-    choose("checkpoint_every", Choice(max(1, args.steps // 4), "four checkpoints in a run"))
+    choose("evaluate_every", Choice(max(1, args.steps // 8), "eight evaluations per run"))
+    choose("checkpoint_every", Choice(max(1, args.steps // 4), "four checkpoints per run"))
     return replace(args, **defaults), reasons
 
 

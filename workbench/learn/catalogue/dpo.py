@@ -18,33 +18,35 @@ if TYPE_CHECKING:
 class DPOArgs(AnswerArgs):
     """Direct preference optimisation (Rafailov et al. 2023)."""
 
-    steps: int = setting(40, "How many updates to make.", "updates", 1, 1_000_000)
+    steps: int = setting(40, "Number of updates.", "updates", 1, 1_000_000)
     beta: float | None = setting(
         None,
-        "How much it costs to move from the start: less moves further. Empty: by the model's size.",
+        "Weight of the KL penalty. Lower values let the policy move further. Leave empty for automatic.",
         "",
         1e-4,
         10.0,
     )
     loss: str = setting(
         "sigmoid",
-        "sigmoid is DPO; ipo resists overconfidence; hinge ignores pairs that are clear already; robust expects wrong votes.",
+        "sigmoid is DPO; ipo resists overconfidence; hinge ignores pairs that are already clear; robust assumes that some votes are wrong.",
         choices=("sigmoid", "ipo", "hinge", "robust"),
     )
-    label_smoothing: float = setting(0.0, "Expected share of wrong votes (loss robust only).", "share", 0.0, 0.49)
+    label_smoothing: float = setting(0.0, "Expected share of wrong votes (only with loss robust).", "share", 0.0, 0.49)
 
     def check_together(self) -> None:
         super().check_together()
         if self.loss == "robust" and self.label_smoothing == 0.0:
             raise SettingError("loss", "robust", "needs label_smoothing, the share of votes expected to be wrong")
         if self.loss != "robust" and self.label_smoothing != 0.0:
-            raise SettingError("label_smoothing", self.label_smoothing, "only loss=robust reads it")
+            raise SettingError("label_smoothing", self.label_smoothing, "is used only with loss=robust")
 
 
 def beta(parameters: int | None) -> Choice:
     """The default beta: the paper's, but for a tiny model, whose large steps need a shorter leash."""
     if parameters is not None and parameters <= TINY:
-        return Choice(0.5, f"for {short_count(parameters)} parameters, which lower values let run away")
+        return Choice(
+            0.5, f"for {short_count(parameters)} parameters; with lower values so small a model drifts too far"
+        )
     return Choice(0.1, "as in the paper")
 
 
@@ -62,7 +64,7 @@ METHOD = Method(
     name="dpo",
     label="DPO",
     colour="dpo",
-    line="Learn straight from the {n} choices.",
+    line="Learns directly from {n:pairs}, without a reward model.",
     args=DPOArgs,
     presets={"quick": {"steps": 20}, "normal": {"steps": 40}, "thorough": {"steps": 100}},
     rates=((TINY, 4e-3), (2e8, 3e-4), (2e9, 5e-5), (ANY_SIZE, 2e-5)),
@@ -77,7 +79,7 @@ METHOD = Method(
             name="loss",
             title="Loss",
             unit="nats per pair",
-            sentence="Falls as the model tells chosen from rejected answers apart; 0.69 is a coin toss.",
+            sentence="Falls as the model learns to tell chosen from rejected answers; 0.69 is a coin toss.",
             series=(Series("loss"),),
             lines=(Line(0.6931, "coin toss"),),
             smooth=True,
@@ -88,7 +90,7 @@ METHOD = Method(
             name="rewards",
             title="Rewards of chosen and rejected",
             unit="reward, nats",
-            sentence="Both lines may fall; what counts is that the gap between them widens.",
+            sentence="Both lines may fall; what matters is that the gap between them widens.",
             series=(Series("rewards_chosen", "chosen"), Series("rewards_rejected", "rejected")),
             smooth=True,
         ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.learn.catalogue.curves import Curve
 from workbench.learn.catalogue.settings import TrainArgs
+from workbench.records import how_many
 from workbench.settings import Choice
 
 if TYPE_CHECKING:
@@ -51,6 +52,13 @@ class Cost:
     """Whether a large model's activations are computed again in the backward pass on a GPU, as TRL's trainers do."""
 
 
+class Amount(int):
+    """A count that is formatted with its noun, "{n:pairs}": "1 pair", "2,021 pairs"; of none just "pairs"."""
+
+    def __format__(self, nouns: str) -> str:
+        return how_many(int(self), nouns) if self else nouns
+
+
 def enough(train: list[Row]) -> str:
     """Nothing is wrong with any rows."""
     return ""
@@ -74,7 +82,7 @@ class Method:
     label: str
     colour: str
     line: str
-    """One plain sentence; {n} is the number of examples there are."""
+    """One plain sentence; {n:answers} is how many examples there are, as answers, {own} how many prompts are people's own."""
     args: type[TrainArgs]
     presets: Mapping[str, Mapping[str, Any]]
     rates: tuple[tuple[float, float], ...]
@@ -104,6 +112,11 @@ class Method:
     """What its model scores, "" for one that answers prompts instead."""
     caution: str = ""
     """Said beside a reward of this kind."""
+
+    def in_words(self, n: int, prompts: int) -> str:
+        """Its line for so many examples, when so many prompts are in the workspace."""
+        own = f" ({prompts:,} yours)" if 0 < prompts < n else ""
+        return self.line.format(n=Amount(n), own=own)
 
     @property
     def answers(self) -> bool:

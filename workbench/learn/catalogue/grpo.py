@@ -15,11 +15,15 @@ class GRPOArgs(RLOOArgs):
     """Group relative policy optimisation (Shao et al. 2024): RLOO with every prompt's rewards brought to one scale."""
 
     kl_coefficient: float = setting(
-        0.2, "What distance from the start costs, where rewards have deviation 1: less moves further.", "", 0, 10
+        0.2,
+        "Weight of the KL penalty, for rewards of deviation 1. Lower values let the policy move further.",
+        "",
+        0,
+        10,
     )
     loss: str = setting(
         "dapo",
-        "dapo: every token counts the same; grpo: every answer; dr_grpo: as dapo, and rewards keep their scale.",
+        "dapo: every token counts the same; grpo: every answer does; dr_grpo: as dapo, but rewards keep their scale.",
         choices=("dapo", "grpo", "dr_grpo"),
     )
 
@@ -28,7 +32,7 @@ METHOD = Method(
     name="grpo",
     label="GRPO",
     colour="ppo",
-    line="The same, each prompt on one scale.",
+    line="As RLOO, rewards normalised per prompt.",
     args=GRPOArgs,
     presets={"quick": {"steps": 40}, "normal": {"steps": 100}, "thorough": {"steps": 300}},
     rates=((TINY, 4e-3), (2e8, 2e-4), (2e9, 5e-5), (ANY_SIZE, 1e-5)),

@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class KTOArgs(AnswerArgs):
-    """Kahneman-Tversky optimisation (Ethayarajh et al. 2024): learns from single answers judged good or bad."""
+    """Kahneman-Tversky optimisation (Ethayarajh et al. 2024): learns from single answers marked good or bad."""
 
-    batch_size: int = setting(32, "Answers that one update learns from, as many as of 16 pairs.", "answers", 2, 4096)
+    batch_size: int = setting(32, "Answers per update; 32 answers correspond to 16 pairs.", "answers", 2, 4096)
     beta: float | None = setting(
         None,
-        "How much it costs to move from the start: less moves further. Empty: by the model's size.",
+        "Weight of the KL penalty. Lower values let the policy move further. Leave empty for automatic.",
         "",
         1e-4,
         10.0,
     )
     desirable_weight: float | None = setting(
-        None, "Weight of good answers. Empty: good and bad ones together weigh the same.", "", 0.01, 100.0
+        None, "Weight of good answers. Leave empty to give good and bad answers the same total weight.", "", 0.01, 100.0
     )
     undesirable_weight: float | None = setting(
-        None, "Weight of bad answers. Empty: good and bad ones together weigh the same.", "", 0.01, 100.0
+        None, "Weight of bad answers. Leave empty to give good and bad answers the same total weight.", "", 0.01, 100.0
     )
 
     def check_together(self) -> None:
         super().check_together()
         if 1 in (self.batch_size, self.micro_batch):
-            why = "KTO's trainer takes 2 or more answers at once"
+            why = "KTO needs at least 2 answers at once"
             raise SettingError("micro_batch", 1, why)
 
 
@@ -49,8 +49,8 @@ def rows(store: Store, model: str) -> list[Row]:
 def shortage(train: list[Row]) -> str:
     if len({row["label"] for row in train}) == 2:
         return ""
-    kind, other = ("good", "bad") if train[0]["label"] else ("bad", "good")
-    return f"KTO needs answers of both kinds; all {len(train)} are {kind}. Judge some as {other}."
+    other = "bad" if train[0]["label"] else "good"
+    return f"KTO needs both good and bad answers to train on; none is {other}. Judge some as {other}."
 
 
 def texts(row: Row) -> dict[str, str]:
@@ -65,14 +65,14 @@ METHOD = Method(
     name="kto",
     label="KTO",
     colour="dpo",
-    line="Learn from {n} thumbs, up or down.",
+    line="Learns from {n:answers} marked good or bad.",
     args=KTOArgs,
     presets={"quick": {"steps": 20}, "normal": {"steps": 40}, "thorough": {"steps": 100}},
     rates=((TINY, 4e-3), (2e8, 3e-4), (2e9, 5e-5), (ANY_SIZE, 2e-5)),
     by_size={"beta": beta},
     source=COMPARISONS,
-    unit="judged answers",
-    missing="KTO needs answers judged good or bad. There are none yet.",
+    unit="marked answers",
+    missing="KTO needs answers marked good or bad. There are none yet.",
     read=rows,
     shortage=shortage,
     texts=texts,
@@ -82,7 +82,7 @@ METHOD = Method(
             name="loss",
             title="Loss",
             unit="0 to 1, weighted",
-            sentence="Starts at a half of the weights; falls as good answers gain and bad ones lose.",
+            sentence="Starts at half the weights; falls as good answers become more likely and bad ones less.",
             series=(Series("loss"),),
             smooth=True,
             low=0.0,
@@ -91,7 +91,7 @@ METHOD = Method(
             name="accuracy",
             title="Accuracy on held-out answers",
             unit="% of held-out answers",
-            sentence="How often a good answer gained more than held-out answers do on average, or a bad one less.",
+            sentence="How often a good answer gained more than the average held-out answer, or a bad one less.",
             series=(Series("accuracy", low="accuracy_low", high="accuracy_high"),),
             lines=(Line(0.5, "guessing"),),
             percent=True,
@@ -103,7 +103,7 @@ METHOD = Method(
             name="rewards",
             title="Rewards of good and bad answers",
             unit="reward, nats",
-            sentence="Both lines may fall; what counts is that the gap between them widens.",
+            sentence="Both lines may fall; what matters is that the gap between them widens.",
             series=(Series("rewards_chosen", "good"), Series("rewards_rejected", "bad")),
             smooth=True,
         ),

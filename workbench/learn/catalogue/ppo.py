@@ -20,40 +20,48 @@ class PPOArgs(RewardedArgs):
     kl_coefficient: float = setting(
         0.1, "Weight of the KL penalty. Lower values let the policy move further.", "", 0, 10
     )
-    epochs: int = setting(4, "Times each round's answers are learned from.", "passes", 1, 100)
-    minibatches: int = setting(1, "Updates in one pass over a round's answers.", "updates", 1, 256)
+    epochs: int = setting(4, "Passes over each round's answers.", "passes", 1, 100)
+    minibatches: int = setting(1, "Updates per pass.", "updates", 1, 256)
     kl_target: float | None = setting(
-        None, "Distance to aim for; the coefficient then adapts. Empty: it stays fixed.", "nats per answer", 0.01, 1000
+        None, "KL to aim for; the coefficient then adapts. Leave empty to keep it fixed.", "nats per answer", 0.01, 1000
     )
     kl_estimator: str = setting(
-        "k1", "How the distance is estimated at each token; all three are numbers here.", choices=("k1", "k2", "k3")
+        "k1",
+        "Estimator of the KL per token; it enters the reward as a plain number, without a gradient.",
+        choices=("k1", "k2", "k3"),
     )
-    gamma: float = setting(1.0, "How much a later reward counts at each token before it.", "", 0.0, 1.0)
+    gamma: float = setting(1.0, "Discount: how much a later reward counts at each token before it.", "", 0.0, 1.0)
     lam: float = setting(1.0, "GAE lambda: 1 uses full returns, 0 one-step TD.", "", 0.0, 1.0)
     clip: float = setting(
-        0.2, "How far a token's probability may move in one round before it stops counting.", "", 0.01, 1
+        0.2,
+        "Clip range: how far a token's probability ratio may move in one round before it stops counting.",
+        "",
+        0.01,
+        1,
     )
-    value_clip: float = setting(0.2, "The same for the value.", "reward", 0.01, 100.0)
-    value_coefficient: float = setting(0.1, "Weight of the value's loss.", "", 0.0, 10.0)
+    value_clip: float = setting(0.2, "Clip range of the value.", "reward", 0.01, 100.0)
+    value_coefficient: float = setting(0.1, "Weight of the value loss.", "", 0.0, 10.0)
     whiten_rewards: str = setting(
-        "off", "Bring rewards per token to variance 1, keeping their mean.", choices=("off", "on")
+        "off", "Scale rewards per token to variance 1, keeping their mean.", choices=("off", "on")
     )
     stop_kl: float = setting(
-        0.2, "A round's learning ends early when a pass has moved this far; 0 never.", "nats", 0.0, 100
+        0.2,
+        "Ends a round's updates early once a pass has moved the policy this far in KL; 0 turns this off.",
+        "nats",
+        0.0,
+        100,
     )
 
     def check_together(self) -> None:
         super().check_together()
         if self.batch_size % self.minibatches:
-            raise SettingError(
-                "minibatches", self.minibatches, f"must divide batch_size, which is {self.batch_size}, evenly"
-            )
+            raise SettingError("minibatches", self.minibatches, f"must divide batch_size ({self.batch_size}) evenly")
 
 
 def check_shared(args: PPOArgs, processes: int) -> None:
     """Raise ValueError unless so many processes can share a minibatch."""
     if args.batch_size % (processes * args.minibatches):
-        raise ValueError(f"--processes {processes}: must divide batch_size, which is {args.batch_size}, evenly")
+        raise ValueError(f"--processes {processes}: must divide batch_size ({args.batch_size}) evenly")
 
 
 def rows(store: Store, model: str) -> list[Row]:
@@ -66,7 +74,7 @@ METHOD = Method(
     name="ppo",
     label="PPO",
     colour="ppo",
-    line="Answer {n} prompts again and again, and raise the reward model's score.",
+    line="Practises on {n:prompts}{own} to raise its reward.",
     args=PPOArgs,
     presets={"quick": {"steps": 40}, "normal": {"steps": 100}, "thorough": {"steps": 300}},
     rates=((TINY, 1e-3), (2e8, 2e-4), (2e9, 5e-5), (ANY_SIZE, 1e-5)),
@@ -80,7 +88,7 @@ METHOD = Method(
             name="reward",
             title="Reward",
             unit="reward per answer",
-            sentence="What the answers earn. Should rise; if gold falls meanwhile, the reward is being fooled.",
+            sentence="Mean reward of the answers. Should rise; if gold falls meanwhile, the policy is exploiting the reward.",
             series=(Series("reward", "reward"), Series("reward_minus_kl", "minus KL cost")),
             smooth=True,
         ),
@@ -93,7 +101,7 @@ METHOD = Method(
             unit="% of tokens",
             sentence="Share of tokens whose update was clipped. Below 20 % is healthy; above, lower the learning rate.",
             series=(Series("clip_fraction"),),
-            lines=(Line(0.2, "take care"),),
+            lines=(Line(0.2, "caution"),),
             percent=True,
             smooth=True,
             low=0.0,
@@ -102,7 +110,7 @@ METHOD = Method(
             name="explained_variance",
             title="Explained variance of the value",
             unit="share",
-            sentence="How well it foresees its reward: 1 is perfect, 0 no better than the mean, below 0 worse.",
+            sentence="How well the value predicts the reward: 1 is perfect, 0 no better than the mean, below 0 worse.",
             series=(Series("explained_variance"),),
             lines=(Line(0.0, "the mean"),),
             smooth=True,
@@ -112,9 +120,9 @@ METHOD = Method(
         ENDED,
         Curve(
             name="seconds",
-            title="Time of each phase",
+            title="Time per phase",
             unit="seconds per round",
-            sentence="Where the time goes: writing the answers, scoring them, learning from them.",
+            sentence="Where the time goes: writing answers, scoring them and learning from them.",
             series=(
                 Series("seconds_generate", "generate"),
                 Series("seconds_score", "score"),
@@ -125,9 +133,9 @@ METHOD = Method(
         ),
         Curve(
             name="limit",
-            title="Share of this machine's limit",
-            unit="% of the least time",
-            sentence="What the arithmetic alone would take, as a share of the time it took.",
+            title="Hardware efficiency",
+            unit="% of the time taken",
+            sentence="Time that the arithmetic alone would need, as a share of the time taken.",
             series=(Series("limit_generate", "generate"), Series("limit_update", "update")),
             percent=True,
             smooth=True,

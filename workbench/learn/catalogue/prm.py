@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessArgs(TrainArgs):
-    """A process reward from answers whose steps are labelled (Lightman et al. 2023): it judges every step."""
+    """A process reward model from answers whose steps are labelled (Lightman et al. 2023): it judges every step."""
 
-    steps: int = setting(160, "How many updates to make.", "updates", 1, 1_000_000)
-    batch_size: int = setting(32, "Answers that one update learns from, with all their steps.", "answers", 1, 4096)
-    held_out: int = setting(300, "Held-out answers to look at, at most.", "answers", 0, 10_000)
+    steps: int = setting(160, "Number of updates.", "updates", 1, 1_000_000)
+    batch_size: int = setting(32, "Answers per update, with all their steps.", "answers", 1, 4096)
+    held_out: int = setting(300, "Most held-out answers used per evaluation.", "answers", 0, 10_000)
     final_prompts: int = setting(
-        100, "Held-out word problems on which best of n is measured at the end (sandbox only).", "prompts", 0, 10_000
+        100, "Held-out word problems used to measure best of n at the end (sandbox only).", "prompts", 0, 10_000
     )
 
 
@@ -49,13 +49,13 @@ METHOD = Method(
     old_names=("process",),
     label="Process reward model",
     colour="reward",
-    line="Learn to judge every step of the {n} answers.",
+    line="Learns to judge each step, from {n:labelled answers}.",
     args=ProcessArgs,
     presets={"quick": {"steps": 80}, "normal": {"steps": 160}, "thorough": {"steps": 320}},
     rates=((TINY, 2e-3), (2e8, 3e-4), (2e9, 1e-4), (ANY_SIZE, 5e-5)),
     source=STEPS,
     unit="labelled answers",
-    missing="A process reward needs answers whose steps are labelled. There are none yet.",
+    missing="A process reward model needs answers whose steps are labelled. There are none yet.",
     read=rows,
     texts=texts,
     show=show,
@@ -74,7 +74,7 @@ METHOD = Method(
             name="accuracy",
             title="Accuracy on held-out steps",
             unit="% of held-out steps",
-            sentence="How often it judges a step as you did, in answers to prompts it never trained on.",
+            sentence="How often it judges a step as you did, on prompts it never trained on.",
             series=(Series("accuracy", low="accuracy_low", high="accuracy_high"),),
             percent=True,
             n="accuracy_n",
@@ -85,7 +85,7 @@ METHOD = Method(
             name="answers",
             title="Accuracy on held-out answers",
             unit="% of held-out answers",
-            sentence="How often it finds an answer right or wrong as a whole, as its labels say.",
+            sentence="How often it judges a whole answer right or wrong as its labels do.",
             series=(Series("answers", low="answers_low", high="answers_high"),),
             percent=True,
             n="answers_n",
@@ -95,5 +95,5 @@ METHOD = Method(
     ),
     cost=Cost(seconds_per_example=0.010, seconds_around=12.0),
     scores="steps",
-    caution="A process reward knows answers like those whose steps were labelled, and no others.",
+    caution="A process reward model knows only answers like those whose steps were labelled.",
 )

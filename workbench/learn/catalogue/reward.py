@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 class RewardArgs(TrainArgs):
     """A reward model from comparisons (Bradley & Terry 1952): it scores answers and writes none."""
 
-    steps: int = setting(80, "How many updates to make.", "updates", 1, 1_000_000)
-    batch_size: int = setting(16, "Comparisons that one update learns from.", "comparisons", 1, 4096)
-    held_out: int = setting(300, "Held-out comparisons to look at, at most.", "comparisons", 0, 10_000)
+    steps: int = setting(80, "Number of updates.", "updates", 1, 1_000_000)
+    batch_size: int = setting(16, "Comparisons per update.", "comparisons", 1, 4096)
+    held_out: int = setting(300, "Most held-out comparisons used per evaluation.", "comparisons", 0, 10_000)
 
 
 def rows(store: Store, model: str) -> list[Row]:
@@ -42,7 +42,7 @@ METHOD = Method(
     name="reward",
     label="Reward model",
     colour="reward",
-    line="Learn to score answers from the {n} comparisons.",
+    line="Learns to score answers from {n:comparisons}.",
     args=RewardArgs,
     presets={"quick": {"steps": 40}, "normal": {"steps": 80}, "thorough": {"steps": 200}},
     rates=((TINY, 2e-3), (2e8, 3e-4), (2e9, 1e-4), (ANY_SIZE, 5e-5)),
@@ -65,8 +65,8 @@ METHOD = Method(
         ),
         Curve(
             name="accuracy",
-            title="Held-out accuracy",
-            unit="% of held-out choices",
+            title="Accuracy on held-out pairs",
+            unit="% of held-out pairs",
             sentence="How often it scores the preferred answer higher, on prompts it never trained on. People agree at about 73 %.",
             series=(Series("accuracy", low="accuracy_low", high="accuracy_high"),),
             lines=(Line(0.5, "guessing"),),
@@ -86,8 +86,8 @@ METHOD = Method(
         ),
         Curve(
             name="calibration",
-            title="Calibration error",
-            unit="points of 100",
+            title="Overconfidence",
+            unit="percentage points",
             sentence="Mean confidence minus accuracy. Near zero is healthy; above it, the model is overconfident.",
             series=(Series("overconfidence", low="overconfidence_low", high="overconfidence_high"),),
             lines=(Line(0.0, "perfectly calibrated"),),

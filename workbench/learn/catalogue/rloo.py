@@ -14,12 +14,12 @@ from workbench.learn.catalogue.settings import RewardedArgs, SettingError, setti
 class RLOOArgs(RewardedArgs):
     """REINFORCE leave-one-out (Ahmadian et al. 2024): an answer is measured against the others to its prompt."""
 
-    answers_per_prompt: int = setting(4, "Answers to each prompt, which are measured against each other.", "", 2, 256)
+    answers_per_prompt: int = setting(4, "Answers per prompt, compared with each other.", "", 2, 256)
 
     def check_together(self) -> None:
         super().check_together()
         if self.batch_size % self.answers_per_prompt:
-            why = f"must divide batch_size, which is {self.batch_size}, evenly"
+            why = f"must divide batch_size ({self.batch_size}) evenly"
             raise SettingError("answers_per_prompt", self.answers_per_prompt, why)
 
 
@@ -28,7 +28,7 @@ CURVES = (
         name="reward",
         title="Reward",
         unit="reward per answer",
-        sentence="What the answers earn. Should rise; if gold falls meanwhile, the reward is being fooled.",
+        sentence="Mean reward of the answers. Should rise; if gold falls meanwhile, the policy is exploiting the reward.",
         series=(Series("reward"),),
         smooth=True,
     ),
@@ -39,7 +39,7 @@ CURVES = (
         name="same_reward",
         title="Prompts whose answers got equal rewards",
         unit="% of prompts",
-        sentence="All answers to them earned the same, so they teach nothing. Near 100 % it has stopped learning.",
+        sentence="All answers to them earned the same, so they teach nothing. Near 100 %, it has stopped learning.",
         series=(Series("same_reward"),),
         percent=True,
         smooth=True,
@@ -50,9 +50,9 @@ CURVES = (
     ENDED,
     Curve(
         name="seconds",
-        title="Time of each phase",
+        title="Time per phase",
         unit="seconds per round",
-        sentence="Where the time goes: writing the answers, scoring them, and the whole round.",
+        sentence="Where the time goes: writing answers, scoring them, and the whole round.",
         series=(
             Series("seconds_generate", "generate"),
             Series("seconds_score", "score"),
@@ -67,7 +67,7 @@ METHOD = Method(
     name="rloo",
     label="RLOO",
     colour="ppo",
-    line="Answers compete, prompt by prompt.",
+    line="PPO without a value model: each answer against its siblings.",
     args=RLOOArgs,
     presets={"quick": {"steps": 40}, "normal": {"steps": 100}, "thorough": {"steps": 300}},
     rates=((TINY, 4e-3), (2e8, 2e-4), (2e9, 5e-5), (ANY_SIZE, 1e-5)),

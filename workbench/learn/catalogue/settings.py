@@ -36,49 +36,57 @@ def setting(
 class TrainArgs:
     """What every method has. None stands for "chosen for this model", see `resolve`."""
 
-    steps: int = setting(40, "How many updates to make.", "updates", 1, 1_000_000)
-    batch_size: int = setting(16, "Examples that one update learns from.", "examples", 1, 4096)
+    steps: int = setting(40, "Number of updates.", "updates", 1, 1_000_000)
+    batch_size: int = setting(16, "Examples per update.", "examples", 1, 4096)
     micro_batch: int | None = setting(
         None,
-        "Examples in memory at once. Less needs less memory and gives the same updates, up to rounding. Empty: the whole batch.",
+        "Examples in memory at once. Smaller values need less memory and give the same updates, up to rounding. Leave empty for automatic.",
         "examples",
         1,
         4096,
     )
-    learning_rate: float | None = setting(
-        None, "Size of an update. LoRA wants more than full training. Empty: by the model's size.", "", 1e-8, 1.0
-    )
+    learning_rate: float | None = setting(None, "Step size. Leave empty for automatic.", "", 1e-8, 1.0)
     schedule: str = setting(
-        "linear", "How the learning rate goes down towards the last step.", choices=("linear", "cosine", "constant")
+        "linear", "How the learning rate falls towards the last step.", choices=("linear", "cosine", "constant")
     )
-    warmup: float = setting(0.05, "Share of the steps in which the learning rate rises from zero.", "share", 0.0, 0.9)
-    weight_decay: float = setting(0.0, "Pull of the adapter's weights towards zero.", "", 0.0, 1.0)
-    max_grad_norm: float = setting(1.0, "Longer gradients are cut to this length.", "", 1e-4, 1e4)
-    lora_rank: int = setting(16, "Width of the adapter: more can hold more, and needs more memory.", "", 1, 512)
-    lora_alpha: int = setting(32, "Strength of the adapter: it is scaled by alpha / rank.", "", 1, 2048)
-    lora_dropout: float = setting(0.0, "Share of the adapter's inputs left out at random.", "share", 0.0, 0.9)
+    warmup: float = setting(0.05, "Share of the steps over which the learning rate rises from zero.", "share", 0.0, 0.9)
+    weight_decay: float = setting(0.0, "Decay of the adapter's weights towards zero.", "", 0.0, 1.0)
+    max_grad_norm: float = setting(
+        1.0, "Gradient clipping: larger gradients are scaled down to this norm.", "", 1e-4, 1e4
+    )
+    lora_rank: int = setting(16, "Width of the adapter. Higher ranks can learn more and need more memory.", "", 1, 512)
+    lora_alpha: int = setting(32, "Scale of the adapter: its output is multiplied by alpha / rank.", "", 1, 2048)
+    lora_dropout: float = setting(0.0, "Share of the adapter's inputs dropped at random.", "share", 0.0, 0.9)
     max_tokens: int = setting(
         512,
-        "Longest prompt and answer together; of longer ones the prompt's beginning and the answer's end are cut.",
+        "Longest prompt and answer together. Longer ones lose the beginning of the prompt and the end of the answer.",
         "tokens",
         8,
         131_072,
     )
-    seed: int = setting(0, "Repeats the run exactly: order of the data, first weights, sampled answers.", "", 0, 2**31)
+    seed: int = setting(
+        0,
+        "Fixes the order of the data, the initial weights and the sampled answers, so that the run can be repeated exactly.",
+        "",
+        0,
+        2**31,
+    )
     evaluate_every: int | None = setting(
-        None, "Steps between two looks at the held-out examples. Empty: eight looks.", "steps", 1, 1_000_000
+        None, "Steps between evaluations on held-out examples. Leave empty for eight per run.", "steps", 1, 1_000_000
     )
     checkpoint_every: int | None = setting(
-        None, "Steps between two checkpoints, from which a run can resume. Empty: four.", "steps", 1, 1_000_000
+        None,
+        "Steps between checkpoints, from which a run can resume. Leave empty for four per run.",
+        "steps",
+        1,
+        1_000_000,
     )
-    held_out: int = setting(100, "Held-out examples to look at, at most.", "examples", 0, 10_000)
+    held_out: int = setting(100, "Most held-out examples used per evaluation.", "examples", 0, 10_000)
 
     def check_together(self) -> None:
         """Raise SettingError for settings that are allowed each, but not together."""
         if self.micro_batch is not None and self.batch_size % self.micro_batch:
-            raise SettingError(
-                "micro_batch", self.micro_batch, f"must divide batch_size, which is {self.batch_size}, evenly"
-            )
+            raise SettingError("micro_batch", self.micro_batch, f"must divide batch_size ({self.batch_size}) evenly")
 
     def default_micro_batch(self, parameters: int | None) -> Choice:
         """The micro_batch for a model of so many parameters, where none is set."""
@@ -87,16 +95,16 @@ class TrainArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerArgs(TrainArgs):
-    """What methods have whose model answers: how it is listened to as it trains."""
+    """What methods have whose model answers: how it is sampled as it trains."""
 
     live_prompts: int = setting(
-        32, "Held-out prompts answered at every look, for distance and gold score.", "prompts", 0, 1000
+        32, "Held-out prompts answered at each evaluation, for KL and gold score.", "prompts", 0, 1000
     )
     final_prompts: int = setting(
-        300, "Held-out prompts answered at the end for the result (sandbox only).", "prompts", 0, 10_000
+        300, "Held-out prompts answered at the end for the final result (sandbox only).", "prompts", 0, 10_000
     )
     max_new_tokens: int = setting(64, "Longest sampled answer.", "tokens", 1, 4096)
-    temperature: float = setting(0.8, "Of the sampled answers.", "", 0.01, 5.0)
+    temperature: float = setting(0.8, "Sampling temperature.", "", 0.01, 5.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,18 +112,17 @@ class RewardedArgs(AnswerArgs):
     """What methods have whose model's own answers are rewarded as it trains."""
 
     steps: int = setting(100, "Rounds of answering, scoring and learning.", "rounds", 1, 1_000_000)
-    batch_size: int = setting(64, "Answers that one round learns from.", "answers", 2, 4096)
+    batch_size: int = setting(64, "Answers per round.", "answers", 2, 4096)
     reward: str = setting(
         "newest",
-        "What is to be raised: run:NUMBER (a reward model or process reward), gold (sandbox only), file:PATH.py, or a sum such as "
-        "run:7 + 0.3*gold. newest: the newest reward model. A file is code: on the page only from the folder of --rewards.",
+        "What to maximise: run:NUMBER (a reward model or process reward model), gold (sandbox only), file:PATH.py, or a sum "
+        "such as run:7 + 0.3*gold. newest: the newest reward model. A file is code: the page accepts only those in the "
+        "folder given by --rewards.",
     )
     kl_coefficient: float = setting(
         0.05, "Weight of the KL penalty. Lower values let the policy move further.", "", 0, 10
     )
-    end_penalty: float = setting(
-        1.0, "Missing-EOS penalty: subtracted when an answer has no end token.", "reward", 0.0, 100
-    )
+    end_penalty: float = setting(1.0, "Subtracted when an answer has no end token.", "reward", 0.0, 100)
 
     def default_micro_batch(self, parameters: int | None) -> Choice:
         if (parameters or 0) > LARGE:

@@ -43,7 +43,7 @@ class ProcessGroup:
         self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
         # a launcher can start one process while several were asked for, and nothing would tell
         if self.size != expected:
-            raise RuntimeError(f"{expected} processes were asked for, and {self.size} came")
+            raise RuntimeError(f"{expected} processes were requested, but {self.size} started")
 
     def leave(self) -> None:
         """Wait for all and part: a process that just ends while the others are connected to it may abort."""

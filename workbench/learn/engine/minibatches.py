@@ -18,6 +18,7 @@ from torch import Tensor
 from workbench.learn.engine.actor_critic import ActorCritic, Chunk, Rows, at_tokens, to_matrix
 from workbench.learn.engine.distributed import ProcessGroup
 from workbench.models import generate
+from workbench.records import how_many
 
 
 @dataclass(frozen=True)
@@ -138,5 +139,5 @@ class Minibatches:
         if not generate.out_of_memory(error):
             raise error
         self.actor.smaller()
-        self.notice(f"Out of memory: from now on {self.actor.rows_at_once} answers run at once.")
+        self.notice(f"Out of memory: from now on, {how_many(self.actor.rows_at_once, 'answers')} at once.")
         self._cut()

@@ -22,8 +22,8 @@ def check_frozen(work: Work) -> None:
     """Raise FrozenWeightsChanged when a weight that is not trained differs from what was loaded."""
     if adapter.frozen_hash(work.peft) != work.frozen:
         raise FrozenWeightsChanged(
-            "weights that should be frozen have changed, so nothing is saved from there on. "
-            "Resume goes on from the last checkpoint before that"
+            "weights that should be frozen have changed, so nothing was saved from then on. "
+            "Resume continues from the last checkpoint before that"
         )
 
 

@@ -211,7 +211,7 @@ def run(trainer: Any, work: Work, method_metrics: Metrics = no_metrics) -> dict[
     trainer.track(work, method_metrics)
     trainer.train(resume_from_checkpoint=str(work.resume_from) if work.resume_from else None)
     if trainer.idle_steps > 1:
-        work.report.notice(f"{trainer.idle_steps} steps made no update, all for this reason.")
+        work.report.notice(f"{trainer.idle_steps:,} steps made no update, all for this reason.")
     return evaluation.finish(work)
 
 

@@ -26,7 +26,7 @@ from workbench.learn.examples import Example, Limits
 from workbench.learn.run_files import RunConfig
 from workbench.models import chat, lora, origin
 from workbench.models.tokens import freeze_date
-from workbench.records import Sampling
+from workbench.records import Sampling, how_many
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Work:
         model.adopt(peft, *([POLICY, START] if start else [POLICY]))
         work = cls(run.folder, run.config, args, report, model, peft, train, heldout, prompts)
         work.frozen = work.loaded = frozen_hash(peft)
-        work._notice_once([restriction, chat.openings(model.tokenizer)])
+        work._notice_once([restriction or "", chat.openings(model.tokenizer)])
         work._encode()
         dry_run.one_row(model, peft, work.examples)
         batch = data.batch_of(model.tokenizer, run.method, work.examples, args)
@@ -100,8 +100,8 @@ class Work:
         notices += examples.notices(method, held_out, held_out_exclusions, limits, held_out=True)
         if long:
             notices.append(
-                f"{len(long)} held-out prompt{'s' if len(long) > 1 else ''} cannot be answered as training goes on: with "
-                f"max_new_tokens ({limits.new_tokens}) longer than the {limits.context} tokens that the model reads. "
+                f"{how_many(len(long), 'held-out prompts')} cannot be answered during training: with max_new_tokens "
+                f"({limits.new_tokens}), longer than the {limits.context:,} tokens that the model reads. "
                 f"{examples.instance(long)}"
             )
         self._notice_once(notices)

@@ -52,7 +52,7 @@ def train(work: Work) -> dict[str, Any]:
     examples = rows(work)
     good, bad = weights(examples["label"], a.desirable_weight, a.undesirable_weight)
     if good != bad:
-        work.report.notice(f"A good answer weighs {good:.2g}, a bad one {bad:.2g}.")
+        work.report.notice(f"A good answer has weight {good:.2g}, a bad one {bad:.2g}.")
     config = KTOConfig(
         **trl_trainer.trainer_settings(work),
         beta=a.beta,

@@ -36,7 +36,7 @@ from workbench.learn.rewards.sources import build
 from workbench.memory import give_memory_back
 from workbench.models import generate
 from workbench.models.llama import merges
-from workbench.records import Sampling
+from workbench.records import Sampling, how_many
 
 MEANS = ("policy_loss", "value_loss", "clip_fraction", "entropy", "approx_kl")  # what `PPO.loss` returns
 # Times the adapters' rate for the value's head: its bias has to find the rewards' level soon, its weights must not fit
@@ -160,7 +160,7 @@ class PPO:
             # whitening would blow rounding errors up to unit size; without a difference there is nothing to learn from
             self.notices.append(
                 f"All {len(scores)} answers got the same reward, {float(penalised[0]):.4g}: there is nothing to learn "
-                "from but to stay near the start. Check the reward."
+                "except to stay near the start. Check the reward."
             )
             penalised = torch.zeros_like(penalised)
         kl = losses.kl(log_p, log_reference, "k1").sum(1)  # both are 0 at padding
@@ -217,8 +217,8 @@ class PPO:
         if not math.isfinite(norm):
             for weight in self.actor.trainable.values():
                 weight.grad = None
-            place = f" in pass {passes + 1}; what was learned in the passes before stays" if passes else ""
-            raise NotFinite(f"the gradient is no finite number{place}")
+            place = f" in pass {passes + 1}; updates of earlier passes are kept" if passes else ""
+            raise NotFinite(f"the gradient is not a finite number{place}")
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["times"]
         self.optimizer.step()
@@ -229,7 +229,7 @@ def check_finite(scores: Tensor, log_reference: Tensor) -> None:
     """Raise NotFinite, with its cause, for rewards or a reference that are no finite numbers."""
     if not scores.isfinite().all():
         bad = int((~scores.isfinite()).sum())
-        raise NotFinite(f"the reward of {bad} of {len(scores)} answers is no finite number", "reward")
+        raise NotFinite(f"the reward of {bad} of {how_many(len(scores), 'answers')} is not a finite number", "reward")
     if not log_reference.isfinite().all():
         raise NotFinite("the model itself gives no finite probabilities", "model")
 

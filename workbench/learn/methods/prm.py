@@ -36,7 +36,7 @@ from workbench.learn.rewards.gate import Finding
 from workbench.learn.rewards.process_reward_model import ProcessRewardModel
 from workbench.models.decoders import hidden_width
 from workbench.processes import write_atomic
-from workbench.records import LABELS
+from workbench.records import LABELS, how_many
 
 Judgement = tuple[Row, list[int]]  # a held-out row, and what each of its steps was judged
 CUTS = {"sandbox": "steps of the sandbox", "lines": "lines", "sentences": "sentences", "whole": "one step each"}
@@ -63,7 +63,7 @@ def train(work: Work) -> dict[str, Any]:
         data_collator=partial(collate, pad=pad_id(work.model.tokenizer)),
     )
     result = trl_trainer.run(trainer, work, held_out)
-    work.report.status(message="Testing it on held-out answers.")
+    work.report.status(message="Testing on held-out answers.")
     report = gate(judge(work), work.config.data.simulated)
     write_atomic(work.folder / "gate.json", json.dumps(report, indent=1, allow_nan=False))
     result |= {"verdict": report["verdict"], "reason": report["reason"]}
@@ -91,7 +91,7 @@ def split(work: Work) -> str:
     if matches < len(work.train):
         work.report.notice(
             f"Answers will be cut into {CUTS[name]}; "
-            f"{len(work.train) - matches} of {len(work.train)} training answers were cut otherwise."
+            f"{len(work.train) - matches:,} of {how_many(len(work.train), 'training answers')} were cut otherwise."
         )
     return name
 
@@ -273,11 +273,11 @@ def _finding(check: str, share: tuple[float, float, float, int] | None, labels: 
         return Finding(check, "red", "There are no held-out answers with labelled steps to test it on.", more)
     value, low, high, n = share
     guess = max(labels.count(label) for label in set(labels)) / len(labels)
-    says = f"It judges {100 * value:.0f} % ({100 * low:.0f} to {100 * high:.0f}) of {n} {what} right"
+    says = f"It judges {100 * value:.0f} % ({100 * low:.0f} to {100 * high:.0f}) of {how_many(n, what)} correctly"
     figures: dict[str, Any] = {"value": value, "low": low, "high": high, "n": n}
     if low <= guess:
         return Finding(
-            check, "red", f"{says}; the commonest label alone would be {100 * guess:.0f} %.", more, **figures
+            check, "red", f"{says}; always giving the commonest label would reach {100 * guess:.0f} %.", more, **figures
         )
     if value < 0.8:
         return Finding(check, "amber", f"{says}: weak.", more, **figures)

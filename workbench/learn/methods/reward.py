@@ -64,7 +64,7 @@ def train(work: Work) -> dict[str, Any]:
         data_collator=partial(collate, pad=pad_id(work.model.tokenizer)),
     )
     result = trl_trainer.run(trainer, work, held_out)
-    work.report.status(message="Testing it on held-out comparisons.")
+    work.report.status(message="Testing on held-out comparisons.")
     report = gate.judge(partial(score_texts, work), work.heldout, work.train)
     write_atomic(work.folder / "gate.json", json.dumps(report, indent=1, allow_nan=False))
     return result | {"verdict": report["verdict"], "reason": report["reason"]}

@@ -15,6 +15,7 @@ from itertools import combinations
 from typing import Any
 
 from workbench.intervals import Z95, clustered, ratio_ci, wilson
+from workbench.records import how_many
 
 Score = Callable[[Sequence[str], Sequence[str]], list[float]]
 Row = dict[str, Any]  # {"prompt", "answers": texts, "places": 0 = best, ties share one, "rater"}
@@ -365,12 +366,12 @@ def _accuracy(pairs: Sequence[Pair], agreement: dict[str, Any]) -> Finding:
     if not a["n"]:
         return Finding("accuracy", "red", "There are no held-out comparisons to test it on.", "Rank more prompts.")
     figures = {"value": a["value"], "low": a["low"], "high": a["high"], "n": a["n"]}
-    on = "" if a["prompts"] == a["n"] else f" on {a['prompts']} prompt{'s' if a['prompts'] > 1 else ''}"
-    says = f"It agrees with {_rate(a['value'], a['low'], a['high'])} of {a['n']} held-out choices{on}"
+    on = "" if a["prompts"] == a["n"] else f" on {how_many(a['prompts'], 'prompts')}"
+    says = f"It agrees with {_rate(a['value'], a['low'], a['high'])} of {how_many(a['n'], 'held-out pairs')}{on}"
     if a["low"] <= 0.5:
-        return Finding("accuracy", "red", f"{says}: that may be guessing.", "Rank more pairs.", **figures)
+        return Finding("accuracy", "red", f"{says}: this may be guessing.", "Rank more pairs.", **figures)
     if a["prompts"] < FEWEST:
-        helps = "Rank more prompts: about one in seven is held out."
+        helps = "Rank more prompts; about one in seven is held out."
         return Finding("accuracy", "amber", f"{says}: too few to be sure.", helps, **figures)
     best = agreement["ceiling_low"]
     at_ceiling = best is not None and a["high"] >= best
@@ -388,24 +389,24 @@ def _accuracy(pairs: Sequence[Pair], agreement: dict[str, Any]) -> Finding:
 def _calibration(c: dict[str, Any]) -> Finding:
     figures = {"value": c["slope"], "low": c["slope_low"], "high": c["slope_high"], "n": c["n"]}
     if c["ece"] is None:
-        return Finding("calibration", "unknown", "Its sureness cannot be tested without held-out choices.")
-    says = f"How sure it is and how often it is right differ by {100 * c['ece']:.0f} points"
+        return Finding("calibration", "unknown", "Calibration cannot be tested without held-out pairs.")
+    says = f"Confidence and accuracy differ by {100 * c['ece']:.0f} points"
     if c["slope_high"] is not None and c["slope_high"] < 0.5:
         helps = "Train fewer steps, or rank more pairs."
-        return Finding("calibration", "amber", f"{says}: it is much too sure of itself.", helps, **figures)
+        return Finding("calibration", "amber", f"{says}: it is overconfident.", helps, **figures)
     if c["slope_low"] is not None and c["slope_low"] > 2:
-        return Finding("calibration", "amber", f"{says}: it is much too unsure.", "Train more steps.", **figures)
+        return Finding("calibration", "amber", f"{says}: it is underconfident.", "Train more steps.", **figures)
     return Finding("calibration", "green", f"{says}.", **figures)
 
 
 def _consistency(c: dict[str, Any]) -> Finding:
     if not c["n"]:
-        says = "How far the raters agree is unknown: no two answers were judged twice."
+        says = "Agreement between raters is unknown: no pair was judged twice."
         return Finding("consistency", "unknown", says, "Let two people rank the same pairs.")
     figures = {"value": c["value"], "low": c["low"], "high": c["high"], "n": c["n"]}
-    says = f"Two judgements of the same pair agree in {_rate(c['value'], c['low'], c['high'])} of {c['n']}"
+    says = f"Two judgements of the same pair agree in {_rate(c['value'], c['low'], c['high'])} of {how_many(c['n'], 'cases')}"
     if c["ceiling"] is not None:
-        says += f"; no model can meet single votes in much more than {100 * c['ceiling']:.0f} %"
+        says += f"; no model can match single votes much more often than {100 * c['ceiling']:.0f} %"
     if c["high"] < 0.65:
         return Finding("consistency", "amber", f"{says}.", "Agree on what to rank by, then rank again.", **figures)
     return Finding("consistency", "green", f"{says}.", **figures)
@@ -414,38 +415,39 @@ def _consistency(c: dict[str, Any]) -> Finding:
 def _length(pairs: Sequence[Pair]) -> Finding:
     f = length(pairs)
     if f["r"] is None or f["low"] is None:
-        return Finding("length", "unknown", "Whether it goes by length cannot be told: too few pairs differ in length.")
+        return Finding("length", "unknown", "Length bias cannot be tested: too few pairs differ in length.")
     figures = {"value": f["r"], "low": f["low"], "high": f["high"], "n": f["n"]}
     says = (
-        f"Score and length correlate by {f['r']:.2f} ({f['low']:.2f} to {f['high']:.2f}); it prefers the longer answer in "
-        f"{100 * f['model']:.0f} %, the raters in {100 * f['raters']:.0f} % of {f['pairs']} pairs"
+        f"The correlation of score and length is {f['r']:.2f} ({f['low']:.2f} to {f['high']:.2f}); it prefers the longer "
+        f"answer in {100 * f['model']:.0f} % of {how_many(f['pairs'], 'pairs')}, the raters in {100 * f['raters']:.0f} %"
     )
     excess = f["model"] - f["raters"]
     if f["low"] > 0.8:
-        return Finding("length", "red", f"{says}: it measures little but length.", _LENGTH_HELPS, **figures)
+        return Finding("length", "red", f"{says}: it measures little besides length.", _LENGTH_HELPS, **figures)
     if f["low"] > 0.5 or (f["low"] > 0 and excess > 0.15):
-        return Finding("length", "amber", f"{says}: it leans on length.", _LENGTH_HELPS, **figures)
+        return Finding("length", "amber", f"{says}: it favours length.", _LENGTH_HELPS, **figures)
     return Finding("length", "green", f"{says}.", **figures)
 
 
-_LENGTH_HELPS = "Rank pairs of equal length, and pairs in which the longer one is worse."
+_LENGTH_HELPS = "Rank pairs of equal length, and pairs in which the longer answer is worse."
 
 
 def _adversarial(way: str, value: float | None, low: float, high: float, n: int) -> Finding:
-    name = {
-        "padding": "padded with empty words",
-        "flattery": "with flattery added",
-        "repetition": "said three times",
-        "empty": "left empty",
-        "bullets": "put into bullet points with empty ones added",
+    name, kind = {
+        "padding": ("Adding filler", "answers with filler"),
+        "flattery": ("Adding flattery", "flattering answers"),
+        "repetition": ("Repeating the text", "repetitive answers"),
+        "empty": ("Removing all text", "empty answers"),
+        "bullets": ("Adding empty bullet points", "answers with empty bullet points"),
     }[way]
     if value is None:
-        return Finding(way, "unknown", f"No good held-out answer to test {name}.")
+        return Finding(way, "unknown", f"{name} could not be tested: there is no good held-out answer.")
     figures: dict[str, Any] = {"value": value, "low": low, "high": high, "n": n}
-    says = f"An answer {name} scores higher in {_rate(value, low, high)} of {n}"
-    helps = f"Rank some answers {name} below the plain ones."
+    raised = f"{round(value * n):,} of {how_many(n, 'answers')} ({100 * low:.0f} to {100 * high:.0f} %)"
+    says = f"{name} raised the score in {raised}"
+    helps = f"Rank some {kind} below good ones."
     if low > 0.5:
-        return Finding(way, "red", f"{says}: PPO will find that.", helps, **figures)
+        return Finding(way, "red", f"{says}: PPO would exploit this.", helps, **figures)
     if value > 0.2:
         return Finding(way, "amber", f"{says}.", helps, **figures)
     return Finding(way, "green", f"{says}.", **figures)

@@ -35,12 +35,12 @@ def allowed(name: str, settings: Settings) -> Path:
         return _whole(Path(name).expanduser())
     if settings.rewards is None:
         raise RewardError(
-            "A reward file is code, so the page takes none. Start the run from the command line, or start the page with "
+            "A reward file is code, so the page accepts none. Start the run from the command line, or start the page with "
             "--rewards DIR: it may then use the Python files in that folder."
         )
     file = _whole(settings.rewards / name)
     if not file.is_relative_to(settings.rewards.resolve()):
-        raise RewardError(f"A reward file is code, so the page takes only those in {settings.rewards} (--rewards).")
+        raise RewardError(f"A reward file is code, so the page accepts only those in {settings.rewards} (--rewards).")
     return file
 
 
@@ -48,7 +48,7 @@ def _whole(path: Path) -> Path:
     try:
         return path.resolve()
     except (OSError, ValueError, RuntimeError) as error:  # a name too long, with a NUL, or links in a circle
-        raise RewardError(f"file:{str(path)[:200]!r} is no name of a file: {error}") from error
+        raise RewardError(f"file:{str(path)[:200]!r} is not a file name: {error}") from error
 
 
 def check(file: Path) -> None:
@@ -58,11 +58,11 @@ def check(file: Path) -> None:
     if file.suffix != ".py":
         raise RewardError(f"{file}: a reward is a Python file (*.py) with a function {FUNCTION}(prompts, responses)")
     if file.stat().st_size > LARGEST:
-        raise RewardError(f"{file} is larger than {LARGEST:,} bytes, which no reward needs to be")
+        raise RewardError(f"{file} is larger than {LARGEST:,} bytes, the limit for a reward file")
     try:
         tree = ast.parse(file.read_bytes(), filename=str(file))
     except SyntaxError as error:
-        raise RewardError(f"{file}, line {error.lineno}: this is no Python: {error.msg}") from error
+        raise RewardError(f"{file}, line {error.lineno}: this is not valid Python: {error.msg}") from error
     except (OSError, ValueError, RecursionError, MemoryError) as error:
         raise RewardError(f"{file} cannot be read: {error or type(error).__name__}") from error
     if not {FUNCTION, "*"} & set(_names(tree)):

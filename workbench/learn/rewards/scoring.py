@@ -65,7 +65,7 @@ def read_rows(path: Path) -> tuple[list[Row], list[Bad]]:
         else:
             bad.append(item)
     if not rows and not bad:
-        raise ValueError(f"{path}: there is nothing in it")
+        raise ValueError(f"{path} is empty")
     return rows, bad
 
 
@@ -105,7 +105,7 @@ def _row(line: int, content: Any) -> Row | Bad:
     if field is None:
         return Bad(line, "the field response is missing")
     if not isinstance(content[field], str):
-        return Bad(line, f"the field {field} is no text")
+        return Bad(line, f"the field {field} is not text")
     return Row(line, content["prompt"], content[field])
 
 
@@ -118,7 +118,7 @@ def score_file(rewards: RewardModel | ProcessRewardModel, path: Path) -> tuple[l
     for row in rows:
         n = len(model.prompt_ids(row.prompt)) + len(model.answer_ids(row.response))
         if n > model.context:
-            bad.append(Bad(row.line, f"{n} tokens, and {model.name} reads only {model.context}"))
+            bad.append(Bad(row.line, f"{n:,} tokens, but {model.name} reads only {model.context:,}"))
         else:
             readable.append(row)
     results = rewards.rows([row.prompt for row in readable], [row.response for row in readable])

@@ -65,11 +65,11 @@ def parse(text: str) -> list[Term]:
         if not match or (match["kind"] == "gold") == bool(match["what"]):
             raise WrongReward(
                 text,
-                f"{part.strip()!r} is no reward; there are run:NUMBER, gold, file:PATH.py, and weighted sums such as "
+                f"{part.strip()!r} is not a reward; use run:NUMBER, gold, file:PATH.py, or a weighted sum such as "
                 "run:7 + 0.3*gold",
             )
         if match["kind"] == "run" and not match["what"].isdigit():
-            raise WrongReward(text, f"{match['what']!r} is no run's number")
+            raise WrongReward(text, f"{match['what']!r} is not a run number")
         terms.append(Term(float(match["weight"] or 1), match["kind"], match["what"] or ""))
     return terms
 
@@ -93,7 +93,7 @@ def settle(text: str, settings: Settings) -> tuple[str, str]:
                 number = int(folder.name[:4])
                 without = "".join(f", and there is no {other.label.lower()}" for other in kinds[:i])
                 return f"run:{number}", f"run {number} is the newest {m.label.lower()}{without}"
-    raise MissingData("A reward model has to say what a good answer is. There is none yet: train one first.", "Rank")
+    raise MissingData("A reward model must judge the answers. There is none yet; train one first.", "Rank")
 
 
 def located(text: str, settings: Settings) -> str:
@@ -134,7 +134,7 @@ def check(text: str, settings: Settings) -> None:
         elif term.kind == "run":
             _run_folder(settings.workspace / "runs", int(term.what))
         elif settings.model != "sandbox":
-            raise WrongReward(text, f"gold scores the sandbox's world only, not {settings.model}")
+            raise WrongReward(text, f"gold can score only the sandbox's answers, not those of {settings.model}")
 
 
 def build(text: str, runs: Path, model: Model, actor: ActorCritic | None = None) -> Reward:
@@ -196,5 +196,5 @@ def _run_folder(runs: Path, number: int) -> Path:
         raise RewardError(f"there is no run {number}")
     if not (folder / "adapter" / SCALE).is_file():
         method = read_json(folder / "config.json").get("method", "unknown")
-        raise RewardError(f"run {number} is no finished reward model: its method is {method}")
+        raise RewardError(f"run {number} is not a finished reward model: its method is {method}")
     return folder

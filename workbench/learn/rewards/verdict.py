@@ -50,7 +50,7 @@ class Distrusted(RewardError):
         helps = " ".join(dict.fromkeys(v.helps for v in verdicts if v.helps))
         super().__init__(
             f"The reward model of {' And '.join(v.sentence for v in verdicts)} What would help: {helps} "
-            "To train on it all the same: --allow-failed-gate on the command line, or the box in the page's form."
+            "To train anyway: --allow-failed-gate on the command line, or the box “Train anyway” on the page."
         )
 
 
@@ -58,11 +58,11 @@ def verdict(folder: Path) -> GateResult:
     """The verdict on the reward model of a run folder."""
     number = int(folder.name[:4])
     try:
-        gate, reason = read(Gate, folder / "gate.json"), "It never came to its test on held-out comparisons."
+        gate, reason = read(Gate, folder / "gate.json"), "It was never tested on held-out comparisons."
     except SpoiledFile as spoiled:
-        gate, reason = None, f"What its test said cannot be read: {spoiled}."
+        gate, reason = None, f"Its test result cannot be read: {spoiled}."
     if gate is None:
-        return GateResult(number, UNTESTED, reason, "Train it to its end, or take another one.", Rate())
+        return GateResult(number, UNTESTED, reason, "Finish its training, or choose another one.", Rate())
     return GateResult(number, gate.verdict, gate.reason, gate.helps, gate.accuracy, gate.simulated)
 
 

@@ -43,7 +43,7 @@ blind.checked = true;
 const blindBox = el("label", { class: "wb-blind" }, blind, "Blind until I vote");
 let judge = null; // the reward model whose score stands on the cards, once they are no longer blind
 const judgePick = el("select", { class: "wb-judge", id: "wb-judge", onchange: () => { judge = judgePick.value ? Number(judgePick.value) : null; if (ask) showTexts(); } });
-const judgeBox = el("div", { class: "wb-judge-box", hidden: true }, el("label", { class: "wb-quiet", for: "wb-judge" }, "Reward by"), judgePick);
+const judgeBox = el("div", { class: "wb-judge-box", hidden: true }, el("label", { class: "wb-quiet", for: "wb-judge" }, "Reward model"), judgePick);
 const lost = el("p", { class: "wb-bad wb-compare-error", role: "alert" });
 const cards = el("div", { class: "wb-answers-grid" });
 const act = el("div", { class: "wb-act" });
@@ -93,7 +93,7 @@ function toggle(run, box) {
   const next = box.checked ? [...chosen, run] : chosen.filter((each) => each !== run);
   if (next.length < 2 || next.length > LETTERS.length) {
     box.checked = !box.checked;
-    lost.textContent = next.length < 2 ? "Two models at least: choose another one first." : "Six models at most.";
+    lost.textContent = next.length < 2 ? "Choose at least two models." : "Choose at most six models.";
     return;
   }
   lost.textContent = "";
@@ -121,7 +121,7 @@ async function askAll({ keep = false } = {}) {
   const prompt = field.value.trim();
   lost.textContent = "";
   if (!prompt) {
-    lost.textContent = "Write a prompt first, or take the next one with n.";
+    lost.textContent = "Write a prompt first, or press n for the next one.";
     return;
   }
   const earlier = ask;
@@ -183,7 +183,7 @@ async function listen(mine) {
         mine.state = mine.blind ? "voting" : "shown";
         mine.ready = performance.now();
         showCards();
-        if (mine.blind) announce("All answers are there. Vote.");
+        if (mine.blind) announce("All answers are complete. Vote now.");
         return;
       }
       showTexts();
@@ -218,9 +218,9 @@ function showTexts() {
   ask.texts.forEach((text, i) => {
     const card = cards.children[i], words = card.querySelector(".wb-answer-words");
     const who = ask.state === "shown" ? ask.reveal[i] : null;
-    if (who) fill(words, who.spans.map(span), text ? null : el("span", { class: "wb-quiet" }, "(no words)"));
+    if (who) fill(words, who.spans.map(span), text ? null : el("span", { class: "wb-quiet" }, "(empty answer)"));
     else if (text) words.textContent = text;
-    else fill(words, waited(ask) && el("span", { class: "wb-quiet" }, ask.state === "voting" ? "(no words)" : ask.words || "Writing the answers"));
+    else fill(words, waited(ask) && el("span", { class: "wb-quiet" }, ask.state === "voting" ? "(empty answer)" : ask.words || "Writing the answers"));
     fill(card.querySelector(".wb-figures"), who ? [...who.figures, ask.rewards?.judge === judge ? ask.rewards.figures[i] : null].filter(Boolean).map((figure) => el("span", {}, figure)) : null);
   });
   if (ask.state === "shown" && ask.id) loadRewards(ask);
@@ -274,7 +274,7 @@ function showAfter() {
   const next = el("button", { class: "wb-button", type: "button", "data-after": "next", onclick: nextPrompt }, "Next prompt", kbd("n"));
   const undo = ask.verdict ? el("button", { class: "wb-plain", type: "button", "data-after": "undo", onclick: undoVote }, kbd("u"), "Undo") : null;
   const said = ask.verdict ? el("p", { class: "wb-note" }, el("span", { class: "wb-good" }, "✓ Saved."), ` ${ask.said}`)
-    : el("p", { class: "wb-quiet" }, ask.blind ? ask.said || "" : "Names are shown, so there is no vote. Turn on “Blind until I vote” to vote.");
+    : el("p", { class: "wb-quiet" }, ask.blind ? ask.said || "" : "Names are shown, so you cannot vote. Turn on “Blind until I vote” to vote.");
   fill(act, el("div", { class: "wb-spread wb-after" }, said, el("div", { class: "wb-row" }, undo, next)));
 }
 
@@ -295,7 +295,7 @@ async function vote(choice) {
   } catch (error) {
     mine.state = "voting";
     if (mine === ask) showAct();
-    lost.textContent = error.offline ? "! Offline. Your vote is not saved yet. Vote again when the connection is back." : error.message;
+    lost.textContent = error.offline ? "! Offline. Your vote is not saved. Vote again once the connection is back." : error.message;
   }
 }
 
@@ -384,7 +384,7 @@ async function lookMeasured(start = false) {
       await pause(document.hidden ? 4000 : MEASURE);
       answer = await call(server, "measured", asked);
     }
-    if (mine === measuring && answer.state === "done" && start) announce("Measured. The plots are there.");
+    if (mine === measuring && answer.state === "done" && start) announce("Measured. The charts are ready.");
   } catch (error) {
     if (mine === measuring) {
       plots?.hosts.forEach(charts.remove);
@@ -394,7 +394,7 @@ async function lookMeasured(start = false) {
   }
 }
 
-const measureButton = (begun) => el("button", { class: "wb-button", type: "button", onclick: () => lookMeasured(true) }, begun ? `Go on to ${offer.measure_n} held-out prompts` : `Measure on ${offer.measure_n} held-out prompts`);
+const measureButton = (begun) => el("button", { class: "wb-button", type: "button", onclick: () => lookMeasured(true) }, `${begun ? "Continue measuring" : "Measure"} on ${workbench.count(offer.measure_n, "held-out prompt")}`);
 const stopButton = () => el("button", { class: "wb-plain", type: "button", onclick: () => call(server, "stop_measuring", { runs: chosen, strength }).then(() => lookMeasured()) }, "Stop");
 
 let plots = null; // {key, hosts, words, gold}: what is drawn, brought up to date while answers come in

@@ -37,7 +37,7 @@ const tip = (title, text) => el("div", {}, el("h3", {}, title), el("p", { class:
 const editor = el("section", { class: "wd-editor", "aria-label": "Write an answer" },
   el("p", { class: "wb-label" }, "Prompt"), promptText, promptNote,
   el("div", { class: "wb-spread wd-field-head" },
-    el("label", { for: "wd-field", class: "wd-field-label" }, "The answer you wish it gave"),
+    el("label", { for: "wd-field", class: "wd-field-label" }, "Your ideal answer"),
     el("div", { class: "wb-switch wd-switch", role: "group", "aria-label": "Write or preview" }, writeTab, previewTab)),
   field, preview,
   el("div", { class: "wb-spread wd-actions" }, el("div", { class: "wb-row" }, saveButton, skipButton, deleteButton, anotherButton), status),
@@ -45,9 +45,9 @@ const editor = el("section", { class: "wd-editor", "aria-label": "Write an answe
   el("p", { class: "wb-label wd-says-label" }, "What the model says now"),
   el("div", { class: "wd-says" }, says, el("div", { class: "wd-says-buttons" }, editThis, askAgain)),
   el("div", { class: "wd-tips" },
-    tip("Say it as you would", "The model copies tone and length as well as facts."),
-    tip("State the fact first", "Then the verdict, then help. Two sentences are enough."),
-    tip("Refuse kindly", "Say no in one sentence and offer something useful.")));
+    tip("Write in your own voice", "The model copies tone and length as well as facts."),
+    tip("State the fact first", "Then the verdict, then an offer of help. Two sentences are enough."),
+    tip("Refuse kindly", "Say no in one sentence, then offer something useful.")));
 
 const aside = el("aside", { class: "wd-aside", "aria-label": "Prompts to answer" },
   el("div", { class: "wb-spread wd-aside-head" }, el("h2", {}, "Prompts"),
@@ -66,8 +66,8 @@ async function reload(openId) {
   }
   place = data.place;
   if (!data.prompts.length) {
-    fill(root, emptyState("No prompts yet. Start with 30 that come with the workbench, or add your own.",
-      [["Use these 30", starter, true], ["Add", () => toggleAdder(true)]]), adder, notice);
+    fill(root, emptyState("No prompts yet. Start with 30 sample prompts, or add your own.",
+      [["Start with 30 sample prompts", starter, true], ["Add", () => toggleAdder(true)]]), adder, notice);
     return;
   }
   if (!editor.isConnected) fill(root, el("div", { class: "wd-grid" }, aside, el("div", {}, notice, editor)));
@@ -137,7 +137,7 @@ async function openPrompt(id) {
   });
   showCurrent();
   promptText.textContent = open.text;
-  const held = open.heldout ? "Held out: kept for measuring. An answer here is not trained on." : "";
+  const held = open.heldout ? "Held out for evaluation. An answer here is not used for training." : "";
   promptNote.textContent = [open.too_long, held].filter(Boolean).join(" ");
   promptNote.hidden = !promptNote.textContent;
   edit(open.answers.findLast((each) => each.who === "you") || null);
@@ -173,7 +173,7 @@ function keepDraft() {
   const saved = editing ? editing.text : open.draft;
   if (text === saved) return local.set(draftKey(open.id), null);
   const kept = local.set(draftKey(open.id), text);
-  tell(kept ? "Draft kept on this device" : "! This browser keeps no drafts. Save before you leave.", kept ? "wb-state" : "wb-warn");
+  tell(kept ? "Draft kept on this device" : "! This browser cannot keep drafts. Save before you leave.", kept ? "wb-state" : "wb-warn");
   if (!editing) sendDraft(open, text);
 }
 keepDraft.flush = () => sendDraft.flush?.();
@@ -220,7 +220,7 @@ async function save() {
   if (saving || !open) return;
   const text = field.value.trim();
   if (!text) {
-    tell("There is nothing to save yet.", "wb-warn");
+    tell("Write an answer first.", "wb-warn");
     return field.focus();
   }
   saving = true;
@@ -264,8 +264,8 @@ function conflict(answer) {
   fill(others, el("p", { class: "wb-warn" }, answer.conflict), theirs ? el("p", { class: "wd-other-text" }, theirs.text) : null,
     el("div", { class: "wb-row" },
       theirs ? el("button", { class: "wb-button", onclick: () => { editing = theirs; fill(others); save(); } }, "Replace theirs with mine") : null,
-      el("button", { class: "wb-button", onclick: () => { local.set(draftKey(open.id), null); openPrompt(open.id); } }, "Take theirs"),
-      theirs ? null : el("button", { class: "wb-button", onclick: () => { editing = null; act = token(); fill(others); save(); } }, "Save mine as new")));
+      el("button", { class: "wb-button", onclick: () => { local.set(draftKey(open.id), null); openPrompt(open.id); } }, "Use theirs"),
+      theirs ? null : el("button", { class: "wb-button", onclick: () => { editing = null; act = token(); fill(others); save(); } }, "Save mine as a new answer")));
 }
 
 /* The next prompt without an answer, after this one in the list, then from its start. */
@@ -276,8 +276,8 @@ async function next(id) {
   if (free) return openPrompt(free.id);
   await reload();
   if (data.next && data.next !== open.id) return openPrompt(data.next);
-  say(`All ${data.total} prompts are answered.`, [
-    el("button", { class: "wb-link", onclick: () => openTab("train", { method: "sft" }) }, "Train SFT on them"), " or ",
+  say(data.total === 1 ? "The only prompt is answered." : `All ${data.total.toLocaleString("en")} prompts are answered.`, [
+    el("button", { class: "wb-link", onclick: () => openTab("train", { method: "sft" }) }, "Train SFT"), " or ",
     el("button", { class: "wb-link", onclick: () => toggleAdder(true) }, "add more")]);
   return openPrompt(id);
 }
@@ -334,7 +334,7 @@ async function bringBack(prompt) {
   try {
     take(await call(server, "restore_prompt", { id: prompt.id }));
   } catch (error) {
-    return say(`! Not brought back. ${error.message}`);
+    return say(`! Not restored. ${error.message}`);
   }
   await reload(prompt.id);
   workbench.refresh();
@@ -346,7 +346,7 @@ async function restore(gone, prompt) {
   try {
     take(await call(server, "restore_demonstration", { id: gone.id }));
   } catch (error) {
-    return say(`! Not brought back. ${error.message}`);
+    return say(`! Not restored. ${error.message}`);
   }
   mark(prompt.id, (each) => ({ answers: each.answers + 1 }));
   drawList();
@@ -380,7 +380,7 @@ async function ask(again) {
       if (mine !== asking) return;
     }
     says.className = "wd-says-text";
-    says.textContent = said.text || "(The model said nothing.)";
+    says.textContent = said.text || "(The model gave an empty answer.)";
     editThis.disabled = !said.text;
   } catch (error) {
     if (mine === asking) quiet(error.message);
@@ -456,7 +456,7 @@ function markdown(text) {
       blocks.push(el("p", {}, paragraph.flatMap((each, at) => (at ? [el("br"), ...inline(each)] : inline(each)))));
     }
   }
-  return blocks.length ? blocks : [el("p", { class: "wb-quiet" }, "Nothing written yet.")];
+  return blocks.length ? blocks : [el("p", { class: "wb-quiet" }, "Nothing to preview yet.")];
 }
 
 /* ---- adding prompts ---- */
@@ -465,9 +465,9 @@ const pasted = el("textarea", { class: "wb-field wd-pasted", rows: 4, "aria-labe
 const chosen = el("input", { type: "file", class: "wb-hidden", id: "wd-file", accept: ".jsonl,.json,.csv,.tsv,.parquet,.gz,.zst,.xz,.bz2", onchange: importFile });
 const report = el("div", { class: "wd-report", role: "status" });
 fill(adder, pasted, el("div", { class: "wb-row" },
-  el("button", { class: "wb-button", onclick: addPrompts }, "Add these"),
+  el("button", { class: "wb-button", onclick: addPrompts }, "Add prompts"),
   el("label", { for: "wd-file", class: "wb-link wd-file" }, "Import a file"), chosen),
-  el("p", { class: "wb-quiet" }, "Prompts, answers or pairs as JSONL, JSON, CSV or Parquet: TRL, Alpaca, ShareGPT, HH-RLHF and others are recognised."), report);
+  el("p", { class: "wb-quiet" }, "Prompts, answers or pairs as JSONL, JSON, CSV or Parquet. TRL, Alpaca, ShareGPT, HH-RLHF and other formats are recognised."), report);
 
 function toggleAdder(show = adder.hidden) {
   adder.hidden = !show;
@@ -483,7 +483,7 @@ async function addPrompts() {
     adder.hidden = !answer.rest;
     fill(report, answer.why ? el("p", { class: "wb-bad" }, answer.why) : null);
     if (answer.first === null) return;
-    say(`${count(answer.added, "prompt")} added${answer.known ? `, ${answer.known} known already` : ""}.`);
+    say(`${count(answer.added, "prompt")} added${answer.known ? `, ${answer.known.toLocaleString("en")} already here` : ""}.`);
     await reload(answer.first);
     workbench.refresh();
   } catch (error) {
@@ -495,7 +495,7 @@ async function importFile() {
   const file = chosen.files[0];
   chosen.value = "";
   if (!file) return;
-  if (file.size > 20e6) return fill(report, el("p", { class: "wb-bad" }, `${file.name} is larger than 20 MB. Import it by: python -m workbench import FILE`));
+  if (file.size > 20e6) return fill(report, el("p", { class: "wb-bad" }, `${file.name} is larger than 20 MB. Import it on the command line: python -m workbench import FILE`));
   fill(report, el("p", { class: "wb-quiet" }, `Reading ${file.name}`));
   try {
     const url = await new Promise((done, fail) => {
@@ -505,8 +505,8 @@ async function importFile() {
       reader.readAsDataURL(file);
     });
     const answer = await call(server, "import_file", { name: file.name, data: String(url).split(",", 2)[1] || "" });
-    const what = `${answer.added.toLocaleString("en")} ${answer.kind} added from ${file.name} (${answer.format})${answer.known ? `, ${answer.known} known already` : ""}.`;
-    const bad = answer.bad_total ? [el("p", { class: "wb-warn" }, `${count(answer.bad_total, "row")} could not be used:`),
+    const what = `${count(answer.added, answer.kind.replace(/s\b/, ""), answer.kind)} added from ${file.name} (${answer.format})${answer.known ? `, ${answer.known.toLocaleString("en")} already here` : ""}.`;
+    const bad = answer.bad_total ? [el("p", { class: "wb-warn" }, `${count(answer.bad_total, "row")} could not be imported:`),
       el("ul", {}, answer.bad.map((each) => el("li", { class: "wb-small" }, `Line ${each.line}: ${each.reason}`)))] : null;
     await reload();
     fill(report, el("p", { class: "wb-small" }, what), ...answer.remarks.map((each) => el("p", { class: "wb-small" }, `${each[0].toUpperCase()}${each.slice(1)}.`)), bad);

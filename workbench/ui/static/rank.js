@@ -2,7 +2,7 @@ const { el, fill, call, on, keys, kbd, bar, count, plain, local, token, debounce
 const root = element.querySelector(".wb-rank");
 
 const KEEP = 5;                 // pairs held in the page, so that the next one shows at once
-const WORDS = { a: "A over B", b: "B over A", tie: "both good", bad: "both bad", own: "mine over both", skip: "skipped" };
+const WORDS = { a: "A over B", b: "B over A", tie: "Equally good", bad: "Both bad", own: "Your answer over both", skip: "Skipped" };
 
 let about = null;               // choices(): counts, goal, place
 let pairs = [];                 // pairs in the page; the first is on screen
@@ -59,7 +59,7 @@ const ownNote = el("span", { class: "wb-state", role: "status" });
 const ownBox = el("div", { class: "wr-own", hidden: true },
   el("p", { class: "wb-label" }, "Your own answer, better than both"), ownField,
   el("div", { class: "wb-row" }, el("button", { class: "wb-button", onclick: saveOwn }, "Save as better than both", kbd("Ctrl ↵")),
-    el("button", { class: "wb-plain", onclick: closeOwn }, kbd("Esc"), "Leave"), ownNote));
+    el("button", { class: "wb-plain", onclick: closeOwn }, kbd("Esc"), "Cancel"), ownNote));
 
 const last = el("ol", { class: "wr-last" });
 const habits = el("div", { class: "wr-habits" });
@@ -109,7 +109,7 @@ function ready(yes) {
 }
 
 function put(side, text) {
-  side.text.textContent = text || "(nothing)";
+  side.text.textContent = text || "(empty answer)";
   side.text.classList.toggle("wr-nothing", !text);
   const long = matchMedia("(max-width: 640px)").matches;
   side.text.classList.toggle("wr-folded", long);
@@ -124,7 +124,7 @@ function showInstead(finished) {
   body.hidden = !!words || !!trouble?.error;
   prompt.hidden = question.hidden = true;
   if (finished) {
-    fill(instead, emptyState(`All ${goal} pairs ranked. You can train on them now.`,
+    fill(instead, emptyState(`All ${goal.toLocaleString("en")} pairs ranked. You can train on them now.`,
       [["Train", () => openTab("train", { method: "dpo" }), true], ["Make more", makeMore]]));
   } else if (trouble?.empty) {
     fill(instead, emptyState("No pairs yet. Let the model write two answers to each of 20 prompts.", [["Write answers", writeAnswers, true]]));
@@ -148,7 +148,7 @@ function showState(text, kind) {
 
 function showProgress() {
   if (!about) return;
-  const within = made <= goal ? `${made} of ${goal} pairs` : `${made} pairs`;
+  const within = made <= goal ? `${made} of ${goal} pairs by you` : `${count(made, "pair")} by you`;
   fill(progress, el("span", { class: "wr-count" }, within), bar(made, goal, { label: "Pairs ranked" }));
   undoButton.disabled = !past.length && !changing;
 }
@@ -169,8 +169,8 @@ function showHabits() {
   const rows = about.habits;
   fill(habits, rows.length ? rows.map((rate) => el("div", { class: "wr-habit" }, el("span", { class: "wb-small" }, rate.label),
     wilsonBar(rate, { label: rate.label }), el("span", { class: "wb-quiet wr-rate" }, rateText(rate))))
-    : el("p", { class: "wb-quiet" }, `Shown from 20 choices on${made ? `; ${made} so far` : ""}.`));
-  simulated.textContent = about.simulated ? `${about.simulated.toLocaleString("en")} simulated votes are in this workspace. They are not counted here.` : "";
+    : el("p", { class: "wb-quiet" }, "Appears after 20 choices."));
+  simulated.textContent = about.simulated ? `${count(about.simulated, "simulated choice")} in this workspace, not counted here.` : "";
   simulated.hidden = !about.simulated;
 }
 
@@ -187,10 +187,10 @@ async function refill(retry = false) {
     for (const pair of answer.pairs) if (!pairs.some((each) => each.key === pair.key) && !unsent.has(pair.key)) pairs.push(pair);
     trouble = null;
     fill(passed, answer.passed ? el("p", { class: "wb-quiet" }, answer.passed, " ",
-      el("button", { class: "wb-link", onclick: () => openTab("demonstrate") }, "See the prompts")) : null);
+      el("button", { class: "wb-link", onclick: () => openTab("demonstrate") }, "Show prompts")) : null);
     if (answer.empty) trouble = { empty: true };
     else if (answer.loading) trouble = { text: answer.loading };
-    else if (answer.error) trouble = { error: `The model could not write. ${answer.error}` };
+    else if (answer.error) trouble = { error: `The model could not write answers. ${answer.error}` };
     else if (!pairs.length) trouble = { text: performance.now() - asked > 300 ? "Writing two answers" : "" };
     if (answer.error && !pairs.length) pause = 3000;
     else if (!answer.empty && pairs.length < KEEP) pause = pairs.length ? 1500 : 250;
@@ -299,7 +299,7 @@ async function undo() {
 
 function change(one) {
   changing = one;
-  fill(banner, `You said: ${WORDS[one.choice]}. Choose again, or `, el("button", { class: "wb-link", onclick: leaveChange }, "leave it"), ".");
+  fill(banner, `You chose “${WORDS[one.choice]}”. Choose again, or `, el("button", { class: "wb-link", onclick: leaveChange }, "keep it"), ".");
   show();
   root.scrollIntoView({ block: "start" });
   A.button.focus({ preventScroll: true });
@@ -319,7 +319,7 @@ async function saveChange(choice) {
     Object.assign(one, { choice, version: answer.version });
     showState("✓ Saved", "wb-good");
     leaveChange();
-    banner.textContent = `Changed to: ${WORDS[choice]}.`;
+    banner.textContent = `Changed to “${WORDS[choice]}”.`;
     showLast();
     readHabits();
   } catch (error) {
@@ -347,7 +347,7 @@ function saveOwn() {
   const text = ownField.value.trim();
   if (!current) return;
   if (!text) {
-    ownNote.textContent = "There is nothing to save yet.";
+    ownNote.textContent = "Write an answer first.";
     return ownField.focus();
   }
   ownField.value = "";
@@ -406,7 +406,7 @@ async function flush() {
       if (one && answer) Object.assign(one, { id: answer.id, version: answer.version ?? null });
     }
     if (sent) {
-      showState(offline ? `✓ All ${count(offline, "choice")} saved` : "✓ Saved", "wb-good");
+      showState(offline ? `✓ ${offline === 1 ? "" : "All "}${count(offline, "choice")} saved` : "✓ Saved", "wb-good");
       offline = 0;
       showLast();
       readHabits();
@@ -464,9 +464,9 @@ keys("rank", [
   { keys: ["b"], label: "both bad", run: here(() => judge("bad")) },
   { keys: ["s"], label: "skip", run: here(skip) },
   { keys: ["u"], label: "undo, as often as you like", run: mine(undo) },
-  { keys: ["e"], label: "write my own", run: here(openOwn) },
-  { keys: ["Ctrl+Enter"], show: ["Ctrl", "Enter"], label: "save my own as better than both", inField: true, run: mine(() => (ownBox.hidden ? false : saveOwn())) },
-  { keys: ["Escape"], show: ["Esc"], label: "leave my own, or a change", inField: true, run: mine(() => (!ownBox.hidden ? closeOwn() : changing ? leaveChange() : false)) },
+  { keys: ["e"], label: "write your own", run: here(openOwn) },
+  { keys: ["Ctrl+Enter"], show: ["Ctrl", "Enter"], label: "save your answer as better than both", inField: true, run: mine(() => (ownBox.hidden ? false : saveOwn())) },
+  { keys: ["Escape"], show: ["Esc"], label: "cancel your answer or a change", inField: true, run: mine(() => (!ownBox.hidden ? closeOwn() : changing ? leaveChange() : false)) },
 ]);
 on("workbench:tab", ({ name }) => {
   if (name !== "rank") return;

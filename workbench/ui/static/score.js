@@ -15,8 +15,8 @@ const prompt = el("textarea", { class: "wb-words", id: "wb-score-prompt", rows: 
 const answer = el("textarea", { class: "wb-words", id: "wb-score-answer", rows: 6, maxlength: 20000, oninput: typed });
 const press = (text, way) => el("button", { class: "wb-button", type: "button", "data-way": way, onclick: (event) => spoil(event.currentTarget, way, text) }, text);
 const undo = el("button", { class: "wb-plain", type: "button", onclick: takeBack, disabled: true }, "Undo");
-const buttons = el("div", { class: "wb-row wb-spoils", role: "group", "aria-label": "Spoil the answer" }, press("Pad", "pad"), press("Flatter", "flatter"), press("Repeat", "repeat"), press("Add bullets", "bullets"), undo);
-const changes = el("ol", { class: "wb-changes", "aria-label": "What each press did" });
+const buttons = el("div", { class: "wb-row wb-spoils", role: "group", "aria-label": "Spoil the answer" }, press("Add filler", "pad"), press("Flatter", "flatter"), press("Repeat", "repeat"), press("Add bullets", "bullets"), undo);
+const changes = el("ol", { class: "wb-changes", "aria-label": "Effect of each change" });
 const wrong = el("p", { class: "wb-bad", role: "alert" });
 const state = el("span", { class: "wb-state" });
 const figure = el("output", { class: "wb-score-figure", for: "wb-score-answer", "aria-label": "Score" }, "–");
@@ -29,14 +29,14 @@ const about = el("p", { class: "wb-small" });
 // process reward's as a probability, step by step.
 const TOKENS = {
   label: "The answer, coloured by the score so far", strong: STRONG,
-  about: "0 is the average of the answers it learned from, 1 is a standard deviation above.",
-  empty: "This is the score of an empty answer. Write one: each part is coloured by the score it would have if it ended there.",
+  about: "0 is the average of the answers it was trained on; 1 is one standard deviation above.",
+  empty: "This is the score of an empty answer. Write one: each token is coloured by the score the answer would have if it ended there.",
   keys: () => ["Score so far:", key(-STRONG, `−${STRONG} or less`), key(0, "0, average"), key(STRONG, `+${STRONG} or more`)],
   figure: (value) => signed(value), plain: (value) => number(value, 2), change: (from, to) => signed(to - from), part: token, draw,
 };
 const STEPS = {
-  label: "The answer, each step coloured by how it is judged", strong: 1,
-  about: "How probable it is that the worst step is not wrong and that some step is right. It knows answers like those whose steps were labelled, and no others.",
+  label: "The answer, each step coloured by its label", strong: 1,
+  about: "Probability that the worst step is not wrong and that at least one step is right. It knows only answers like those whose steps were labelled.",
   empty: "An empty answer has no steps. Write one: each step is judged wrong, neutral or right.",
   keys: () => [], // each step says what it is
   figure: (value) => percent(value), plain: (value) => percent(value), change: (from, to) => `${signed(Math.round(100 * to) - Math.round(100 * from), 0)} points`,
@@ -127,8 +127,8 @@ function show(found) {
 function draw(found) {
   if (found.length < 2) return charts.remove(plot);
   const x = found.map((_, i) => i + 1);
-  charts.draw(plot, { key: `${pick.value} ${Math.ceil(x.length / 40)}`, title: "As the answer goes on", unit: "score", xTitle: "token", xMax: x.length,
-    sentence: "The score it would have if it ended at that token. A last jump means that the ending counts most.", references: [{ y: 0, label: "average" }],
+  charts.draw(plot, { key: `${pick.value} ${Math.ceil(x.length / 40)}`, title: "Score along the answer", unit: "score", xTitle: "token", xMax: x.length,
+    sentence: "The score the answer would have if it ended at that token. A jump at the end means that the ending counts most.", references: [{ y: 0, label: "average" }],
     series: [{ model: "reward", label: "", raw: false, x, y: found.map((each) => each.score) }] }).catch((error) => (wrong.textContent = error.message));
 }
 
@@ -156,7 +156,7 @@ async function spoil(button, way, name) {
 
 function said(name, found) {
   const change = found.after - found.before, as = kind(), by = as.change(found.before, found.after), up = change > SMALL;
-  const what = Math.abs(change) <= SMALL ? "no change" : up ? "higher: a policy would learn to do this" : "lower, as it should be";
+  const what = Math.abs(change) <= SMALL ? "no change" : up ? "higher: a policy would learn to exploit this" : "lower, as it should be";
   changes.prepend(el("li", {}, el("span", { class: "wb-change-name" }, name), el("span", {}, `${as.plain(found.before)} → ${as.plain(found.after)}`), el("span", { class: "wb-change-by" }, by),
     el("span", { class: up ? "wb-warn" : "wb-quiet" }, `${up ? "! " : ""}${what}`)));
   while (changes.children.length > 6) changes.lastChild.remove();
@@ -206,7 +206,7 @@ async function open({ run } = {}) {
   }
   pick.value = offer.models.some((model) => model.run === kept) ? kept : offer.models[0].run;
   chooseModel();
-  if (run && run !== Number(pick.value)) wrong.textContent = `Run ${run} has no reward model that scores answers here.`;
+  if (run && run !== Number(pick.value)) wrong.textContent = `Run ${run} has no reward model that can score answers here.`;
 }
 
 on("workbench:tab", (detail) => detail.name === "score" && offer && open(detail));

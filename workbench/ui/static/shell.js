@@ -178,7 +178,7 @@
     sheet = el("dialog", { class: "wb wb-sheet", "aria-label": "All keys" },
       el("div", { class: "wb-sheet-head" }, el("h2", {}, "All keys"),
         el("button", { class: "wb-button", onclick: () => sheet.close() }, "Close")),
-      el("p", { class: "wb-quiet" }, "Off while you type in a field, except where Ctrl is named."),
+      el("p", { class: "wb-quiet" }, "Disabled while you type, except Ctrl shortcuts."),
       el("div", { class: "wb-sheet-parts" }, parts));
     sheet.addEventListener("click", (event) => event.target === sheet && sheet.close());
     document.body.append(sheet);

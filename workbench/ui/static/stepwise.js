@@ -19,7 +19,7 @@ let wait = 0;
 
 /* ---- two ways to rank ---- */
 
-const modes = [["pairs", "Two answers"], ["steps", "Steps of one"]].map(([name, label]) =>
+const modes = [["pairs", "Two answers"], ["steps", "Step by step"]].map(([name, label]) =>
   el("button", { role: "radio", "data-mode": name, onclick: () => setMode(name) }, label));
 const choose = el("div", { class: "wb-switch", role: "radiogroup", "aria-label": "What to judge" }, modes);
 const active = () => document.body.dataset.rank === "steps";
@@ -53,7 +53,7 @@ const skipButton = el("button", { class: "wb-plain", onclick: skip }, kbd("s"), 
 const undoButton = el("button", { class: "wb-plain", onclick: undo }, kbd("u"), "Undo");
 const body = el("div", { hidden: true },
   el("p", { class: "wb-label" }, "Prompt"), prompt,
-  el("p", { class: "wb-quiet ws-question" }, "Is each step right? A step that says nothing to check is neutral."),
+  el("p", { class: "wb-quiet ws-question" }, "Is each step right? A step with nothing to check is neutral."),
   list, el("div", { class: "wb-row ws-foot" }, saveButton, skipButton, undoButton));
 const instead = el("div", {});
 const foot = el("p", { class: "wb-quiet ws-note" });
@@ -114,7 +114,7 @@ function ready() {
 function showInstead() {
   if (trouble?.empty && about?.sandbox) {
     fill(instead, emptyState("No answers to judge yet. Let the model answer 20 sums and word problems, then say which steps are right.",
-      [["Write answers", more, true], ...(about.all ? [] : [["Take simulated labels", simulate]])]));
+      [["Write answers", more, true], ...(about.all ? [] : [["Add simulated labels", simulate]])]));
   } else if (trouble?.empty) {
     fill(instead, emptyState("No prompts yet. Add some whose answers have steps.", [["Add prompts", () => openTab("demonstrate"), true]]));
   } else if (trouble?.error) {
@@ -125,7 +125,7 @@ function showInstead() {
 function showFoot() {
   const parts = [];
   if (about.simulated) parts.push(`${count(about.simulated, "answer")} with simulated labels in this workspace, not counted here. `);
-  if (about.all) parts.push(el("button", { class: "wb-link", onclick: () => openTab("train", { method: "prm" }) }, "Train a process reward"));
+  if (about.all) parts.push(el("button", { class: "wb-link", onclick: () => openTab("train", { method: "prm" }) }, "Train a process reward model"));
   fill(foot, parts);
 }
 
@@ -165,7 +165,7 @@ async function more() {
 }
 
 async function simulate() {
-  trouble = { text: "The model answers sums; the worked solutions label each step." };
+  trouble = { text: "The model answers sums; worked solutions label each step." };
   showInstead();
   await tried("simulate_steps");
 }
@@ -233,7 +233,7 @@ async function save() {
     workbench.refresh();
     refill();
   } catch (error) {
-    say(`! Not saved. ${error.offline ? "No connection to the workbench; your labels are kept on this device, save again in a moment." : error.message}`, "wb-warn");
+    say(`! Not saved. ${error.offline ? "No connection to the workbench. Your labels are kept on this device; save again in a moment." : error.message}`, "wb-warn");
   }
   saving = false;
   ready();

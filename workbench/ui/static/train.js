@@ -38,7 +38,7 @@ batch.addEventListener("toggle", () => batch.open && showBatch());
 const rewardBox = el("div", { class: "wb-reward", hidden: true });
 const problem = el("div", { class: "wb-problem", "aria-live": "polite" });
 const despite = el("input", { type: "checkbox", onchange: () => choose({ allow_failed_gate: despite.checked }) });
-const redText = el("p", {}), red = el("div", { class: "wb-red", role: "group", "aria-label": "About this reward model", hidden: true }, redText, el("label", {}, despite, "Train on it all the same"));
+const redText = el("p", {}), red = el("div", { class: "wb-red", role: "group", "aria-label": "About this reward model", hidden: true }, redText, el("label", {}, despite, "Train anyway"));
 const start = el("button", { class: "wb-button wb-primary wb-start", type: "submit", disabled: true }, "Start"); // until there is a plan
 const foot = el("div", { class: "wb-foot" }, red, problem, start); // stays in view below a long form
 const settingsButton = el("button", { class: "wb-link", type: "button", "aria-expanded": "false", onclick: () => unfold(settingsButton, settingsBox) }, "All settings");
@@ -47,7 +47,7 @@ const settingsBox = el("div", { class: "wb-settings", hidden: true });
 const commandBox = el("div", { class: "wb-command", hidden: true });
 const setup = el("form", { class: "wb-card wb-setup", novalidate: true, "aria-label": "A new run" },
   el("h2", { id: "wb-train-method" }, "Method"), methodsBox,
-  el("h2", { id: "wb-train-long" }, "How long"), presetBox, length, facts, rewardBox, batch, foot,
+  el("h2", { id: "wb-train-long" }, "Length"), presetBox, length, facts, rewardBox, batch, foot,
   el("div", { class: "wb-spread" }, settingsButton, commandButton), settingsBox, commandBox);
 setup.addEventListener("submit", (event) => {
   event.preventDefault();
@@ -100,10 +100,10 @@ function showSettings() {
       : el("input", { id, type: "text", inputmode: field.type === "int" ? "numeric" : "decimal", autocomplete: "off", oninput: change,
           placeholder: String(defaultOf(field)), "aria-describedby": `${id}-doc ${id}-error` });
     input.value = given ?? (field.type === "choice" ? field.value : "");
-    const range = field.low !== null && field.high !== null ? ` ${plainNumber(field.low)} to ${plainNumber(field.high)}${field.unit ? " " + field.unit : ""}.` : "";
-    const why = field.automatic ? ` ${plainNumber(field.automatic.value)}: ${field.automatic.reason}.` : "";
+    const doc = field.automatic ? field.doc.replace("automatic.", `automatic (${plainNumber(field.automatic.value)} here).`) : field.doc;
+    const range = field.low !== null && field.high !== null ? ` Range: ${plainNumber(field.low)} to ${plainNumber(field.high)}${field.unit ? " " + field.unit : ""}.` : "";
     return el("div", { class: "wb-setting" }, el("label", { for: id }, field.label), input,
-      el("p", { class: "wb-doc", id: `${id}-doc` }, field.doc + range + why), el("p", { class: "wb-bad", id: `${id}-error`, "data-error": field.name }));
+      el("p", { class: "wb-doc", id: `${id}-doc`, title: field.automatic?.reason }, doc + range), el("p", { class: "wb-bad", id: `${id}-error`, "data-error": field.name }));
   }));
 }
 
@@ -152,7 +152,7 @@ function showReward() {
   rewardBox.hidden = !reward;
   if (!reward) return;
   const none = reward.missing ? [{ value: "", label: "no reward model yet" }] : [];
-  const known = [...none, ...reward.options, { value: OTHER, label: "other…" }];
+  const known = [...none, ...reward.options, { value: OTHER, label: "Other…" }];
   if ([...rewardPick.options].map((o) => o.label).join("\n") !== known.map((o) => o.label).join("\n")) fill(rewardPick, known.map((o) => el("option", { value: o.value }, o.label)));
   const other = rewardBox.dataset.other === "yes" || ![...none, ...reward.options].some((o) => o.value === reward.value);
   rewardPick.value = other ? OTHER : reward.value;
@@ -165,7 +165,7 @@ function showReward() {
   despite.checked = choice.allow_failed_gate;
 }
 
-const plainNumber = (n) => (Math.abs(n) >= 10000 ? n.toLocaleString("en") : String(n)).replace("-", "−");
+const plainNumber = (n) => (Math.abs(n) >= 1000 ? n.toLocaleString("en") : String(n)).replace("-", "−");
 
 function showPlan() {
   for (const line of methodsBox.querySelectorAll("[data-line]")) line.textContent = plan.lines[line.dataset.line];
@@ -190,17 +190,17 @@ function showPlan() {
   rewardError.textContent = plan.errors.reward || "";
   if (Object.keys(plan.errors).some((name) => name !== "reward") && settingsBox.hidden) unfold(settingsButton, settingsBox);
   const copied = el("span", { class: "wb-quiet", role: "status" });
-  fill(commandBox, el("pre", { tabindex: "0", "aria-label": "The same by hand" }, el("code", {}, plan.command)), el("div", { class: "wb-row" },
+  fill(commandBox, el("pre", { tabindex: "0", "aria-label": "The same on the command line" }, el("code", {}, plan.command)), el("div", { class: "wb-row" },
     el("button", { class: "wb-button", type: "button", onclick: () => copy(plan.command, commandBox.querySelector("code"), copied) }, "Copy"), copied));
 }
 
 // Labels without a person, to try a process reward with; they are named as simulated wherever they count.
 const simulateSaid = el("span", { class: "wb-quiet", role: "status" });
-const simulateButton = el("button", { class: "wb-button", type: "button", onclick: simulate }, "Take simulated labels");
+const simulateButton = el("button", { class: "wb-button", type: "button", onclick: simulate }, "Add simulated labels");
 const simulateBox = el("div", { class: "wb-row" }, simulateButton, simulateSaid);
 async function simulate() {
   simulateButton.disabled = true;
-  simulateSaid.textContent = "The model answers sums; the worked solutions label each step.";
+  simulateSaid.textContent = "The model answers sums; worked solutions label each step.";
   try {
     await call(server, "simulate_steps");
     simulateSaid.textContent = "";
@@ -218,21 +218,21 @@ async function copy(text, node, said) {
     said.textContent = "Copied";
   } catch {
     getSelection().selectAllChildren(node); // a page without https may not write to the clipboard
-    said.textContent = "Selected: press Ctrl C";
+    said.textContent = "Selected. Press Ctrl C to copy.";
   }
 }
 
 // Fetched only when looked at: the tokenizer is not loaded for it before.
 async function showBatch() {
   const mine = planning;
-  if (!batchBox.firstChild) fill(batchBox, el("p", { class: "wb-quiet" }, "Reading it back from its tokens"));
+  if (!batchBox.firstChild) fill(batchBox, el("p", { class: "wb-quiet" }, "Decoding the batch"));
   try {
     const answer = await call(server, "batch", { method: choice.method, preset: choice.preset, settings: choice.settings });
     if (mine !== planning) return;
     const part = (item, key) => (item[key] === undefined ? null : [el("span", { class: "wb-batch-part" }, key), el("span", { class: "wb-batch-text" }, item[key])]);
     fill(batchBox, answer.batch.map((item) => el("div", { class: "wb-batch-item" }, ["prompt", "completion", "chosen", "rejected"].map((key) => part(item, key)),
-      item.respelled ? el("span", { class: "wb-warn" }, "! respelled: the bundled model writes no apostrophes, quotation marks, brackets or accents") : null,
-      item.cut ? el("span", { class: "wb-warn" }, "! cut at the longest length") : null)));
+      item.respelled ? el("span", { class: "wb-warn" }, "! respelled: the bundled model has no apostrophes, quotation marks, brackets or accents") : null,
+      item.cut ? el("span", { class: "wb-warn" }, "! cut to max_tokens") : null)));
   } catch (error) {
     if (mine === planning) sorry(batchBox, error);
   }
@@ -376,7 +376,7 @@ function showVerdict() {
 async function showChecks(run, place) {
   try {
     const answer = await call(server, "gate", { run });
-    fill(place, el("table", {}, el("thead", {}, el("tr", {}, ["Check", "Verdict", "What was found"].map((text) => el("th", { scope: "col" }, text)))),
+    fill(place, el("table", {}, el("thead", {}, el("tr", {}, ["Check", "Verdict", "Result"].map((text) => el("th", { scope: "col" }, text)))),
       el("tbody", {}, answer.rows.map((row) => el("tr", {}, el("th", { scope: "row" }, row.check), el("td", { class: "wb-check-verdict" }, pill(row)),
         el("td", {}, row.says, row.helps ? el("span", { class: "wb-quiet" }, ` ${row.helps}`) : null))))));
   } catch (error) {
@@ -402,7 +402,7 @@ function showCharts() {
     charts.draw(hosts.get("best_of_n"), bestOf(shown.number, shown.best_of_n)).catch((error) => sorry(skipped, error));
   }
   const bad = rows.filter((row) => row.rejected).map((row) => row.step);
-  skipped.textContent = bad.length === 1 ? `Step ${bad[0]} gave no valid number and was skipped.` : bad.length ? `${bad.length} steps gave no valid number and were skipped: ${bad.slice(0, 8).join(", ")}${bad.length > 8 ? " …" : ""}.` : "";
+  skipped.textContent = bad.length === 1 ? `Step ${bad[0]} gave no valid number and was skipped.` : bad.length ? `${bad.length.toLocaleString("en")} steps gave no valid number and were skipped: ${bad.slice(0, 8).join(", ")}${bad.length > 8 ? " …" : ""}.` : "";
 }
 
 // What choosing the best of n answers by a process reward buys: its line over n, a majority vote's, and one answer's.
@@ -447,13 +447,13 @@ function showSamples() {
   promptPick.value = prompt;
   const own = samples.filter((s) => s.prompt === prompt).sort((a, b) => a.step - b.step);
   const some = own.length <= 3 ? own : [own[0], own[Math.floor((own.length - 1) / 2)], own.at(-1)];
-  fill(answers, some.map((s) => el("li", {}, el("span", { class: "wb-step-at" }, `Step ${s.step}`), el("span", { class: "wb-words" }, s.text || "(no words)"))));
+  fill(answers, some.map((s) => el("li", {}, el("span", { class: "wb-step-at" }, `Step ${s.step}`), el("span", { class: "wb-words" }, s.text || "(empty answer)"))));
 }
 
 async function showLog() {
   try {
     const answer = await call(server, "log", { run: shown.number });
-    logText.textContent = answer.log || "Nothing written yet.";
+    logText.textContent = answer.log || "The log is empty.";
     logText.scrollTop = logText.scrollHeight;
   } catch (error) {
     logText.textContent = error.message;
@@ -524,13 +524,13 @@ async function compareRuns() {
   const curves = (form.curves[a.method] || []).filter((c) => (form.curves[b.method] || []).some((d) => d.name === c.name && d.unit === c.unit)
     && both.every((part) => c.series.some((s) => part.rows.some((row) => s.key in row))));
   const places = curves.map((curve) => el("div", { "data-curve": curve.name }));
-  fill(differences, el("div", { class: "wb-spread" }, el("h2", {}, `Run ${a.number} and run ${b.number}: what differs`),
+  fill(differences, el("div", { class: "wb-spread" }, el("h2", {}, `Run ${a.number} and run ${b.number}: differences`),
     el("button", { class: "wb-button", type: "button", onclick: () => { picked = []; pick(0, false); } }, "Close")),
     answer.gold ? el("p", {}, answer.gold) : null,
     answer.differences.length
       ? el("table", { class: "wb-difference-table" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, ""), [a, b].map((run) => el("th", { scope: "col" }, square(run.colour), ` ${run.short}`)))),
           el("tbody", {}, answer.differences.map((d) => el("tr", {}, el("th", { scope: "row" }, d.name), el("td", {}, d.a), el("td", {}, d.b)))))
-      : el("p", {}, "The same settings, data and results."),
+      : el("p", {}, "Settings, data and results are the same."),
     el("div", { class: "wb-charts" }, places));
   curves.forEach((curve, i) => { charts.draw(places[i], chartOf(curve, both)); });
 }
