@@ -193,6 +193,20 @@ def test_clear_throws_away_what_another_model_wrote(queue: PairQueue, writer: Wr
     assert all(int(pair.left.text.split()[2]) > stale for pair in queue.take("ada", 6))
 
 
+def test_a_prompt_deleted_while_its_pairs_are_written_is_not_offered(store: Store, queue: PairQueue, writer: Writer):
+    ready(queue, 6)
+    writer.go.clear()
+    n = len(writer.calls)
+    queue.take("ada", 6)
+    until(lambda: len(writer.calls) > n)
+    prompt = next(prompt for prompt in store.prompts() if prompt.text == writer.calls[n][0])
+    store.delete_prompt(prompt.id)
+    queue.drop(prompt.id)
+    writer.go.set()
+    ready(queue, 6)
+    assert prompt.id not in {pair.prompt.id for pair in queue.take("ada", 6)}
+
+
 def test_close_ends_the_thread_even_while_it_rests(queue: PairQueue, writer: Writer):
     writer.error = RuntimeError("gone")
     until(lambda: queue.state()["ready"] == 6 or queue.state()["error"])

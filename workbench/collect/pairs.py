@@ -74,6 +74,7 @@ class PairQueue:
         self._rater: str | None = None
         self._closed = self._writing = self._retry = False
         self._era = 0  # counts clear(): what was begun before one is thrown away
+        self._dropped: set[int] = set()  # prompts deleted while pairs are written
         self._error: str | None = None
         self._failures = self._count = 0
         self._thread = threading.Thread(target=self._loop, name="pairs", daemon=True)
@@ -120,8 +121,9 @@ class PairQueue:
             self._changed.notify_all()
 
     def drop(self, prompt_id: int) -> None:
-        """Take pairs of this prompt out: it was deleted."""
+        """Take pairs of this prompt out, those under way too: it was deleted."""
         with self._changed:
+            self._dropped.add(prompt_id)
             self._ready = [item for item in self._ready if item[0].id != prompt_id]
             self._changed.notify_all()
 
@@ -140,6 +142,7 @@ class PairQueue:
                     return
                 n, era, rater = min(BATCH, self._ahead - len(self._ready)), self._era, self._rater
                 self._retry = False
+                self._dropped.clear()
             try:
                 pairs = self._write(self._choose(rater, n))
             except Exception as error:  # whatever the model raises is shown on the page, and tried again
@@ -148,7 +151,7 @@ class PairQueue:
             with self._changed:
                 self._failures, self._error, self._writing = 0, None, False
                 if era == self._era:
-                    self._ready += pairs
+                    self._ready += [item for item in pairs if item[0].id not in self._dropped]
                     self._count += len(pairs)
                 self._changed.notify_all()
                 if not pairs:
