@@ -126,7 +126,7 @@ def _bare_reward(work: Any, settings: dict[str, Any], order: list[int]) -> Any:
     pairs = [
         {
             f"{'chosen' if place == 0 else 'rejected'}_ids": ids
-            for ids, place in zip(reward.whole(one), one.row["places"], strict=True)
+            for ids, place in zip(reward.sequences(one), one.row["places"], strict=True)
         }
         for one in work.examples
     ]
