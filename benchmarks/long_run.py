@@ -47,13 +47,13 @@ FRAMES = """async (seconds) => {
 
 def start(place: Path, steps: int, batch: int) -> Run:
     """A PPO run on the gold reward, as the page would start it."""
-    workspace_settings = settings.load(place)
-    workspace_settings.workspace.mkdir(parents=True, exist_ok=True)
-    with Store(workspace_settings.database) as store:
+    made = settings.load(place)
+    made.workspace.mkdir(parents=True, exist_ok=True)
+    with Store(made.database) as store:
         asked = world.sample(PROMPTS, "train", seed=0)
         store.add_prompts([p.text for p in asked], "sandbox", [p.kind for p in asked])
         values = {"steps": steps, "batch_size": batch, "reward": "gold"}
-        return control.launch(workspace_settings, store, "ppo", parse("ppo", values))
+        return control.launch(made, store, "ppo", parse("ppo", values))
 
 
 def opened(browser: Any, url: str) -> tuple[Any, float]:
@@ -105,8 +105,8 @@ def main() -> None:
         place = Path(home) / "workspace"
         run = start(place, flags.steps, flags.batch)
         app = App(place).start()
-        executable = next(filter(None, map(shutil.which, NAMES)), None) or playwright.chromium.executable_path
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        found = next(filter(None, map(shutil.which, NAMES)), None) or playwright.chromium.executable_path
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         looks: list[dict[str, float]] = []
         try:
             for share in (0.05, 0.5, 0.95):

@@ -96,8 +96,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     args = parser.parse_args()
     with sync_playwright() as playwright:
-        executable = next(filter(None, map(shutil.which, NAMES)), None)
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        found = next(filter(None, map(shutil.which, NAMES)), None)
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         rows = {
             "vote to next pair, ms": votes(browser, args.votes),
             "click on Start to first point, s": starts(browser, args.starts),

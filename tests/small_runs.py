@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tests import tiny_model
+from workbench import settings
 from workbench.jobs import control, prepare
 from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn.catalogue import METHODS, parse
 from workbench.records import Response
-from workbench.settings import Settings, load
 from workbench.store import Store
 
 SMALL = {
@@ -34,32 +34,34 @@ def small(method: str) -> dict[str, Any]:
     return {f.name: SMALL[f.name] for f in fields(METHODS[method].args) if f.name in SMALL}
 
 
-def workspace(folder: Path, n: int = 30) -> tuple[Settings, Store]:
+def workspace(folder: Path, n: int = 30) -> tuple[settings.Settings, Store]:
     """Settings for a new workspace with `n` demonstrations and `n` comparisons, and its open store."""
     base = folder.parent / f"{folder.name}-model"
     if not base.exists():
         tiny_model.base(base)
-    settings = load(folder, model=str(base), command_line=True)
+    made = settings.load(folder, model=str(base), command_line=True)
     folder.mkdir(parents=True, exist_ok=True)
-    store = Store(settings.database)
+    store = Store(made.database)
     for prompt in store.add_prompts([f"What is {i} plus {i}?" for i in range(n)], "person"):
         store.add_demonstration(prompt.id, f"It is {2 * prompt.id}.", "me")
         good, bad = store.add_responses([Response(0, prompt.id, text, "tiny") for text in ("Yes, so it is.", "no!")])
         store.add_comparison(prompt.id, [good, bad], [[good.id], [bad.id]], [good.id, bad.id], "me")
-    return settings, store
+    return made, store
 
 
-def launch(settings: Settings, store: Store, method: str = "sft", start_from: int | None = None, **changes) -> Run:
-    return control.launch(settings, store, method, parse(method, small(method) | changes), start_from)
+def launch(made: settings.Settings, store: Store, method: str = "sft", start_from: int | None = None, **changes) -> Run:
+    return control.launch(made, store, method, parse(method, small(method) | changes), start_from)
 
 
 @contextmanager
-def opened(settings: Settings, store: Store, method: str, start_from: int | None = None, **changes) -> Iterator[Any]:
+def opened(
+    made: settings.Settings, store: Store, method: str, start_from: int | None = None, **changes
+) -> Iterator[Any]:
     """The Work of a new run in this process, as its job would open it."""
     from workbench.learn.engine.reporter import Reporter
     from workbench.learn.engine.work import Work
 
-    run = prepare.prepare_run(settings, store, method, parse(method, small(method) | changes), start_from)
+    run = prepare.prepare_run(made, store, method, parse(method, small(method) | changes), start_from)
     control.write_status(run.folder, state="done")
     report = Reporter(run.folder)
     report.status(steps=run.config["args"]["steps"])
@@ -70,13 +72,13 @@ def opened(settings: Settings, store: Store, method: str, start_from: int | None
 
 
 @contextmanager
-def opener(settings: Settings, store: Store, method: str) -> Iterator[Any]:
+def opener(made: settings.Settings, store: Store, method: str) -> Iterator[Any]:
     """A function that opens runs as `opened` does, each with a seed of its own, so that none is taken for another."""
     with ExitStack() as stack:
 
         def open_(method=method, start_from=None, **changes):
-            changes = {"seed": len(list_runs(settings.workspace))} | changes
-            return stack.enter_context(opened(settings, store, method, start_from, **changes))
+            changes = {"seed": len(list_runs(made.workspace))} | changes
+            return stack.enter_context(opened(made, store, method, start_from, **changes))
 
         yield open_
 
@@ -90,15 +92,15 @@ def until(condition, seconds: float = 240.0):
     return value
 
 
-def reached(settings: Settings, run: Run, step: int) -> None:
+def reached(made: settings.Settings, run: Run, step: int) -> None:
     """Wait until the run has told of that step. (Its status is written a few times a second only: it may be done.)"""
-    until(lambda: any(row["step"] >= step for row in figures(find_run(settings.workspace, run.number))))
+    until(lambda: any(row["step"] >= step for row in figures(find_run(made.workspace, run.number))))
 
 
-def done(settings: Settings, run: Run) -> Run:
+def done(made: settings.Settings, run: Run) -> Run:
     """The run at its end."""
-    until(lambda: not find_run(settings.workspace, run.number).active)
-    return find_run(settings.workspace, run.number)
+    until(lambda: not find_run(made.workspace, run.number).active)
+    return find_run(made.workspace, run.number)
 
 
 def alive(pid: int) -> bool:

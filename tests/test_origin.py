@@ -60,23 +60,23 @@ def other_weights(base) -> None:
 
 
 def test_other_weights_in_the_same_folder_end_what_was_made_of_the_first(tmp_path):
-    workspace_settings, store = small_runs.workspace(tmp_path / "w", n=4)
+    made, store = small_runs.workspace(tmp_path / "w", n=4)
     base = tmp_path / "w-model"
-    run = prepare.prepare_run(workspace_settings, store, "sft", parse("sft", {}))
+    run = prepare.prepare_run(made, store, "sft", parse("sft", {}))
     assert run.config["model"] == str(base) and run.config["weights"] == origin.fingerprint(str(base))
     tiny_model.adapter(base, run.folder / "adapter")
     control.write_status(run.folder, state="stopped")
-    context = Context(workspace_settings, store)
+    context = Context(made, store)
     assert [r.number for r in _finished_runs(context)] == [1]
-    assert models.load(workspace_settings.model, device="cpu").attach(run.folder) == "0001-sft"
+    assert models.load(made.model, device="cpu").attach(run.folder) == "0001-sft"
     other_weights(base)
     assert _finished_runs(context) == []
     with pytest.raises(ModelError, match=r"weights different from those now in .*; it cannot be put on"):
-        models.load(workspace_settings.model, device="cpu").attach(run.folder)
+        models.load(made.model, device="cpu").attach(run.folder)
     with pytest.raises(ValueError, match=r"Run 1 was made with weights different.*so it cannot be the starting point"):
-        prepare.prepare_run(workspace_settings, store, "sft", parse("sft", {}), start_from=1)
+        prepare.prepare_run(made, store, "sft", parse("sft", {}), start_from=1)
     with pytest.raises(ValueError, match=r"Run 1 was made with weights different.*cannot resume\. Start a new run"):
-        control.resume(workspace_settings, run)
+        control.resume(made, run)
     old = {name: value for name, value in run.config.as_json().items() if name != "weights"}
     (run.folder / "config.json").write_text(json.dumps(old))  # a run from before fingerprints
     assert [r.number for r in _finished_runs(context)] == [1]

@@ -34,13 +34,13 @@ from workbench.ui.context import Context, Refused
 def finished(tmp_path_factory):
     """A workspace with two finished runs, an SFT run and a reward model, each as its job left it."""
     folder = tmp_path_factory.mktemp("runs") / "space"
-    settings, store = small_runs.workspace(folder)
+    made, store = small_runs.workspace(folder)
     for method in ("sft", "reward"):
-        run = prepare_run(settings, store, method, parse(method, small_runs.small(method)))
+        run = prepare_run(made, store, method, parse(method, small_runs.small(method)))
         assert worker.main(run.folder) == 0, run.log_tail()
     (find_run(folder, 1).folder / "answers.jsonl").write_text('{"prompt": "A", "answer": "b", "gold": 0.5}\n')
     store.close()
-    return settings
+    return made
 
 
 @pytest.fixture
@@ -141,9 +141,9 @@ def test_lines_that_are_no_rows_are_left_out_and_named(tmp_path):
         '{"st',
     ]
     file.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
-    result = read_lines(file, METRIC)
-    assert result.rows == [{"step": 1}, {"back_to": 0}, {"step": 1, "loss": 2}] and result.next == 7
-    assert result.faults == [
+    found = read_lines(file, METRIC)
+    assert found.rows == [{"step": 1}, {"back_to": 0}, {"step": 1, "loss": 2}] and found.next == 7
+    assert found.faults == [
         "metrics.jsonl, line 2 is left out: it is not a JSON object.",
         "metrics.jsonl, line 3 is left out: it has no usable step.",
         "metrics.jsonl, line 4 is left out: it has no usable step.",

@@ -11,19 +11,19 @@ from workbench.learn.rewards.verdict import Distrusted, verdicts
 
 
 @pytest.mark.parametrize(
-    ("level", "verdict_level", "trusted"),
+    ("level", "said", "trusted"),
     [("green", "green", True), ("amber", "amber", True), ("red", "red", False), (None, "untested", False)],
 )
-def test_the_verdict_is_read_from_the_runs_gate(settings, level, verdict_level, trusted):
-    result = verdict.verdict(reward_runs.folder(settings.workspace, 3, level))
-    assert (result.run, result.level, result.trusted) == (3, verdict_level, trusted)
+def test_the_verdict_is_read_from_the_runs_gate(settings, level, said, trusted):
+    found = verdict.verdict(reward_runs.folder(settings.workspace, 3, level))
+    assert (found.run, found.level, found.trusted) == (3, said, trusted)
 
 
 def test_every_reward_model_of_a_sum_is_asked(settings):
     for number, level in ((1, "green"), (2, "red"), (3, None)):
         reward_runs.folder(settings.workspace, number, level)
-    results = verdicts("run:3 + 0.5*run:1 + gold + run:2 + run:3", settings.workspace)
-    assert [v.run for v in results] == [3, 1, 2]
+    found = verdicts("run:3 + 0.5*run:1 + gold + run:2 + run:3", settings.workspace)
+    assert [v.run for v in found] == [3, 1, 2]
     with pytest.raises(Distrusted) as refused:
         verdict.hold("run:3 + run:1 + run:2", settings.workspace, allow_failed_gate=False)
     text = str(refused.value)
@@ -55,10 +55,10 @@ def test_a_trusted_model_needs_none_and_the_word_is_not_kept_in_vain(settings, s
 
 def test_the_command_line_refuses_in_one_line_and_takes_the_flag(settings, store, capsys, monkeypatch):
     reward_runs.folder(settings.workspace, 1, "red")
-    argv = ["train", "ppo", "--workspace", str(settings.workspace), "--detach"]
-    assert main.main(argv) == 1
-    output = capsys.readouterr().err
-    assert "run 1 is red" in output and "Rank more pairs." in output and "--allow-failed-gate" in output
+    words = ["train", "ppo", "--workspace", str(settings.workspace), "--detach"]
+    assert main.main(words) == 1
+    said = capsys.readouterr().err
+    assert "run 1 is red" in said and "Rank more pairs." in said and "--allow-failed-gate" in said
     monkeypatch.setattr(control, "start", lambda settings, run: run)
-    assert main.main([*argv, "--allow-failed-gate"]) == 0
+    assert main.main([*words, "--allow-failed-gate"]) == 0
     assert find_run(settings.workspace, 2).config["despite"]
