@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.cli.runs import runs, runs_options
 from workbench.cli.sampling import best_of_n, best_of_n_options, rejection, rejection_options
 from workbench.cli.shared import Args, drop_too_long, model_options, prompts_of, settings_of, store_of
 from workbench.records import how_many
@@ -244,38 +245,6 @@ def run_(args: Args) -> int:
     return worker.standby() if args.folder == "-" else worker.main(Path(args.folder))
 
 
-def _runs_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print a JSON list")
-
-
-def runs(args: Args) -> int:
-    """List the runs, newest first."""
-    from workbench.jobs.runs import read_runs
-
-    listing, faults = read_runs(settings_of(args).workspace)
-    for fault in faults:
-        print(fault, file=sys.stderr)
-    if args.json:
-        rows = [(r, r.result.as_json() if r.result else None) for r in listing]
-        print(
-            json.dumps(
-                [
-                    {"number": r.number, "state": r.state, "config": r.config.as_json(), "result": result}
-                    for r, result in rows
-                ]
-            )
-        )
-        return 0
-    if not listing:
-        print("No runs yet.")
-    for r in listing:
-        figure = r.result.figure("gold") if r.result else None
-        gold = f"gold {figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})" if figure else ""
-        data = how_many(r.config.data.n, r.config.data.unit)
-        print(f"{r.number:4}  {r.method:6} {r.config.preset:13} {data:14} {r.state:12} {gold or r.status.message}")
-    return 0
-
-
 def _number_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("number", type=int, metavar="RUN", help="the run's number")
 
@@ -430,7 +399,7 @@ COMMANDS: dict[str, tuple[Callable[[Args], int], Options, str]] = {
     "export": (export, _export_options, "Write the collected data to a file."),
     "train": (train, _train_options, "Train a model on the collected data."),
     "run": (run_, _run_options, "Run the job of a prepared run folder."),
-    "runs": (runs, _runs_options, "List the runs, newest first."),
+    "runs": (runs, runs_options, "List the runs, newest first, or name, star, delete or restore one."),
     "stop": (stop, _stop_options, "Stop a run."),
     "resume": (resume, _resume_options, "Resume a stopped, failed or interrupted run."),
     "compare": (compare, _compare_options, "Compare answers of the base and of runs to the same prompts."),

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench import disk
 from workbench.jobs.prepare import prepare_run
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 
 def launch(
-    settings: Settings, store: Store, method: str, args: TrainArgs, start_from: int | None = None, **options: bool
+    settings: Settings, store: Store, method: str, args: TrainArgs, start_from: int | None = None, **options: Any
 ) -> Run:
-    """Prepare a run and start it. The same asked for twice within two seconds (a double click) gives one run."""
+    """Prepare a run, with the options of `prepare_run`, and start it. The same asked for twice within two seconds (a
+    double click) gives one run."""
     run = prepare_run(settings, store, method, args, start_from, **options)
     try:
         return start(settings, run)

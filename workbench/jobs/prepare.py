@@ -10,7 +10,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from workbench import disk
 from workbench.jobs import card
 from workbench.jobs.plan import plan_run
-from workbench.jobs.runs import Run, find_run, list_runs
+from workbench.jobs.runs import TRASH, Run, find_run, list_runs
 from workbench.learn import data
 from workbench.learn.catalogue import PRESETS, TrainArgs, parse
 from workbench.learn.catalogue.facts import Row
@@ -45,13 +45,20 @@ def first_batch(settings: Settings, store: Store, method: str, args: TrainArgs) 
 TWIN_SECONDS = 60.0  # asked for longer after it was started, a second run of the same settings is meant
 
 
+NO_PRESET = {"seed", "reward"}  # settings that no preset is about
+
+
 def preset_of(method: str, args: TrainArgs) -> str:
     """ "quick", "normal" or "thorough", or "own settings" when they are none of these."""
-    values = {k: v for k, v in asdict(args).items() if k != "seed"}
     for preset in PRESETS:
-        if values == {k: v for k, v in asdict(parse(method, {}, preset)).items() if k != "seed"}:
+        if _length_and_rate(args) == _length_and_rate(parse(method, {}, preset)):
             return preset
     return "own settings"
+
+
+def _length_and_rate(args: TrainArgs) -> dict[str, Any]:
+    """The settings that a preset is about."""
+    return {k: v for k, v in asdict(args).items() if k not in NO_PRESET}
 
 
 def command(settings: Settings, method: str, args: TrainArgs, start_from: int | None = None, *flags: str) -> str:
@@ -80,6 +87,7 @@ def prepare_run(
     start_from: int | None = None,
     allow_failed_gate: bool = False,
     again: bool = True,
+    started_by: str | None = None,
 ) -> Run:
     """Freeze data and settings into a new run folder, complete before it is seen under its name.
 
@@ -94,7 +102,9 @@ def prepare_run(
     plan = plan_run(settings, store, method, args, start_from, allow_failed_gate)
     if plan.problems:
         raise plan.problems[0]
-    args_given, args, despite = args, plan.args, list(plan.despite)
+    # the reward by its name, since the newest reward model will be another one
+    args_given = replace(args, **{"reward": plan.args.reward} if hasattr(plan.args, "reward") else {})
+    args, despite = plan.args, list(plan.despite)
     train, heldout = data.rows(store, method, settings.model)
     _dry_run(settings, method, train, heldout, args)
     prompts = data.prompts(settings.model, store, args, train, heldout)
@@ -115,7 +125,8 @@ def prepare_run(
         twin = None if again else next((r for r in runs if _is_same(r, identity, digest) and _is_recent(r)), None)
         if twin is not None:
             raise SameRun(twin)
-        number = max([int(f.name[:4]) for f in folder.glob("[0-9][0-9][0-9][0-9]*-*")], default=0) + 1
+        taken = [f for place in (folder, folder / TRASH) for f in place.glob("[0-9][0-9][0-9][0-9]*-*")]
+        number = max([int(f.name[:4]) for f in taken], default=0) + 1
         config = RunConfig(
             **identity,
             number=number,
@@ -127,6 +138,7 @@ def prepare_run(
             command=command(settings, method, args_given, start_from, *(["--allow-failed-gate"] if despite else [])),
             despite=despite,
             trust_remote_code=settings.trust_remote_code,
+            started_by=started_by,
             versions={name: _version(name) for name in ("torch", "transformers", "peft", "trl")},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,18 @@ from workbench.learn.run_files import (
     SAMPLE,
     Lines,
     RunConfig,
+    RunLabel,
     RunResult,
     RunStatus,
     SpoiledFile,
+    first_figures,
     read,
     read_lines,
 )
 from workbench.processes import end_process, identity, write_status
 from workbench.settings import hang_seconds
 
+TRASH = ".trash"  # among the run folders, holds those that were deleted
 ACTIVE = ("waiting", "starting", "running")
 LEAST_HANG_SECONDS = 10.0  # a job that is well shows it every 3 s: its heartbeat, which is a thread of its own
 
@@ -40,6 +43,7 @@ class Run:
     config: RunConfig
     status: RunStatus
     result: RunResult | None
+    label: RunLabel = field(default_factory=RunLabel)
 
     @property
     def method(self) -> str:
@@ -60,7 +64,9 @@ class Run:
 
     @property
     def title(self) -> str:
-        return f"{METHODS[self.method].label}, run {self.number}"
+        """ "SFT, run 3", and the name that people gave it in brackets."""
+        name = f" ({self.label.name})" if self.label.name else ""
+        return f"{METHODS[self.method].label}, run {self.number}{name}"
 
     @property
     def adapter(self) -> Path | None:
@@ -81,6 +87,11 @@ class Run:
     def _saved(self) -> Path | None:
         folder = self.folder / "adapter"
         return folder if (folder / "adapter_model.safetensors").is_file() else None
+
+    @property
+    def start(self) -> RunResult:
+        """Its figures on held-out examples before the first step."""
+        return first_figures(self.folder / "metrics.jsonl")
 
     def metrics(self, since: int = 0) -> tuple[list[dict[str, Any]], int]:
         """Rows of metrics.jsonl from line `since` on, and the line to ask from next time.
@@ -175,7 +186,8 @@ def read_run(folder: Path) -> Run:
     config = read(RunConfig, folder / "config.json")
     if config is None:
         raise ValueError(f"{folder} is not a run folder: it has no config.json")
-    run = Run(config.number, folder, config, *_state(folder))
+    label = read(RunLabel, folder / "label.json") or RunLabel()
+    run = Run(config.number, folder, config, *_state(folder), label)
     return _check_alive(run) if run.active else run
 
 
@@ -220,7 +232,7 @@ def _mark_ended(run: Run, state: str, message: str) -> Run:
     with disk.fullness_tolerated():  # runs must be seen on a full disk, too; whoever reads this one again tries again
         changes["saved_step"] = rescue(run.folder)
         status = RunStatus.model_validate(write_status(run.folder, **changes))
-    return Run(run.number, run.folder, run.config, status, run.result)
+    return replace(run, status=status)
 
 
 def rescue(folder: Path) -> int | None:
@@ -243,4 +255,5 @@ def rescue(folder: Path) -> int | None:
 
 def reread(run: Run) -> Run:
     """The run as its folder tells it now, without asking after its process."""
-    return Run(run.number, run.folder, run.config, *_state(run.folder))
+    status, result = _state(run.folder)
+    return replace(run, status=status, result=result)

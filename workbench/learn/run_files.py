@@ -7,9 +7,11 @@ or a disk has spoiled raises SpoiledFile, which names it and what is wrong.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
@@ -80,6 +82,8 @@ class RunConfig(Stored):
     """Whether the model's own code may run."""
     despite: list[str] = []
     """What the person went past, in words."""
+    started_by: str | None = None
+    """The login under which the page started it, None without one."""
     versions: dict[str, str] = {}
     created: str | None = None
 
@@ -233,6 +237,14 @@ class Check(Rate):
     helps: str = ""
 
 
+class RunLabel(Stored):
+    """label.json: what people call a run, what they note of it, and whether it is starred. No job writes it."""
+
+    name: str = ""
+    note: str = ""
+    starred: bool = False
+
+
 class Gate(Stored):
     """gate.json: what the test on held-out judgements said of a reward model."""
 
@@ -254,14 +266,40 @@ class Scale(Stored):
 
 
 File = TypeVar("File", bound=Stored)
+Value = TypeVar("Value")
+
+FRESH_NS = 2 * 10**9  # a file changed so lately may change once more without its time or its size showing it
+KEPT = 10_000  # files
+_kept: dict[tuple[Path, Hashable], tuple[tuple[int, int, int], Any]] = {}
+
+
+def kept(file: Path, kind: Hashable, parse: Callable[[Path], Value]) -> Value | None:
+    """What `parse` makes of the file, kept as `kind` until the file changes; None where there is none."""
+    try:
+        stat = file.stat()
+        stamp = stat.st_mtime_ns, stat.st_size, stat.st_ino
+        known = _kept.get((file, kind))
+        if known is not None and known[0] == stamp:
+            value: Value = known[1]
+            return value
+        value = parse(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if time.time_ns() - stat.st_mtime_ns > FRESH_NS:
+        if len(_kept) >= KEPT:
+            _kept.clear()
+        _kept[file, kind] = stamp, value
+    return value
 
 
 def read(kind: type[File], file: Path) -> File | None:
-    """The file as that kind; None where there is none. Raises SpoiledFile."""
+    """The file as that kind, read again only once it has changed; None where there is none. Raises SpoiledFile."""
+    return kept(file, kind, lambda file: _read(kind, file))
+
+
+def _read(kind: type[File], file: Path) -> File:
     try:
         values = json.loads(file.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
     except UnicodeDecodeError:
         raise SpoiledFile(file, "it is not UTF-8 text") from None
     except json.JSONDecodeError as error:
@@ -318,6 +356,29 @@ def read_lines(file: Path, needed: Mapping[str, Any], since: int = 0) -> Lines:
         else:
             rows.append(row)
     return Lines(rows, max(len(lines), since), faults)
+
+
+def first_figures(file: Path) -> RunResult:
+    """The figures of metrics.jsonl from before the first step, where a run writes them; those it lacks are None."""
+    return kept(file, first_figures, _first_figures) or RunResult()
+
+
+def _first_figures(file: Path) -> RunResult:
+    figures: dict[str, Any] = {}
+    with file.open("rb") as lines:
+        for line in lines:
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if _fault(row, METRIC) is None and "step" in row:
+                if row["step"] > 0:
+                    break
+                figures |= {k: v for k, v in row.items() if isinstance(v, int | float) and isfinite(v)}
+    try:
+        return RunResult.model_validate(figures)
+    except ValidationError:  # such as n 3.5: spoiled by hand
+        return RunResult()
 
 
 def _fault(row: Any, needed: Mapping[str, Any]) -> str | None:

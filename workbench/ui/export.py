@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from workbench.jobs.runs import TRASH
 from workbench.ui.context import Context, Refused
 from workbench.ui.payload import takes
 
@@ -28,7 +29,9 @@ def export_all(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     run_files = [
         path
         for path in sorted((workspace / "runs").rglob("*"))
-        if path.is_file() and not path.is_symlink() and "checkpoints" not in path.parts
+        if path.is_file()
+        and not path.is_symlink()
+        and not {"checkpoints", TRASH} & set(path.relative_to(workspace).parts)
     ]
     size = sum(path.stat().st_size for path in run_files) / 1e6
     if size > LIMIT_MB:
