@@ -11,6 +11,7 @@ import pytest
 
 from tests import small_runs
 from workbench.jobs import worker
+from workbench.jobs.labels import relabel
 from workbench.jobs.prepare import prepare_run
 from workbench.jobs.runs import find_run, list_runs, read_runs
 from workbench.learn.catalogue import parse
@@ -26,7 +27,7 @@ from workbench.learn.run_files import (
     read,
     read_lines,
 )
-from workbench.ui import compare, overview, rewards, runs, score, shell, train
+from workbench.ui import compare, history, overview, rewards, runs, score, shell, train
 from workbench.ui.context import Context, Refused
 
 
@@ -39,6 +40,7 @@ def finished(tmp_path_factory):
         run = prepare_run(made, store, method, parse(method, small_runs.small(method)))
         assert worker.main(run.folder) == 0, run.log_tail()
     (find_run(folder, 1).folder / "answers.jsonl").write_text('{"prompt": "A", "answer": "b", "gold": 0.5}\n')
+    relabel(folder, 1, name="named")
     store.close()
     return made
 
@@ -172,10 +174,10 @@ def test_a_folder_whose_name_and_number_differ_is_left_out(context):
 
 
 READS = [train.form, train.batch, overview.overview, train.plan, train.watch,  # the first two read no run
-         train.log, train.differences, rewards.gate,
+         train.log, train.differences, rewards.gate, history.about,
          score.choices, compare.choices, compare.tally, compare.measured]  # fmt: skip
 STARTS = {"ask", "stream", "cancel", "vote", "undo", "reward", "measure", "stop_measuring", "score", "spoil", "start", "act",
-          "simulate_steps"}  # fmt: skip
+          "simulate_steps", "relabel", "delete", "restore"}  # fmt: skip
 SPOILT = ["", "null", "{\n", '{"step": "three", "verdict": 1}', 'null\n{"step": "three"}\n', "\ud800"]
 
 

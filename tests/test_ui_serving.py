@@ -1,10 +1,13 @@
 """The real server, attacked: by a person with a login, by one without, and by the machine's own settings."""
 
 import http.client
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import quote, urlencode
@@ -14,6 +17,7 @@ import pytest
 from tests.browser.app import App, free_port
 from tests.small_runs import until
 from workbench.jobs.runs import find_run, list_runs
+from workbench.processes import write_status
 from workbench.records import Response
 from workbench.store import Store
 
@@ -28,14 +32,14 @@ PROXIES = {"HTTP_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:
 def place(tmp_path_factory):
     """One app with logins and a folder of rewards, behind proxies that lead nowhere, over a workspace with prompts."""
     folder = tmp_path_factory.mktemp("serving")
-    for name in ("workspace", "rewards", "temporary"):
+    for name in ("workspace", "rewards", "temporary", "zips"):
         (folder / name).mkdir()
     (folder / "logins").write_text("".join(f"{name}:{word}\n" for name, word in LOGINS.items()), encoding="utf-8")
     with Store(folder / "workspace" / "workbench.db") as store:
         prompts = store.add_prompts([f"What is {i} plus {i}?" for i in range(30)], "person")
         store.add_responses([Response(0, prompts[0].id, text, "sandbox") for text in ("Yes.", "No.")])
     app = App(folder / "workspace", "--auth-file", str(folder / "logins"), "--rewards", str(folder / "rewards"))
-    app.environment |= PROXIES | {"GRADIO_TEMP_DIR": str(folder / "temporary")}
+    app.environment |= PROXIES | {"GRADIO_TEMP_DIR": str(folder / "temporary"), "TMPDIR": str(folder / "zips")}
     app.start()
     try:
         yield SimpleNamespace(app=app, folder=folder, bob=Client(app.port, "bob"), ann=Client(app.port, "ann"))
@@ -62,6 +66,15 @@ class Client:
             answer = line.getresponse()
             cookies = [each.partition(";")[0] for each in answer.headers.get_all("Set-Cookie") or []]
             return answer.status, answer.read().decode("utf-8", "replace"), "; ".join(cookies)
+        finally:
+            line.close()
+
+    def download(self, path: str) -> tuple[int, bytes]:
+        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            line.request("GET", path, headers={"Cookie": self.cookie})
+            answer = line.getresponse()
+            return answer.status, answer.read()
         finally:
             line.close()
 
@@ -152,6 +165,54 @@ def test_a_request_beyond_all_measure_is_not_read(place):
     assert status == 413 and "python -m workbench import FILE" in text
     assert place.bob.ask("POST", "/login", b"x" * 200_000, FORM)[0] == 413
     assert place.bob.ask("PUT", "/config")[0] == 404 and place.bob.ask("DELETE", "/")[0] == 404
+
+
+# downloads
+
+
+def test_a_run_is_downloaded_by_its_number_and_only_with_a_login(place):
+    folder = place.folder / "workspace" / "runs" / "0077-sft"
+    for name, text in (("adapter/adapter_model.safetensors", "weights"), ("data/train.jsonl", "{}"), ("log.txt", "a line"), ("README.md", "card")):  # fmt: skip
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    config = {"number": 77, "method": "sft", "model": "sandbox", "args": {}, "started_by": "ann"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "data" / "link").symlink_to("/etc/hostname")
+    write_status(folder, state="done")
+    try:
+        assert place.bob.ask("GET", "/run-files/77/log")[:2] == (200, "a line")
+        for client, names in (
+            (place.ann, {"adapter/adapter_model.safetensors", "README.md"}),
+            (place.bob, {"adapter/adapter_model.safetensors"}),
+        ):
+            status, content = client.download("/run-files/77/adapter")
+            archive = zipfile.ZipFile(io.BytesIO(content))
+            assert status == 200 and set(archive.namelist()) == {f"0077-sft-adapter/{name}" for name in names}
+            assert archive.read("0077-sft-adapter/adapter/adapter_model.safetensors") == b"weights"
+        data = zipfile.ZipFile(io.BytesIO(place.bob.download("/run-files/77/data")[1]))
+        assert data.namelist() == ["0077-sft-data/data/train.jsonl"]
+        stranger = Client(place.app.port)
+        for part in ("adapter", "data", "log", "nothing"):
+            assert stranger.ask("GET", f"/run-files/77/{part}")[0] == 401
+        stranger.cookie = "; ".join(f"{each.partition('=')[0]}=made up" for each in place.bob.cookie.split("; "))
+        assert stranger.ask("GET", "/run-files/77/log")[0] == 401
+        for path in (
+            "77/config",
+            "77/..%2Fconfig.json",
+            "77/log/x",
+            "78/log",
+            "-1/log",
+            "seven/log",
+            "..%2F..%2Fworkbench.db/log",
+            "77",
+        ):
+            assert place.bob.ask("GET", f"/run-files/{path}")[0] == 404, path
+        assert place.bob.ask("POST", "/run-files/77/log")[0] == 404
+        about = [client.call("train", "about", {"run": 77})[1] for client in (place.ann, place.bob)]
+        assert about[0]["path"] == str(folder) and about[1]["path"] is None
+        assert not [*(place.folder / "zips").glob("*.zip")], "a zip is deleted once it is sent"
+    finally:
+        shutil.rmtree(folder)
 
 
 # passwords

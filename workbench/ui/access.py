@@ -6,12 +6,13 @@ import hmac
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from workbench.settings import Settings
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -79,6 +80,22 @@ def check(settings: Settings, logins: Login) -> None:
         "--auth-file FILE, or set WORKBENCH_AUTH=name:password. To serve this machine only, without a login, omit "
         f"{option}."
     )
+
+
+def user(request: Any) -> str | None:
+    """The name that a request's cookies are logged in by, None without one. Gradio keeps tokens and cookies so."""
+    app, cookies = getattr(request, "app", None), getattr(request, "cookies", None)
+    if app is None or not cookies or getattr(app, "auth", None) is None:
+        return None
+    for name in (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}"):
+        if login_name := app.tokens.get(cookies.get(name)):
+            return str(login_name)
+    return None
+
+
+def may_enter(request: Request) -> bool:
+    """Whether a request is logged in, or nobody needs to be."""
+    return request.app.auth is None or user(request) is not None
 
 
 class SameOrigin:

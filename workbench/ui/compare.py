@@ -24,7 +24,7 @@ from workbench.ui import rewards
 from workbench.ui.charts import plotly_url
 from workbench.ui.context import Context, Refused
 from workbench.ui.payload import read_seconds, read_text, takes
-from workbench.ui.runs import data_text
+from workbench.ui.runs import data_text, starred_title
 
 LETTERS = "ABCDEF"
 STEP_PROMPTS = 60  # held-out prompts to step through
@@ -70,7 +70,7 @@ def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The models that can be compared, held-out prompts to ask, and what can be measured."""
     models: list[dict[str, Any]] = [{"run": None, "label": "Base", "colour": "base", "note": ""}]
     models += [
-        {"run": r.number, "label": r.title, "colour": METHODS[r.method].colour, "note": data_text(r)}
+        {"run": r.number, "label": starred_title(r), "colour": METHODS[r.method].colour, "note": data_text(r)}
         for r in _finished_runs(context)
     ]
     past_prompts = {v.prompt for v in context.store.verdicts() if v.rater == payload.get("rater")}

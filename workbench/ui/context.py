@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from workbench import settings
+from workbench.ui import access
 
 if TYPE_CHECKING:
     from workbench.collect.pairs import PairQueue
@@ -42,6 +43,7 @@ class Context:
         self._place: str | None = None
         self._parts: dict[str, Any] = {}
         self._lengths: dict[str, int | None] = {}  # a prompt's text -> its tokens if they are too many, else None
+        self.shared = False  # whether others than the owner of this machine may see the page
         self.model_state = "waiting"  # waiting, loading, ready, failed
         self.model_error = ""
 
@@ -163,14 +165,12 @@ class Context:
 
     def rater(self, request: Any) -> str:
         """Who is at the page: the name of the login, or "you" where there is none."""
-        app = getattr(request, "app", None)
-        cookies = getattr(request, "cookies", None)
-        if app is None or not cookies or getattr(app, "auth", None) is None:
-            return VISITOR
-        for name in (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}"):
-            if user := app.tokens.get(cookies.get(name)):
-                return str(user)
-        return VISITOR
+        return access.user(request) or VISITOR
+
+    def owns(self, started_by: str | None, rater: str | None) -> bool:
+        """Whether whoever is at the page may know paths of what `started_by` started: on a page that serves this
+        machine alone anybody, else that login."""
+        return not self.shared or (started_by is not None and started_by == rater)
 
     def close(self) -> None:
         """Stop generating ahead and close the store."""

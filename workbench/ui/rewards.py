@@ -121,7 +121,7 @@ def label(run: Run) -> str:
         filter(
             None,
             [
-                f"run {run.number}",
+                f"{'★ ' if run.label.starred else ''}run {run.number}{f' ({run.label.name})' if run.label.name else ''}",
                 METHODS[run.method].label.lower(),
                 level,
                 accuracy_text(gate_result),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from workbench.ui.downloads import PREFIX
+
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
@@ -20,7 +22,7 @@ POSTS = {"/login", CALL, f"{API}/queue/join", f"{API}/cancel", f"{API}/reset"}
 PAGES = {"/", "/config", "/logout", "/theme.css", "/favicon.ico", "/robots.txt"}
 QUERIES = ("info", "user", "login_check", "token", "app_id", "startup-events", "queue/data", "theme.css")
 PAGES |= {f"{API}/{name}" for name in QUERIES}
-FOLDERS = ("/assets/", "/static/", "/svelte/", f"{API}/file=", f"{API}/heartbeat/")
+FOLDERS = ("/assets/", "/static/", "/svelte/", f"{API}/file=", f"{API}/heartbeat/", PREFIX)
 LARGEST = 30_000_000  # bytes of one call: an imported file of demonstrate.FILE_MB in base64, and some
 SMALL = 100_000  # bytes of any other request
 TOO_LARGE = "This request is too large. Import larger files on the command line: python -m workbench import FILE"

@@ -10,6 +10,7 @@ from workbench.learn.catalogue import METHODS
 from workbench.learn.run_files import Figure, RunResult
 from workbench.records import how_many
 from workbench.ui import rewards
+from workbench.ui.headline import headline
 
 
 def brief(run: Run) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def brief(run: Run) -> dict[str, Any]:
         "number": run.number,
         "method": run.method,
         "colour": m.colour,
-        "title": f"Run {run.number}: {m.label} on {how_many(config.data.n, config.data.unit or m.unit)}",
+        "title": f"Run {run.number}{f', {run.label.name}' if run.label.name else ''}: {m.label} on {how_many(config.data.n, config.data.unit or m.unit)}",
         "short": run.title,
         "name": f"{m.label}, {config.preset}",
         "state": run.state,
@@ -40,8 +41,31 @@ def brief(run: Run) -> dict[str, Any]:
         "explain": explanation,
         "badge": None if run.state == "done" else run.state,
         "created": config.created,
+        "label": run.label.name,
+        "note": run.label.note,
+        "starred": run.label.starred,
+        "headline": outcome._asdict() if (outcome := headline(run)) else None,
+        "order": _order(run),
         "best_of_n": best_of_n(run),
     }
+
+
+def starred_title(run: Run) -> str:
+    """The run's title as a list of choices shows it."""
+    return f"{'★ ' if run.label.starred else ''}{run.title}"
+
+
+def _order(run: Run) -> dict[str, Any]:
+    """By what the table of runs sorts its columns: results of one kind among themselves, the better the higher."""
+    order: dict[str, Any] = {"data": run.config.data.n, "time": run.status.seconds, "figure": "", "value": None}
+    result = run.result or RunResult()
+    if figure := result.figure("gold"):
+        return order | {"figure": "gold", "value": figure.value}
+    if figure := result.figure("accuracy"):
+        return order | {"figure": "accuracy", "value": figure.value}
+    if figure := result.figure("heldout_loss"):
+        return order | {"figure": "heldout_loss", "value": -figure.value}
+    return order
 
 
 def best_of_n(run: Run) -> dict[str, Any] | None:

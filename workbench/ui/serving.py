@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from workbench import settings as app_settings
 from workbench.processes import standby
 from workbench.settings import Settings
-from workbench.ui import access, attempts, proxies, routes
+from workbench.ui import access, attempts, downloads, proxies, routes
 
 if TYPE_CHECKING:
     from workbench.ui.context import Context
@@ -110,7 +110,7 @@ def _start(settings: Settings, logins: access.Login) -> tuple[Any, Context, str]
             server_port=settings.port,
             share=settings.share,
             prevent_thread_lock=True,
-            **_guards(settings, logins),
+            **_guards(settings, logins, context),
             **shell.launch_options(),
         )
     except OSError as error:
@@ -125,11 +125,12 @@ def _start(settings: Settings, logins: access.Login) -> tuple[Any, Context, str]
     return page, context, link or url
 
 
-def _guards(settings: Settings, logins: access.Login) -> dict[str, Any]:
+def _guards(settings: Settings, logins: access.Login, context: Context) -> dict[str, Any]:
     """What launch() needs so that only those who may reach the page do, and only what the page itself uses."""
     from starlette.middleware import Middleware
 
     local = settings.host in access.LOOPBACK and not settings.share
+    context.shared = bool(logins) or not local or access.on_space()
     guard = [] if access.on_space() else [Middleware(access.SameOrigin, local=local)]
     guard += [Middleware(routes.OpenRoutes), Middleware(attempts.ClientAddress)]
     if not (settings.share or access.on_space()):
@@ -138,7 +139,11 @@ def _guards(settings: Settings, logins: access.Login) -> dict[str, Any]:
     return {
         "auth": attempts.guard(access.checker(logins), attempts.Attempts()) if logins else None,
         "auth_message": attempts.NOTE,
-        "app_kwargs": {"middleware": guard, "exception_handlers": {KeyError: routes.component_not_found}},
+        "app_kwargs": {
+            "middleware": guard,
+            "routes": downloads.routes(context),
+            "exception_handlers": {KeyError: routes.component_not_found},
+        },
     }
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import asdict
+from hashlib import blake2b
 from math import isfinite
 from typing import Any
 
@@ -26,11 +28,11 @@ from workbench.learn.run_files import DataCounts
 from workbench.models import origin
 from workbench.records import how_many
 from workbench.settings import parameters
-from workbench.ui import rewards
+from workbench.ui import history, rewards
 from workbench.ui.charts import plotly_url
-from workbench.ui.context import Context, Refused
+from workbench.ui.context import VISITOR, Context, Refused
 from workbench.ui.payload import read_token, takes
-from workbench.ui.runs import brief, details, page_row, time_text
+from workbench.ui.runs import brief, details, page_row, starred_title, time_text
 from workbench.ui.stepwise import simulate_steps
 
 CLICKS = 1000  # that are remembered
@@ -54,7 +56,8 @@ def tab(context: Context) -> None:
     from workbench.ui.shell import panel
 
     functions = [form, plan, batch, start, act, watch, log, differences, rewards.gate, simulate_steps]
-    panel(context, "train", functions, before=("charts",))
+    functions += [history.relabel, history.delete, history.restore, history.about]
+    panel(context, "train", functions, before=("charts", "runs", "run_tools"))
 
 
 @takes()
@@ -92,7 +95,11 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     args = rewards.with_absolute_paths(args, settings)
     runs = list_runs(settings.workspace)
     starts: list[dict[str, Any]] = [{"run": None, "label": "the base model"}]
-    starts += [{"run": r.number, "label": r.title} for r in runs if r.adapter and origin.same(r.config, settings.model)]
+    starts += [
+        {"run": r.number, "label": starred_title(r)}
+        for r in runs
+        if r.adapter and origin.same(r.config, settings.model)
+    ]
     start_from = _start_from(payload, {s["run"] for s in starts})
     despite = payload.get("allow_failed_gate") is True
     run_plan = plan_run(settings, context.store, method, args, start_from, despite)
@@ -158,8 +165,16 @@ def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             args = rewards.with_absolute_paths(parse(method, values, preset), context.settings)
             parent, despite = _number(payload.get("start_from")), payload.get("allow_failed_gate") is True
             again = payload.get("again") is True
+            rater = payload.get("rater")
             run = control.launch(
-                context.settings, context.store, method, args, parent, allow_failed_gate=despite, again=again
+                context.settings,
+                context.store,
+                method,
+                args,
+                parent,
+                allow_failed_gate=despite,
+                again=again,
+                started_by=None if rater == VISITOR else rater,
             )
         except prepare.SameRun as same:
             return {"ask": str(same), "run": same.run.number}
@@ -198,12 +213,14 @@ def watch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         raise Refused(f"Run {number} no longer exists.")
     run = run or next((r for r in reversed(runs) if r.active and r.state != "waiting"), None)
     run = run or next(iter(runs), None)
-    stamp = ";".join(f"{r.number}{r.state}{'' if r.active else r.status.message}" for r in runs)
+    trash = history.deleted(context)
+    stamp = _stamp(runs, trash)
     answer: dict[str, Any] = {"stamp": stamp, "runs": None, "shown": None, "rows": [], "samples": None}
     answer |= {"from": 0, "next": 0, "samples_next": 0, "faults": []}
     answer["live"] = [{"number": r.number, "time": time_text(r)} for r in runs if r.active]
     if payload.get("stamp") != stamp:
-        answer["runs"] = [brief(r) for r in runs]
+        answer |= {"runs": [brief(r) for r in runs], "deleted": trash}
+        answer["base"] = history.base_row(runs, context.settings.model)
     if run is None:
         return answer
     is_same = payload.get("seen") == run.number
@@ -216,6 +233,12 @@ def watch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     if len(samples) != samples_seen:
         answer["samples"] = [{"step": s["step"], "prompt": s["prompt"], "text": s["answer"]} for s in samples]
     return answer | {"samples_next": len(samples)}
+
+
+def _stamp(runs: Sequence[Run], trash: list[dict[str, Any]]) -> str:
+    """Changes when what the table of runs shows does; progress apart, which `watch` sends beside it."""
+    states = [(r.number, r.state, "" if r.active else r.status.message, r.label.as_json()) for r in runs]
+    return blake2b(repr((states, trash)).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 @takes(run=int)

@@ -4,6 +4,7 @@ const { el, fill, call, on, openTab, announce, emptyState, keys, kbd, flash, cha
 const root = element.querySelector(".wb-compare");
 const POLL = 100, DIAL = 160, MEASURE = 700;
 const LETTERS = "ABCDEF";
+const FIND_FROM = 8; // models from which on one is found by its name
 
 let offer = null; // models, prompts and what kind of scores there are
 let chosen = []; // run numbers, null for the base, in the order of the list
@@ -83,10 +84,20 @@ function showPicker() {
     box.checked = chosen.includes(model.run);
     return el("label", {}, box, square(model.colour), el("span", {}, model.label), model.note ? el("span", { class: "wb-quiet" }, model.note) : null);
   }));
-  fill(picker, summary, list);
+  const find = offer.models.length > FIND_FROM && el("input", { type: "text", class: "wb-picker-find", "aria-label": "Find a model", placeholder: "Find by name", autocomplete: "off", value: sought,
+    oninput: () => { sought = find.value; showSought(list); } });
+  fill(picker, summary, el("div", { class: "wb-picker-box" }, find, list));
+  showSought(list);
   askButton.textContent = chosen.length === 2 ? "Ask both" : `Ask all ${chosen.length}`;
   const moved = chosen.some((run) => run !== null);
   dial.disabled = !moved;
+}
+
+// The models whose label or data hold every word that is sought, and those that are chosen.
+let sought = "";
+function showSought(list) {
+  const parts = sought.toLowerCase().split(/\s+/).filter(Boolean);
+  for (const label of list.children) label.hidden = !label.querySelector("input").checked && !parts.every((part) => label.textContent.toLowerCase().includes(part));
 }
 
 function toggle(run, box) {
@@ -98,7 +109,7 @@ function toggle(run, box) {
   }
   lost.textContent = "";
   setModels(next);
-  picker.querySelectorAll("input")[offer.models.findIndex((m) => m.run === run)].focus();
+  picker.querySelectorAll("input[type=checkbox]")[offer.models.findIndex((m) => m.run === run)].focus();
 }
 
 function setModels(next) {

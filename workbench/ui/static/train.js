@@ -191,7 +191,7 @@ function showPlan() {
   if (Object.keys(plan.errors).some((name) => name !== "reward") && settingsBox.hidden) unfold(settingsButton, settingsBox);
   const copied = el("span", { class: "wb-quiet", role: "status" });
   fill(commandBox, el("pre", { tabindex: "0", "aria-label": "The same on the command line" }, el("code", {}, plan.command)), el("div", { class: "wb-row" },
-    el("button", { class: "wb-button", type: "button", onclick: () => copy(plan.command, commandBox.querySelector("code"), copied) }, "Copy"), copied));
+    el("button", { class: "wb-button", type: "button", onclick: () => workbench.copy(plan.command, commandBox.querySelector("code"), copied) }, "Copy"), copied));
 }
 
 // Labels without a person, to try a process reward with; they are named as simulated wherever they count.
@@ -210,16 +210,6 @@ async function simulate() {
     simulateSaid.textContent = error.message;
   }
   simulateButton.disabled = false;
-}
-
-async function copy(text, node, said) {
-  try {
-    await navigator.clipboard.writeText(text);
-    said.textContent = "Copied";
-  } catch {
-    getSelection().selectAllChildren(node); // a page without https may not write to the clipboard
-    said.textContent = "Selected. Press Ctrl C to copy.";
-  }
 }
 
 // Fetched only when looked at: the tokenizer is not loaded for it before.
@@ -288,7 +278,9 @@ const barIn = el("span", { class: "wb-bar-in" });
 const progress = el("div", { class: "wb-bar wb-run-bar", role: "progressbar", "aria-label": "Steps done", "aria-valuemin": 0 }, barIn);
 const lost = el("p", { class: "wb-warn wb-train-lost", role: "status", hidden: true });
 const trouble = el("div", {}), notices = el("div", { class: "wb-quiet" });
+const headline = el("p", { class: "wb-headline", hidden: true });
 const verdict = el("div", { class: "wb-verdict", hidden: true });
+const tools = workbench.runTools(server, { changed: relabelled, removed: () => { select(null); replan(); } });
 const grid = el("div", { class: "wb-charts" });
 const skipped = el("p", { class: "wb-quiet wb-skipped" });
 const promptPick = el("select", { class: "wb-prompt-pick", "aria-label": "Prompt", onchange: () => { prompt = promptPick.value; showSamples(); } });
@@ -298,7 +290,7 @@ const answersBox = el("section", { class: "wb-answers-box", "aria-label": "Answe
 const logText = el("pre", { tabindex: "0", class: "wb-log", "aria-label": "Log" });
 const log = el("details", { class: "wb-fold wb-log-fold" }, el("summary", {}, "Log"), logText);
 log.addEventListener("toggle", () => log.open && showLog());
-const cardBody = el("div", {}, el("div", { class: "wb-run-head" }, el("div", { class: "wb-spread" }, el("div", {}, title, line), buttons), progress, verdict, notices, trouble),
+const cardBody = el("div", {}, el("div", { class: "wb-run-head" }, el("div", { class: "wb-spread" }, el("div", {}, title, line), buttons), headline, progress, tools.node, verdict, notices, trouble),
   el("div", { class: "wb-run-charts" }, grid, skipped), answersBox, log);
 const empty = el("div", {});
 const card = el("section", { class: "wb-card wb-run", "aria-label": "Run", hidden: true }, cardBody);
@@ -347,6 +339,8 @@ function showCard() {
     }));
     buttons.querySelector(`[data-action="${focused}"]`)?.focus();
   }
+  tools.show(shown);
+  showHeadline();
   showVerdict();
   const texts = [...shown.notices, ...faults];
   if (notices.textContent !== texts.join("")) fill(notices, texts.map((text) => el("p", {}, text)));
@@ -356,6 +350,24 @@ function showCard() {
   progress.setAttribute("aria-valuenow", shown.step);
   if (shown.state === "failed" && !log.open && log.dataset.run !== String(shown.number)) log.open = true;
   log.dataset.run = shown.number;
+}
+
+// How it compares with where it began, as far as that was measured.
+const SIGNS = { better: "✓ ", worse: "✕ ", unclear: "– ", unmeasured: "" };
+function showHeadline() {
+  const found = shown.headline;
+  headline.hidden = !found;
+  if (!found) return;
+  headline.className = `wb-headline wb-headline-${found.outcome}`;
+  const text = SIGNS[found.outcome] + found.text;
+  if (headline.textContent !== text) headline.textContent = text;
+}
+
+// A run has another name, note or star, or is back.
+function relabelled(number) {
+  if (typeof number === "number" && number !== shown?.number) select(number);
+  else tick();
+  replan();
 }
 
 // A reward model's verdict: the badge and why in one sentence; its checks are fetched when they are looked at.
@@ -462,49 +474,26 @@ async function showLog() {
 
 // ---- all runs ----
 
-const table = el("div", { class: "wb-runs-table" });
-const explain = el("p", { class: "wb-quiet" });
-const history = el("details", { class: "wb-card wb-runs", hidden: true }, el("summary", { class: "wb-spread" }, el("h2", {}, "Runs"), explain), table);
-history.open = !matchMedia("(max-width: 639px)").matches;
+const table = workbench.runsTable({
+  open: (number) => {
+    select(number);
+    card.scrollIntoView({ block: "nearest" });
+  },
+  take: actOn,
+  star: (run) => call(server, "relabel", { run: run.number, starred: !run.starred }).then(relabelled, (error) => { table.wrong.textContent = error.message; }),
+  pick: (numbers) => {
+    picked = numbers;
+    compareRuns();
+  },
+  restore: async (number) => { table.wrong.textContent = await tools.restore(number); },
+});
 const differences = el("section", { class: "wb-card wb-differences", hidden: true, "aria-label": "Two runs side by side" });
-
-function showRuns() {
-  history.hidden = !runs.length;
-  if (!runs.length) return;
-  explain.textContent = runs.find((r) => r.explain)?.explain || "";
-  const head = ["", "Run", "Method", "Data", "Time", "Result", "Started", ""];
-  fill(table, el("table", {}, el("thead", {}, el("tr", {}, head.map((text, i) => el("th", { scope: "col" }, text || el("span", { class: "wb-hidden" }, i ? "Action" : "Side by side"))))),
-    el("tbody", {}, runs.map((run) => {
-      const box = el("input", { type: "checkbox", "aria-label": `Side by side: run ${run.number}`, onchange: () => pick(run.number, box.checked) });
-      box.checked = picked.includes(run.number);
-      const row = el("tr", { class: shown?.number === run.number ? "wb-current" : null },
-        el("td", { class: "wb-check" }, box),
-        el("td", { "data-label": "Run" }, el("button", { class: "wb-run-number", type: "button", "aria-label": `Show run ${run.number}`, onclick: () => { select(run.number); card.scrollIntoView({ block: "nearest" }); } }, String(run.number))),
-        el("td", { "data-label": "Method" }, el("span", { class: "wb-run-method" }, square(run.colour), run.name)), el("td", { "data-label": "Data" }, run.data, run.parent ? el("span", { class: "wb-quiet" }, `, from ${run.parent}`) : null),
-        el("td", { "data-label": "Time", "data-time": run.number }, run.time), el("td", { "data-label": "Result" }, run.badge ? el("span", { class: `wb-tag wb-state-${run.state}` }, run.badge) : run.result, run.verdict ? [" ", pill(run.verdict)] : null),
-        el("td", { "data-label": "Started", class: "wb-quiet" }, run.live ? "now" : startedAt(run.created)),
-        el("td", { class: "wb-run-action" }, run.action ? el("button", { class: "wb-link", type: "button", "aria-label": `${run.action.label} run ${run.number}`, onclick: (event) => actOn(run, run.action.name, event.target) }, run.action.label) : null));
-      return row;
-    }))));
-}
 
 async function actOn(run, action, node) {
   if (action === "compare") return openTab("compare", { runs: [null, run.number] });
   if (action === "score") return openTab("score", { run: run.number });
   select(run.number);
   if (action !== "log") return act(node, action);
-}
-
-function startedAt(text) {
-  const then = new Date(text), time = then.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
-  return Number.isNaN(+then) ? "–" : then.toDateString() === new Date().toDateString() ? time : `${then.toLocaleDateString([], { day: "numeric", month: "short" })}, ${time}`;
-}
-
-function pick(number, chosen) {
-  picked = picked.filter((n) => n !== number);
-  if (chosen) picked = [...picked, number].slice(-2);
-  for (const box of table.querySelectorAll("input")) box.checked = picked.includes(Number(box.getAttribute("aria-label").split(" ").at(-1)));
-  compareRuns();
 }
 
 async function compareRuns() {
@@ -525,7 +514,7 @@ async function compareRuns() {
     && both.every((part) => c.series.some((s) => part.rows.some((row) => s.key in row))));
   const places = curves.map((curve) => el("div", { "data-curve": curve.name }));
   fill(differences, el("div", { class: "wb-spread" }, el("h2", {}, `Run ${a.number} and run ${b.number}: differences`),
-    el("button", { class: "wb-button", type: "button", onclick: () => { picked = []; pick(0, false); } }, "Close")),
+    el("button", { class: "wb-button", type: "button", onclick: table.unpick }, "Close")),
     answer.gold ? el("p", {}, answer.gold) : null,
     answer.differences.length
       ? el("table", { class: "wb-difference-table" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, ""), [a, b].map((run) => el("th", { scope: "col" }, square(run.colour), ` ${run.short}`)))),
@@ -557,7 +546,7 @@ function take(answer) {
     stamp = answer.stamp;
     for (const run of runs) {
       if (LIVE.has(before.get(run.number)) && !LIVE.has(run.state)) {
-        announce(`Run ${run.number}: ${run.line}`);
+        announce(`Run ${run.number}: ${run.headline?.text || run.line}`);
         workbench.refresh();
         replan();
       } else if (before.has(run.number) && before.get(run.number) !== run.state) replan();
@@ -565,10 +554,7 @@ function take(answer) {
     }
   }
   shown = answer.shown;
-  for (const one of answer.live) {
-    const cell = table.querySelector(`[data-time="${one.number}"]`);
-    if (cell) cell.textContent = one.time;
-  }
+  for (const one of answer.live) table.time(one.number, one.time);
   if (fresh) [rows, samples, faults] = [[], [], new Set()];
   for (const text of answer.faults) faults.add(text);
   for (const row of answer.rows) {
@@ -581,7 +567,8 @@ function take(answer) {
   showCard();
   if (shown && (fresh || answer.rows.length || !hosts.size)) showCharts();
   if (fresh || answer.samples) showSamples();
-  if (answer.runs || fresh) showRuns();
+  if (answer.runs) table.show({ runs, base: answer.base, deleted: answer.deleted, shown: shown?.number });
+  else if (fresh) table.show({ shown: shown?.number });
   if (log.open && shown && LIVE.has(shown.state)) showLog();
 }
 
@@ -643,7 +630,7 @@ async function begin() {
   workbench.plotly ??= form.plotly;
   charts.load().catch((error) => console.warn(error.message)); // ahead of the first point
   if (!methodOf(choice.method)) choice.method = form.methods[0].name;
-  fill(root, el("h2", { class: "wb-hidden" }, "Train"), lost, el("div", { class: "wb-train-grid" }, setup, el("div", { class: "wb-train-main" }, empty, card)), history, differences);
+  fill(root, el("h2", { class: "wb-hidden" }, "Train"), lost, el("div", { class: "wb-train-grid" }, setup, el("div", { class: "wb-train-main" }, tools.undoBar, empty, card)), table.node, differences);
   showMethods();
   showSettings();
   const options = workbench.lastOptions.train || {};
