@@ -49,7 +49,7 @@ def steps(counts: dict[str, int], finished: list[Any], job: Any) -> list[dict[st
     aligned = [run for run in finished if METHODS[run.method].answers]
     scorers = [run for run in finished if not METHODS[run.method].answers]
     busy = {"" if job is None else "align" if METHODS[job.method].answers else "reward"}
-    doing = "" if job is None else f"{METHODS[job.method].label} {'waiting' if job.state == 'waiting' else 'running'}"
+    doing = "" if job is None else "waiting" if job.state == "waiting" else "running"
     rows = [
         ("write", "Demonstrate", "demonstrate", {}, amount(counts, "demonstrations", "answer", WRITE_GOAL)),
         ("rank", "Rank", "rank", {}, amount(counts, "comparisons", "pair", RANK_GOAL)),
