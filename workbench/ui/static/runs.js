@@ -153,7 +153,8 @@
     return {
       node, wrong,
       show(news) {
-        ({ runs, base, deleted, shown } = { runs, base, deleted, shown, ...news });
+        if (news.runs) ({ runs, base, deleted } = news);
+        shown = news.shown;
         if (picked.some((number) => !runs.some((run) => run.number === number))) pick(0, false);
         draw();
       },
