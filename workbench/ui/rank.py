@@ -12,6 +12,7 @@ from workbench.intervals import wilson
 from workbench.records import Comparison
 from workbench.ui import stepwise
 from workbench.ui.context import Context, Refused
+from workbench.ui.importing import import_file
 from workbench.ui.overview import RANK_GOAL
 from workbench.ui.payload import read_number, read_seconds, read_text, read_token, takes
 from workbench.ui.shell import panel
@@ -304,5 +305,5 @@ FUNCTIONS = [rank_pairs, vote, own, skip_pair, undo_choice, change_choice, choic
 
 def tab(context: Context) -> None:
     """Build the tab: two answers to choose from, or the steps of one to judge."""
-    panel(context, "stepwise", stepwise.FUNCTIONS)
+    panel(context, "stepwise", [*stepwise.FUNCTIONS, import_file], before=("importing",))
     panel(context, "rank", FUNCTIONS)
