@@ -112,6 +112,15 @@ def test_next_to_write(store: Store):
     assert next_to_write(store, "ada") is None
 
 
+def test_a_held_out_prompt_is_never_offered_for_writing(store: Store):
+    held, train = store.add_prompts(["Name a bird.", "Name a tree."], "person")
+    assert (held.split, train.split) == ("heldout", "train") and next_to_write(store, "ada") == train
+    store.skip("ada", train.id, "demonstration")
+    assert next_to_write(store, "ada") == train
+    store.add_demonstration(train.id, "Oak.", "ada")
+    assert next_to_write(store, "ada") is None
+
+
 def test_next_to_rank(store: Store):
     first, second, third = store.add_prompts(["p", "q", "r"], "person")
     rank(store, "p", "ab", ["a", "b"])

@@ -64,7 +64,15 @@ def ready(queue: PairQueue, n: int) -> None:
 
 def test_pairs_are_written_ahead_and_refilled(store: Store, queue: PairQueue, writer: Writer):
     ready(queue, 6)
-    assert queue.state() == {"ready": 6, "writing": False, "error": None, "target": 6, "done": 6, "passed": {}}
+    assert queue.state() == {
+        "ready": 6,
+        "writing": False,
+        "error": None,
+        "target": 6,
+        "done": 6,
+        "passed": {},
+        "identical": [],
+    }
     (pair,) = queue.take("ada")
     assert {pair.left.text.split()[1], pair.right.text.split()[1]} == {"A", "B"}
     assert pair.left == store.response(pair.left.id) and pair.shown == (pair.left.id, pair.right.id)
@@ -144,6 +152,31 @@ def test_two_identical_answers_are_no_pair(queue: PairQueue, writer: Writer, mon
     assert [pair.prompt.text for pair in queue.take("ada", 2)] == ["p3", "p3"]
     retries = [text for call in writer.calls[calls:] for text in call if text == "p0"]
     assert len(retries) >= pairs_module.TRIES  # asked for again, then passed over
+    (p3,) = (prompt.id for prompt in queue._store.prompts() if prompt.text == "p3")
+    others = [prompt.id for prompt in queue._store.prompts() if prompt.id != p3]
+    until(lambda: queue.state()["identical"] == others)  # and named
+    writer.same = set()
+
+    def differ() -> bool:
+        queue.take("ada", 6)
+        return not queue.state()["identical"]
+
+    until(differ)  # until they have been asked for again
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("Four.", "Four.", True),
+        ("", " \n", True),
+        ("It is  four.\n", "It is four.", True),
+        ("a\nb", "a \r\nb", True),
+        ("a\nb", "a b", False),
+        ("Four.", "four.", False),
+    ],
+)
+def test_answers_that_look_the_same_are_the_same(first, second, same):
+    assert pairs_module.look_alike(first, second) == same
 
 
 def test_prompts_take_turns_and_unjudged_ones_come_first(store: Store, queue: PairQueue):

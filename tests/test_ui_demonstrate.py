@@ -1,12 +1,8 @@
 """Demonstrate: what the page asks of Python, over a real store."""
 
-import base64
-import gzip
-
 import pytest
 
 from tests.pages import Scripted
-from workbench.collect.formats import FileError
 from workbench.ui import demonstrate as tab
 from workbench.ui.context import Refused
 
@@ -49,11 +45,47 @@ def test_sending_an_answer_twice_stores_it_once(context, prompts):
     assert first["saved"]["id"] == again["saved"]["id"] and again["written"] == 1
 
 
+def test_a_second_answer_from_another_tab_is_told_and_not_stored(context, prompts):
+    first = save(context, prompts[0], "Four.", seen=[])["saved"]
+    second = save(context, prompts[0], "4", token="u" * 16, seen=[])
+    assert "elsewhere" in second["conflict"] and second["theirs"] == first
+    assert [each.text for each in context.store.demonstrations()] == ["Four."]
+    again = save(context, prompts[0], "Four.", seen=[])  # the first one sent again is no second one
+    assert again["saved"] == first
+    assert save(context, prompts[0], "4", token="v" * 16, seen=[first["id"]])["written"] == 2  # it was seen: keep both
+    hers = {"rater": "ann", "prompt_id": prompts[0].id, "text": "four", "token": "w" * 16, "seen": []}
+    assert tab.save_demonstration(context, hers)["written"] == 3  # another person's answer is a second opinion
+
+
+def test_a_simulated_or_deleted_answer_is_no_second_one(context, prompts):
+    context.store.add_demonstration(prompts[0].id, "Four.", "you", simulated=True)
+    gone = context.store.add_demonstration(prompts[0].id, "4", "you")
+    context.store.delete_demonstration(gone.id)
+    assert save(context, prompts[0], "Four it is.", seen=[])["saved"]["text"] == "Four it is."
+
+
+def test_a_held_out_prompt_is_listed_and_never_the_next_to_answer(context):
+    held, train = context.store.add_prompts(["Name a bird.", "Name a tree."], "person")
+    assert (held.split, train.split) == ("heldout", "train")
+    listed = tab.demonstrations(context, ME)
+    assert [each["heldout"] for each in listed["prompts"]] == [True, False]
+    assert (listed["next"], listed["heldout"]) == (train.id, 1)
+    save(context, train, "Oak.")
+    assert tab.demonstrations(context, ME)["next"] is None
+    assert tab.open_prompt(context, ME | {"id": held.id})["heldout"] is True
+
+
+def test_a_row_of_the_list_says_whether_its_text_is_cut(context):
+    context.store.add_prompts(["x" * tab.SHORT, "y" * (tab.SHORT + 1)], "person")
+    rows = tab.demonstrations(context, ME)["prompts"]
+    assert [(len(row["text"]), row["cut"]) for row in rows] == [(tab.SHORT, False), (tab.SHORT, True)]
+
+
 def test_drafts_are_kept_per_person_and_cleared_by_saving(context, prompts):
     tab.save_draft(context, ME | {"prompt_id": prompts[0].id, "text": "Fo"})
     tab.save_draft(context, {"rater": "ann", "prompt_id": prompts[0].id, "text": "hers"})
     assert tab.open_prompt(context, ME | {"id": prompts[0].id})["draft"] == "Fo"
-    assert tab.demonstrations(context, ME)["prompts"][0]["draft"] is True
+    assert tab.demonstrations(context, ME)["prompts"][0]["draft"] == "Fo"
     save(context, prompts[0], "Four.")
     assert tab.open_prompt(context, ME | {"id": prompts[0].id})["draft"] == ""
     assert tab.open_prompt(context, {"rater": "ann", "id": prompts[0].id})["draft"] == "hers"
@@ -118,6 +150,17 @@ def test_prompts_are_added_line_by_line_and_known_ones_stay(context, prompts):
         tab.add_prompts(context, ME | {"text": " \n "})
 
 
+def test_prompts_of_several_lines_are_parted_by_dashes(context):
+    text = "Write a poem.\r\n\r\nAbout:\r\n- the sea\r\n---\r\n\r\n-----  \nName a tree.\n --- \n"
+    answer = tab.add_prompts(context, ME | {"text": text, "several_lines": True})
+    assert answer["added"] == 2
+    assert [p.text for p in context.store.prompts()] == ["Write a poem.\n\nAbout:\n- the sea", "Name a tree."]
+    long = tab.add_prompts(context, ME | {"text": f"{LONG}\nmore\n---\n{LONG}\nless", "several_lines": True})
+    assert long["rest"] == f"{LONG.strip()} \nmore\n---\n{LONG.strip()} \nless" and long["added"] == 0
+    with pytest.raises(Refused, match="no prompt between"):
+        tab.add_prompts(context, ME | {"text": "---\n---", "several_lines": True})
+
+
 def test_a_long_list_never_hides_what_is_still_to_do(context):
     many = context.store.add_prompts([f"Prompt {n}" for n in range(tab.LISTED + 60)], "person")
     for n, prompt in enumerate(many[:100]):
@@ -125,51 +168,6 @@ def test_a_long_list_never_hides_what_is_still_to_do(context):
     listed = tab.demonstrations(context, ME)
     ids = {each["id"] for each in listed["prompts"]}
     assert len(ids) == tab.LISTED and {prompt.id for prompt in many[100:]} <= ids and listed["total"] == tab.LISTED + 60
-
-
-def upload(context, name, content):
-    return tab.import_file(context, ME | {"name": name, "data": base64.b64encode(content).decode()})
-
-
-def test_a_file_is_recognised_and_its_bad_lines_are_named(context):
-    rows = b'{"prompt": "Name a fruit.", "completion": "Apple."}\nnot json\n{"prompt": "", "completion": "x"}\n'
-    report = upload(context, "answers.jsonl", rows)
-    assert (report["kind"], report["format"], report["added"]) == ("demonstrations", "trl", 1)
-    assert [each["line"] for each in report["bad"]] == [2, 3] and report["bad_total"] == 2
-    assert context.store.demonstrations()[0].source == "import:answers.jsonl"
-
-
-@pytest.mark.parametrize("name", ["weights.bin", "notes", "../../etc/passwd", "a.jsonl.exe"])
-def test_other_files_are_refused(context, name):
-    with pytest.raises(Refused, match=r"only \.jsonl"):
-        upload(context, name, b"x")
-
-
-def test_a_packed_file_is_read_and_unused_columns_are_named(context):
-    rows = gzip.compress(b'{"prompt": "Name a fruit.", "completion": "Apple.", "topic": "food"}\n')
-    report = upload(context, "my.answers.jsonl.gz", rows)
-    assert (report["added"], report["remarks"]) == (1, ["not used: topic"])
-
-
-def test_answers_never_become_bare_prompts(context):
-    with pytest.raises(FileError, match=r"Nothing was imported.*risposta.*On the page, rename"):
-        upload(context, "a.jsonl", b'{"prompt": "Name a fruit.", "risposta": "Mela."}\n')
-    assert context.store.counts()["prompts"] == 0
-
-
-def test_20_a_name_with_folders_in_it_writes_nowhere(context, tmp_path):
-    report = upload(context, "../../up\\..\\escape.jsonl", b'{"prompt": "p", "completion": "c"}\n')
-    assert report["added"] == 1 and not list(tmp_path.parent.glob("**/escape.jsonl"))
-
-
-def test_21_a_file_over_the_limit_is_refused(context):
-    with pytest.raises(Refused, match="python -m workbench import FILE"):
-        tab.import_file(context, ME | {"name": "big.jsonl", "data": "A" * int(tab.FILE_MB * 1.4e6 + 4)})
-
-
-def test_a_torn_upload_is_refused(context):
-    with pytest.raises(Refused, match="did not arrive complete"):
-        tab.import_file(context, ME | {"name": "a.jsonl", "data": "%%%"})
 
 
 def test_27_text_is_kept_exactly_as_written(context, prompts):

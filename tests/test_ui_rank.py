@@ -271,3 +271,22 @@ def test_pairs_of_a_deleted_prompt_are_not_dealt(context):
     context.store.delete_prompt(prompt.id)
     context.pairs.drop(prompt.id)
     assert context.pairs.take("ann") == []
+
+
+def test_the_same_answer_twice_is_not_put_to_the_vote_and_its_prompt_is_named(context):
+    context.store.add_prompts(["Say yes.", "What is 2 + 2?"], "person")
+    context._say = lambda prompt, number: "Yes." if prompt == "Say yes." else f"Answer {number}"
+    until(lambda: context.pairs.state()["ready"] and context.pairs.state()["identical"])
+    asked = ME | {"page": "p" * 12, "have": [], "n": 5}
+    answer = tab.rank_pairs(context, asked)
+    assert answer["pairs"] and {pair["prompt"] for pair in answer["pairs"]} == {"What is 2 + 2?"}
+    assert answer["passed"] == (
+        "“Say yes.” is passed over for now: 3 times in a row, the model gave it the same answer twice."
+    )
+    context.store.add_prompts(["Say yes again, and nothing else than yes."], "person")
+    context._say = lambda prompt, number: "Yes." if prompt.startswith("Say") else f"Answer {number}"
+    context.pairs.clear()
+    until(lambda: len(context.pairs.state()["identical"]) == 2)
+    assert tab.rank_pairs(context, asked)["passed"] == (
+        "2 prompts are passed over for now, such as “Say yes.”: 3 times in a row, the model gave each the same answer twice."
+    )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -356,3 +357,17 @@ def test_the_export_holds_everything(context):
         "runs/0001-sft/metrics.jsonl",
     } == names
     assert b"Fine, and you?" in archive.read("demonstrations.jsonl")
+
+
+def test_every_place_of_peoples_words_takes_its_direction_from_them():
+    made = re.compile(r'el\("(\w+)", \{([^}]*)\}')
+    places = [
+        (path.name, tag, attributes)
+        for path in shell.STATIC.glob("*.js")
+        for tag, attributes in made.findall(path.read_text(encoding="utf-8"))
+        if tag == "textarea" or re.search(r'class: "[^"]*\bwb-(words|prompt)(?=[ "])', attributes)
+    ]
+    assert {"demonstrate.js", "rank.js", "stepwise.js", "train.js", "score.js", "compare.js"} <= {
+        each[0] for each in places
+    }
+    assert [each for each in places if 'dir: "auto"' not in each[2]] == []

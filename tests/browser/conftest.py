@@ -165,6 +165,33 @@ def held() -> Callable:
 
 
 @pytest.fixture
+def slow() -> Callable:
+    """slow(page): 600 ms are added to everything that it asks of the server."""
+
+    def slow_down(page, milliseconds: int = 600) -> None:
+        session = page.context.new_cdp_session(page)
+        session.send("Network.enable")
+        conditions = {"offline": False, "latency": milliseconds, "downloadThroughput": -1, "uploadThroughput": -1}
+        session.send("Network.emulateNetworkConditions", conditions)
+
+    return slow_down
+
+
+@pytest.fixture
+def drop() -> Callable:
+    """drop(page, name, text): a file is dragged over the page and dropped, as far as its own scripts can tell."""
+
+    def drop_file(page, name: str, text: str) -> None:
+        make = "([name, text]) => { const t = new DataTransfer(); t.items.add(new File([text], name)); return t; }"
+        transfer = page.evaluate_handle(make, [name, text])
+        page.dispatch_event("body", "dragover", {"dataTransfer": transfer})
+        page.wait_for_selector("text=Drop the file to import it")
+        page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+
+    return drop_file
+
+
+@pytest.fixture
 def no_faults() -> Callable:
     """no_faults(page): axe-core finds nothing serious in our parts of the page (WCAG 2.2 A and AA)."""
 

@@ -204,3 +204,16 @@ def test_axe_finds_nothing_serious_while_ranking(app, open_page, no_faults, is_d
     no_faults(page)
     page.keyboard.press("e")
     no_faults(page)
+
+
+def test_a_file_dropped_on_the_tab_is_imported_and_reported(app, page, drop):
+    before = len(chosen(app))
+    drop(page, "pairs.jsonl", '{"prompt": "Name a colour.", "chosen": "Blue.", "rejected": "No."}\n{"prompt": "x"}\n')
+    page.wait_for_selector("text=1 comparison added from pairs.jsonl (trl).")
+    assert len(chosen(app)) == before + 1 and chosen(app)[-1].source == "import:pairs.jsonl"
+    report = page.locator(".wi-report")
+    assert "1 row left out:" in report.inner_text() and "Line 2: " in report.inner_text()
+    press(page, "s")
+    assert report.is_visible()
+    page.get_by_role("button", name="Dismiss the report on pairs.jsonl").click()
+    assert report.count() == 0

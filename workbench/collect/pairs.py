@@ -36,7 +36,8 @@ class Pair:
 
 class QueueState(TypedDict):
     """Pairs waiting (`ready`), how many are kept waiting (`target`), pairs written so far (`done`), whether the model is
-    writing, its error, and the prompts that are too long for it (`passed`), id -> tokens."""
+    writing, its error, the prompts that are too long for it (`passed`), id -> tokens, and the ids of those that it gave
+    the same answer twice, `TRIES` times over, when last asked (`identical`)."""
 
     ready: int
     writing: bool
@@ -44,6 +45,13 @@ class QueueState(TypedDict):
     target: int
     done: int
     passed: dict[int, int]
+    identical: list[int]
+
+
+def look_alike(first: str, second: str) -> bool:
+    """Whether two answers read the same on the page: line by line the same words, whatever the spaces between them."""
+    one, other = ([" ".join(line.split()) for line in text.strip().splitlines()] for text in (first, second))
+    return one == other
 
 
 class PairQueue:
@@ -71,6 +79,7 @@ class PairQueue:
         self._changed = threading.Condition()
         self._ready: list[Triple] = []
         self._requests: Counter[int] = Counter()  # prompt id -> pairs asked for in this life
+        self._identical: set[int] = set()  # prompts passed over because both answers were the same
         self._rater: str | None = None
         self._closed = self._writing = self._retry = False
         self._era = 0  # counts clear(): what was begun before one is thrown away
@@ -104,6 +113,7 @@ class PairQueue:
                 "target": self._ahead,
                 "done": self._count,
                 "passed": dict(self._overlong),
+                "identical": sorted(self._identical),
             }
 
     def retry(self) -> None:
@@ -117,6 +127,7 @@ class PairQueue:
         with self._changed:
             self._era += 1
             self._ready = []
+            self._identical.clear()
             self._retry = True
             self._changed.notify_all()
 
@@ -124,6 +135,7 @@ class PairQueue:
         """Take pairs of this prompt out, those under way too: it was deleted."""
         with self._changed:
             self._dropped.add(prompt_id)
+            self._identical.discard(prompt_id)
             self._ready = [item for item in self._ready if item[0].id != prompt_id]
             self._changed.notify_all()
 
@@ -144,7 +156,8 @@ class PairQueue:
                 self._retry = False
                 self._dropped.clear()
             try:
-                pairs = self._write(self._choose(rater, n))
+                chosen = self._choose(rater, n)
+                pairs = self._write(chosen)
             except Exception as error:  # whatever the model raises is shown on the page, and tried again
                 self._wait_before_retry(error)
                 continue
@@ -153,6 +166,9 @@ class PairQueue:
                 if era == self._era:
                     self._ready += [item for item in pairs if item[0].id not in self._dropped]
                     self._count += len(pairs)
+                    with_pair = {item[0].id for item in pairs}
+                    self._identical -= with_pair
+                    self._identical |= {prompt.id for prompt in chosen} - with_pair - self._dropped
                 self._changed.notify_all()
                 if not pairs:
                     self._changed.wait_for(lambda: self._closed or self._retry, LOOK_SECONDS)
@@ -181,7 +197,8 @@ class PairQueue:
         return sorted(order, key=lambda prompt: max(judgements.get(prompt.id, 0), self._requests[prompt.id]))[:n]
 
     def _write(self, prompts: list[Prompt]) -> list[Triple]:
-        """Stored pairs for these prompts. Two answers with the same words are no pair and are asked for again."""
+        """Stored pairs for these prompts. Two answers that read the same are no pair and are asked for again, `TRIES`
+        times in all; then their prompt is passed over."""
         pairs: list[Triple] = []
         pending = prompts
         for _ in range(TRIES):
@@ -192,7 +209,7 @@ class PairQueue:
             answers = self._write_two(pending)
             if len(answers) != len(pending):
                 raise RuntimeError(f"The model was asked for {len(pending)} pairs of answers and gave {len(answers)}.")
-            identical = [first.text.strip() == second.text.strip() for first, second in answers]
+            identical = [look_alike(first.text, second.text) for first, second in answers]
             pairs += self._store_answers(
                 [(prompt, *two) for prompt, two, repeat in zip(pending, answers, identical, strict=True) if not repeat]
             )

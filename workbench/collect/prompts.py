@@ -19,11 +19,13 @@ def starter(n: int = 30) -> list[str]:
 def next_to_write(store: Store, rater: str, too_long: Container[str] = ()) -> Prompt | None:
     """The oldest prompt nobody has answered; those this rater skipped come last. None when all are answered.
 
-    `too_long` are texts that the model cannot read: an answer to them cannot be learned.
+    Held-out prompts are never offered, for an answer to them is not trained on; nor are those in `too_long`, texts that
+    the model cannot read.
     """
     answered = {demonstration.prompt_id for demonstration in store.demonstrations()}
     skipped = set(store.skips(rater, "demonstration"))
-    unanswered = [prompt for prompt in store.prompts() if prompt.id not in answered and prompt.text not in too_long]
+    candidates = store.prompts("train")
+    unanswered = [prompt for prompt in candidates if prompt.id not in answered and prompt.text not in too_long]
     return min(unanswered, key=lambda prompt: (prompt.id in skipped, prompt.id), default=None)
 
 

@@ -105,11 +105,18 @@ class Store:
         simulated: bool = False,
         draft_of: int | None = None,
         token: str | None = None,
+        seen: Sequence[int] | None = None,
     ) -> Demonstration:
-        """Store the answer somebody wishes the model gave, and clear their draft. `token`: see add_comparison."""
+        """Store the answer somebody wishes the model gave, and clear their draft. `token`: see add_comparison.
+
+        `seen` are the ids of the answers that were on screen when this one was begun: raises Conflict when the rater has
+        stored another one since, in another tab or on Rank. None: whatever there is, this one is added.
+        """
 
         def work(connection: Connection) -> Demonstration:
             writing.prompt_text(connection, prompt_id)
+            if seen is not None:
+                writing.check_seen(connection, rater, prompt_id, token, seen)
             values = {"prompt_id": prompt_id, "text": writing.clean(text, "The answer"), "rater": rater, "version": 1}
             values |= {"source": source, "simulated": simulated, "draft_of": draft_of, "token": token}
             id = writing.add_act(connection, tables.demonstrations, values)

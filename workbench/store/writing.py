@@ -189,6 +189,20 @@ def add_act(connection: Connection, table: Table, values: dict[str, Any]) -> int
     return id
 
 
+def check_seen(connection: Connection, rater: str, prompt_id: int, token: str | None, seen: Sequence[int]) -> None:
+    """Raises Conflict when this rater has an answer to this prompt that is not in `seen`, unless by this very token."""
+    table = tables.demonstrations
+    own = select(table.c.id, table.c.token).where(
+        table.c.rater == rater, table.c.prompt_id == prompt_id, table.c.deleted.is_(False), table.c.simulated.is_(False)
+    )
+    others = [row.id for row in connection.execute(own) if token is None or row.token != token]
+    if set(others) - set(seen) and by_token(connection, table, token, rater, prompt_id) is None:
+        raise Conflict(
+            "You have answered this prompt elsewhere in the meantime. This answer was not saved; look at the other one, "
+            "then decide."
+        )
+
+
 def save_draft(connection: Connection, rater: str, prompt_id: int, text: str) -> None:
     """The one draft of this rater for this prompt; an empty text removes it."""
     drafts = tables.drafts

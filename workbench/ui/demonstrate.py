@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import tempfile
-from pathlib import Path
+import re
 from typing import Any
 
 from workbench.collect.prompts import next_to_write, starter
 from workbench.records import Demonstration
 from workbench.store import Conflict
 from workbench.ui.context import Context, Refused
+from workbench.ui.importing import import_file
 from workbench.ui.overview import WRITE_GOAL
 from workbench.ui.payload import read_number, read_text, read_token, takes
 from workbench.ui.shell import panel
 
 LISTED = 400  # prompts in the list at once; the rest is reached as these are answered
 SHORT = 200  # characters of a prompt in the list
-FILE_MB = 20  # larger files are for the command line, which reads them in pieces
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".gz", ".zst", ".xz", ".bz2")
+BETWEEN = re.compile(r"^[ \t]*-{3,}[ \t]*$", re.MULTILINE)  # a line of dashes, between prompts of several lines
 
 
 @takes()
 def demonstrations(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    """The list of prompts with what is written for each, and how far this rater is."""
+    """The list of prompts with what is written for each, and how far this rater is.
+
+    A row has all that is needed to begin an answer at once: `cut` says that its text is longer, `draft` is this rater's.
+    """
     rater = payload["rater"]
     by_prompt: dict[int, list[Demonstration]] = {}
     for demonstration in context.store.demonstrations():
@@ -45,13 +45,16 @@ def demonstrations(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             {
                 "id": prompt.id,
                 "text": prompt.text[:SHORT],
+                "cut": len(prompt.text) > SHORT,
                 "answers": len(by_prompt.get(prompt.id, [])),
-                "draft": prompt.id in drafts,
+                "draft": drafts.get(prompt.id, ""),
                 "too_long": prompt.text in lengths,
+                "heldout": prompt.split == "heldout",
             }
             for prompt in rows
         ],
         "total": len(prompts),
+        "heldout": sum(prompt.split == "heldout" for prompt in open_prompts),
         "place": context.key,
         "next": next_prompt.id if next_prompt else None,
         **progress(context),
@@ -123,17 +126,28 @@ def model_says(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"id": response.id, "text": response.text}
 
 
-@takes(prompt_id=int, text=str, draft_of=int | None, token=str)
+@takes(prompt_id=int, text=str, draft_of=int | None, token=str, seen=list[int] | None)
 def save_demonstration(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    """Store a new answer (sending it twice stores it once) and clear its draft."""
-    draft_of = payload.get("draft_of")
-    demonstration = context.store.add_demonstration(
-        read_number(payload, "prompt_id"),
-        read_text(payload, "text").strip(),
-        payload["rater"],
-        draft_of=None if draft_of is None else read_number(payload, "draft_of"),
-        token=read_token(payload),
-    )
+    """Store a new answer (sending it twice stores it once) and clear its draft.
+
+    `seen` are the ids of the answers that the page showed when this one was begun. When this rater has stored another
+    one since, say so and show it; nothing is stored.
+    """
+    draft_of, seen, rater = payload.get("draft_of"), payload.get("seen"), payload["rater"]
+    prompt_id = read_number(payload, "prompt_id")
+    try:
+        demonstration = context.store.add_demonstration(
+            prompt_id,
+            read_text(payload, "text").strip(),
+            rater,
+            draft_of=None if draft_of is None else read_number(payload, "draft_of"),
+            token=read_token(payload),
+            seen=seen,
+        )
+    except Conflict as conflict:
+        own = [row for row in context.store.demonstrations() if (row.prompt_id, row.rater) == (prompt_id, rater)]
+        unseen = [row for row in own if not row.simulated and row.id not in (seen or [])]
+        return {"conflict": str(conflict), "theirs": answer_row(unseen[-1], rater) if unseen else None}
     return {"saved": answer_row(demonstration, payload["rater"]), **progress(context)}
 
 
@@ -190,21 +204,25 @@ def use_starter(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"added": len(prompts)}
 
 
-@takes(text=str)
+@takes(text=str, several_lines=bool | None)
 def add_prompts(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    """One prompt per pasted line; empty lines are passed over, known prompts stay as they are.
+    """One prompt per pasted line, or with `several_lines` per part between lines of dashes (---).
 
-    Lines that the model cannot read come back as "rest", with "why"; they are not stored. ("known" counts a line that
-    is there twice, too.)
+    Empty lines and parts are passed over, known prompts stay as they are. Prompts that the model cannot read come back
+    as "rest", with "why"; they are not stored. ("known" counts a prompt that is there twice, too.)
     """
-    lines = [line.strip() for line in read_text(payload, "text").splitlines() if line.strip()]
-    lengths = context.too_long(lines)
-    short_lines = [line for line in lines if line not in lengths]
+    text, several_lines = read_text(payload, "text"), bool(payload.get("several_lines"))
+    parts = BETWEEN.split("\n".join(text.splitlines())) if several_lines else text.splitlines()
+    texts = [part.strip() for part in parts if part.strip()]
+    if not texts:
+        raise Refused("There is no prompt between the lines of dashes.")
+    lengths = context.too_long(texts)
     count_before = context.store.counts()["prompts"]
-    prompts = context.store.add_prompts(short_lines, "person")
+    prompts = context.store.add_prompts([each for each in texts if each not in lengths], "person")
     new_count = context.store.counts()["prompts"] - count_before
     first = prompts[0].id if prompts else None
-    report = {"rest": "\n".join(lengths), "why": length_warning(context, lines)}
+    rest = ("\n---\n" if several_lines else "\n").join(lengths)
+    report = {"rest": rest, "why": length_warning(context, texts)}
     return {"added": new_count, "known": len(prompts) - new_count, "first": first} | report
 
 
@@ -235,40 +253,6 @@ def restore_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return progress(context)
 
 
-@takes(name=str, data=str)
-def import_file(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    """Read a file of prompts, demonstrations, comparisons or labelled steps (base64); its kind and format are recognised."""
-    from workbench.collect import formats
-
-    name = Path(read_text(payload, "name", longest=255).replace("\\", "/")).name
-    suffixes = [suffix.lower() for suffix in Path(name).suffixes[-2:]]  # .jsonl.gz
-    if not suffixes or suffixes[-1] not in SUFFIXES:
-        raise Refused(f"{name}: only {', '.join(SUFFIXES)} files can be imported.")
-    data = payload["data"]
-    if len(data) > FILE_MB * 1.4e6:
-        raise Refused(
-            f"{name} is larger than {FILE_MB} MB. Import it on the command line: python -m workbench import FILE"
-        )
-    try:
-        content = base64.b64decode(data, validate=True)
-    except binascii.Error as error:
-        raise Refused(f"{name} did not arrive complete. Choose it again.") from error
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"import{''.join(suffix for suffix in suffixes if suffix in SUFFIXES)}"
-        file.write_bytes(content)
-        report = formats.import_file(context.store, file, name=name, limit_mb=FILE_MB)
-    return {
-        "kind": report.what,
-        "format": report.format,
-        "added": report.added,
-        "known": report.known,
-        "bad": [{"line": fault.line, "reason": fault.reason} for fault in report.bad[:20]],
-        "bad_total": len(report.bad),
-        "remarks": report.remarks,
-        **progress(context),
-    }
-
-
 FUNCTIONS = [
     demonstrations,
     open_prompt,
@@ -289,4 +273,4 @@ FUNCTIONS = [
 
 def tab(context: Context) -> None:
     """Build the tab."""
-    panel(context, "demonstrate", FUNCTIONS)
+    panel(context, "demonstrate", FUNCTIONS, before=("markdown", "importing"))

@@ -6,12 +6,13 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
-from workbench.collect.pairs import Pair
+from workbench.collect.pairs import TRIES, Pair
 from workbench.collect.prompts import starter
 from workbench.intervals import wilson
 from workbench.records import Comparison
 from workbench.ui import stepwise
 from workbench.ui.context import Context, Refused
+from workbench.ui.importing import import_file
 from workbench.ui.overview import RANK_GOAL
 from workbench.ui.payload import read_number, read_seconds, read_text, read_token, takes
 from workbench.ui.shell import panel
@@ -76,7 +77,8 @@ def rank_pairs(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
             context.pairs.retry()
         answer["pairs"] = [show(pair) for pair in desk(context).deal(context, page, payload["rater"], have, n)]
         state = context.pairs.state()
-        answer |= {"error": state["error"], "passed": skip_notice(context, state["passed"])}
+        notices = [skip_notice(context, state["passed"]), repeat_notice(context, state["identical"])]
+        answer |= {"error": state["error"], "passed": " ".join(filter(None, notices))}
     return answer
 
 
@@ -85,11 +87,31 @@ def skip_notice(context: Context, lengths: dict[int, int]) -> str:
     if not lengths:
         return ""
     id, tokens = next(iter(lengths.items()))
-    text = " ".join(context.store.prompt(id).text.split())
-    example = f"“{text[:PREVIEW]}{'…' if len(text) > PREVIEW else ''}” has {tokens:,} tokens; {context.prompt_limit()}."
+    example = f"{preview(context, id)} has {tokens:,} tokens; {context.prompt_limit()}."
     if len(lengths) == 1:
         return f"1 prompt is too long and is left out: {example}"
     return f"{len(lengths):,} prompts are too long and are left out. {example}"
+
+
+def repeat_notice(context: Context, ids: list[int]) -> str:
+    """Which prompts are passed over because there was nothing to choose between, as a sentence; "" without any."""
+    if not ids:
+        return ""
+    if len(ids) == 1:
+        return (
+            f"{preview(context, ids[0])} is passed over for now: {TRIES} times in a row, "
+            "the model gave it the same answer twice."
+        )
+    return (
+        f"{len(ids):,} prompts are passed over for now, such as {preview(context, ids[0])}: {TRIES} times in a row, "
+        "the model gave each the same answer twice."
+    )
+
+
+def preview(context: Context, prompt_id: int) -> str:
+    """The beginning of a prompt in quotation marks, on one line."""
+    text = " ".join(context.store.prompt(prompt_id).text.split())
+    return f"“{text[:PREVIEW]}{'…' if len(text) > PREVIEW else ''}”"
 
 
 def show(pair: Pair) -> dict[str, Any]:
@@ -283,5 +305,5 @@ FUNCTIONS = [rank_pairs, vote, own, skip_pair, undo_choice, change_choice, choic
 
 def tab(context: Context) -> None:
     """Build the tab: two answers to choose from, or the steps of one to judge."""
-    panel(context, "stepwise", stepwise.FUNCTIONS)
+    panel(context, "stepwise", [*stepwise.FUNCTIONS, import_file], before=("importing",))
     panel(context, "rank", FUNCTIONS)

@@ -23,7 +23,7 @@ PAGES = {"/", "/config", "/logout", "/theme.css", "/favicon.ico", "/robots.txt"}
 QUERIES = ("info", "user", "login_check", "token", "app_id", "startup-events", "queue/data", "theme.css")
 PAGES |= {f"{API}/{name}" for name in QUERIES}
 FOLDERS = ("/assets/", "/static/", "/svelte/", f"{API}/file=", f"{API}/heartbeat/", PREFIX)
-LARGEST = 30_000_000  # bytes of one call: an imported file of demonstrate.FILE_MB in base64, and some
+LARGEST = 30_000_000  # bytes of one call: an imported file of importing.FILE_MB in base64, and some
 SMALL = 100_000  # bytes of any other request
 TOO_LARGE = "This request is too large. Import larger files on the command line: python -m workbench import FILE"
 

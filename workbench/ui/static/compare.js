@@ -23,7 +23,7 @@ const modelOf = (run) => offer.models.find((m) => m.run === run);
 
 // ---- asking ----
 
-const field = el("input", { type: "text", class: "wb-words wb-ask-field", "aria-label": "Prompt", autocomplete: "off", maxlength: 4000 });
+const field = el("input", { type: "text", class: "wb-words wb-ask-field", dir: "auto", "aria-label": "Prompt", autocomplete: "off", maxlength: 4000 });
 const askButton = el("button", { class: "wb-button wb-primary wb-ask", type: "submit" }, "Ask both");
 const askForm = el("form", { class: "wb-ask-row" }, field, askButton);
 askForm.addEventListener("submit", (event) => {
@@ -216,7 +216,7 @@ function showCards() {
   fill(cards, ask.texts.map((_, i) => {
     const who = named && !ask.blind ? named[i] : ask.state === "shown" ? ask.reveal[i] : null;
     const head = who ? [el("span", { class: "wb-who" }, square(who.colour), who.label), el("span", { class: "wb-quiet" }, who.was)] : [el("span", { class: "wb-label" }, `Answer ${LETTERS[i]}`)];
-    const card = el("article", { class: "wb-card wb-answer", "aria-label": who ? who.label : `Answer ${LETTERS[i]}`, "data-slot": i }, el("div", { class: "wb-spread" }, head), el("p", { class: "wb-words wb-answer-words" }), el("p", { class: "wb-figures" }));
+    const card = el("article", { class: "wb-card wb-answer", "aria-label": who ? who.label : `Answer ${LETTERS[i]}`, "data-slot": i }, el("div", { class: "wb-spread" }, head), el("p", { class: "wb-words wb-answer-words", dir: "auto" }), el("p", { class: "wb-figures" }));
     if (who) card.style.setProperty("--who", tone(who.colour));
     card.classList.toggle("wb-known", !!who);
     return card;

@@ -26,12 +26,12 @@ sessionStorage.setItem("workbench:page", page);
 
 const state = el("span", { class: "wr-state", role: "status" });
 const progress = el("span", { class: "wr-progress" });
-const prompt = el("h2", { class: "wb-prompt wr-prompt" });
+const prompt = el("h2", { class: "wb-prompt wr-prompt", dir: "auto" });
 const question = el("p", { class: "wb-quiet wr-question" });
 const banner = el("div", { class: "wr-banner", role: "status" });
 const passed = el("div", { class: "wr-passed", role: "status" });
 const card = (letter, said) => {
-  const text = el("span", { class: "wb-words wr-text" });
+  const text = el("span", { class: "wb-words wr-text", dir: "auto" });
   const more = el("button", { class: "wb-link wr-more", hidden: true, onclick: () => { text.classList.remove("wr-folded"); more.hidden = true; } }, "Show all");
   const button = el("button", { class: "wr-card-button", onclick: () => judge(said) },
     el("span", { class: "wb-label wr-letter" }, `Answer ${letter}`, el("span", { class: "wb-hidden" }, ":")), text);
@@ -54,7 +54,7 @@ const undoButton = small("u", "Undo", undo);
 const keysButton = small("?", "All keys", workbench.showKeys);
 keysButton.classList.add("wr-keys");
 
-const ownField = el("textarea", { class: "wb-words wr-own-field", rows: 3, "aria-label": "Your own answer, better than both" });
+const ownField = el("textarea", { class: "wb-words wr-own-field", rows: 3, dir: "auto", "aria-label": "Your own answer, better than both" });
 const ownNote = el("span", { class: "wb-state", role: "status" });
 const ownBox = el("div", { class: "wr-own", hidden: true },
   el("p", { class: "wb-label" }, "Your own answer, better than both"), ownField,
@@ -156,7 +156,7 @@ function showProgress() {
 function showLast() {
   const rows = past.filter((each) => each.op !== "skip").slice(-3).reverse();
   fill(last, rows.length ? rows.map((each) => el("li", {},
-    el("span", { class: "wr-last-prompt" }, plain(each.pair.prompt)),
+    el("span", { class: "wr-last-prompt", dir: "auto" }, plain(each.pair.prompt)),
     el("span", { class: "wb-small wr-last-choice" }, WORDS[each.choice]),
     each.choice === "own" ? el("span", { class: "wr-last-change" }) :
       el("button", { class: "wb-link wr-last-change", disabled: !each.id, onclick: () => change(each) }, "Change",
@@ -447,6 +447,7 @@ const readHabits = debounce(async () => {
 }, 700);
 
 window.addEventListener("online", () => { flush(); refill(); });
+on("workbench:imported", () => about && refill(true));
 on("workbench:online", ({ online }) => online && outbox.length && flush());
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) since = 0;

@@ -11,8 +11,8 @@ let before = []; // answers before each press, newest last; typing begins anew, 
 
 const pick = el("select", { id: "wb-score-model", onchange: () => chooseModel() });
 const badge = el("p", { class: "wb-small wb-score-badge" });
-const prompt = el("textarea", { class: "wb-words", id: "wb-score-prompt", rows: 2, maxlength: 20000, oninput: () => later() });
-const answer = el("textarea", { class: "wb-words", id: "wb-score-answer", rows: 6, maxlength: 20000, oninput: typed });
+const prompt = el("textarea", { class: "wb-words", id: "wb-score-prompt", dir: "auto", rows: 2, maxlength: 20000, oninput: () => later() });
+const answer = el("textarea", { class: "wb-words", id: "wb-score-answer", dir: "auto", rows: 6, maxlength: 20000, oninput: typed });
 const press = (text, way) => el("button", { class: "wb-button", type: "button", "data-way": way, onclick: (event) => spoil(event.currentTarget, way, text) }, text);
 const undo = el("button", { class: "wb-plain", type: "button", onclick: takeBack, disabled: true }, "Undo");
 const buttons = el("div", { class: "wb-row wb-spoils", role: "group", "aria-label": "Spoil the answer" }, press("Add filler", "pad"), press("Flatter", "flatter"), press("Repeat", "repeat"), press("Add bullets", "bullets"), undo);
@@ -20,7 +20,7 @@ const changes = el("ol", { class: "wb-changes", "aria-label": "Effect of each ch
 const wrong = el("p", { class: "wb-bad", role: "alert" });
 const state = el("span", { class: "wb-state" });
 const figure = el("output", { class: "wb-score-figure", for: "wb-score-answer", "aria-label": "Score" }, "–");
-const tokens = el("p", { class: "wb-words wb-tokens", role: "group" });
+const tokens = el("p", { class: "wb-words wb-tokens", dir: "auto", role: "group" });
 const plot = el("div", {});
 const legend = el("p", { class: "wb-quiet wb-token-legend" });
 const about = el("p", { class: "wb-small" });

@@ -1,5 +1,6 @@
 const { el, fill, call, on, keys, kbd, count, local, token, announce, flash, openTab, emptyState } = workbench;
 const root = element.querySelector(".wb-stepwise");
+const imports = workbench.importer(server, "rank");
 
 const LABELS = [[-1, "−", "Wrong"], [0, "0", "Neutral"], [1, "+", "Right"]];
 const AHEAD = 2;                // answers held in the page, so that the next one shows at once
@@ -46,7 +47,7 @@ choose.addEventListener("keydown", (event) => {
 
 const state = el("span", { class: "ws-state", role: "status" });
 const done = el("span", { class: "wb-small ws-done" });
-const prompt = el("h2", { class: "wb-prompt" });
+const prompt = el("h2", { class: "wb-prompt", dir: "auto" });
 const list = el("ol", { class: "ws-list" });
 const saveButton = el("button", { class: "wb-button ws-save", onclick: save }, "Save and next", kbd("↵"));
 const skipButton = el("button", { class: "wb-plain", onclick: skip }, kbd("s"), "Skip");
@@ -58,7 +59,7 @@ const body = el("div", { hidden: true },
 const instead = el("div", {});
 const foot = el("p", { class: "wb-quiet ws-note" });
 const board = el("section", { class: "ws-board", "aria-label": "Judge the steps of one answer" }, body, instead, foot);
-fill(root, el("div", { class: "wb-spread ws-top" }, choose, el("div", { class: "wb-row ws-told" }, state, done)), board);
+fill(root, imports.node, el("div", { class: "wb-spread ws-top" }, choose, el("div", { class: "wb-row ws-told" }, state, done)), board);
 
 /* ---- showing ---- */
 
@@ -89,7 +90,7 @@ function row(text, i) {
     return el("label", { class: `ws-choice ws-${word.toLowerCase()}` }, radio, el("span", {}, kbd(sign), word));
   });
   return el("li", { class: "ws-step", onclick: () => go(i, false) },
-    el("p", { class: "wb-words ws-text", id: `${group}-text` }, text.trim()),
+    el("p", { class: "wb-words ws-text", dir: "auto", id: `${group}-text` }, text.trim()),
     el("div", { class: "ws-choices", role: "radiogroup", "aria-labelledby": `${group}-text` }, choices));
 }
 
@@ -289,6 +290,7 @@ keys("rank", [
   { keys: ["u"], label: "undo", run: () => (active() ? undo() : false) },
 ], "rank, steps");
 
+on("workbench:imported", () => about && refill());
 on("workbench:tab", ({ name, mode }) => name === "rank" && mode && setMode(mode));
 
 async function start() {

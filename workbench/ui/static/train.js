@@ -219,7 +219,7 @@ async function showBatch() {
   try {
     const answer = await call(server, "batch", { method: choice.method, preset: choice.preset, settings: choice.settings });
     if (mine !== planning) return;
-    const part = (item, key) => (item[key] === undefined ? null : [el("span", { class: "wb-batch-part" }, key), el("span", { class: "wb-batch-text" }, item[key])]);
+    const part = (item, key) => (item[key] === undefined ? null : [el("span", { class: "wb-batch-part" }, key), el("span", { class: "wb-batch-text", dir: "auto" }, item[key])]);
     fill(batchBox, answer.batch.map((item) => el("div", { class: "wb-batch-item" }, ["prompt", "completion", "chosen", "rejected"].map((key) => part(item, key)),
       item.respelled ? el("span", { class: "wb-warn" }, "! respelled: the bundled model has no apostrophes, quotation marks, brackets or accents") : null,
       item.cut ? el("span", { class: "wb-warn" }, "! cut to max_tokens") : null)));
@@ -283,7 +283,7 @@ const verdict = el("div", { class: "wb-verdict", hidden: true });
 const tools = workbench.runTools(server, { changed: relabelled, removed: () => { select(null); replan(); } });
 const grid = el("div", { class: "wb-charts" });
 const skipped = el("p", { class: "wb-quiet wb-skipped" });
-const promptPick = el("select", { class: "wb-prompt-pick", "aria-label": "Prompt", onchange: () => { prompt = promptPick.value; showSamples(); } });
+const promptPick = el("select", { class: "wb-prompt-pick", dir: "auto", "aria-label": "Prompt", onchange: () => { prompt = promptPick.value; showSamples(); } });
 const answers = el("ol", { class: "wb-answers" });
 const answersBox = el("section", { class: "wb-answers-box", "aria-label": "Answers as it trains" },
   el("div", { class: "wb-spread wb-answers-head" }, el("h2", {}, "Answers as it trains"), el("label", { class: "wb-quiet wb-same" }, "Same prompt, same seed:", promptPick)), answers);
@@ -455,11 +455,11 @@ function showSamples() {
   if (!prompts.length) return;
   if (!prompts.includes(prompt)) prompt = prompts[0];
   if (promptPick.options.length !== prompts.length || [...promptPick.options].some((o, i) => o.value !== prompts[i]))
-    fill(promptPick, prompts.map((text) => el("option", { value: text }, text)));
+    fill(promptPick, prompts.map((text) => el("option", { value: text, dir: "auto" }, text)));
   promptPick.value = prompt;
   const own = samples.filter((s) => s.prompt === prompt).sort((a, b) => a.step - b.step);
   const some = own.length <= 3 ? own : [own[0], own[Math.floor((own.length - 1) / 2)], own.at(-1)];
-  fill(answers, some.map((s) => el("li", {}, el("span", { class: "wb-step-at" }, `Step ${s.step}`), el("span", { class: "wb-words" }, s.text || "(empty answer)"))));
+  fill(answers, some.map((s) => el("li", {}, el("span", { class: "wb-step-at" }, `Step ${s.step}`), el("span", { class: "wb-words", dir: "auto" }, s.text || "(empty answer)"))));
 }
 
 async function showLog() {
