@@ -606,7 +606,7 @@ setWay(false);
 
 function setWay(several) {
   severalLines = several;
-  wayButtons.forEach((button, i) => button.setAttribute("aria-pressed", String(ways[i][1] === several)));
+  wayButtons.forEach((button, i) => { button.setAttribute("aria-pressed", String(ways[i][1] === several)); });
   pastedHelp.textContent = ways.find((way) => way[1] === several)[2];
 }
 
@@ -641,8 +641,13 @@ on("workbench:imported", () => reload());
 
 /* ---- keys and arrival ---- */
 
+function saveByKey() {
+  workbench.flash(saveButton);
+  return save();
+}
+
 keys("demonstrate", [
-  { keys: ["Ctrl+Enter"], show: ["Ctrl", "Enter"], label: "save and next (in the field)", inField: true, run: (event) => (event.target === pasted ? addPrompts() : (workbench.flash(saveButton), save())) },
+  { keys: ["Ctrl+Enter"], show: ["Ctrl", "Enter"], label: "save and next (in the field)", inField: true, run: (event) => (event.target === pasted ? addPrompts() : saveByKey()) },
 ]);
 on("workbench:tab", ({ name, prompt }) => {
   if (name !== "demonstrate" || !data) return;
