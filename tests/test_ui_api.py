@@ -1,6 +1,7 @@
 """The page's functions as programs call them: by name, with `gradio_client`, from the real server."""
 
 import base64
+import json
 import re
 import urllib.request
 from pathlib import Path
@@ -210,6 +211,9 @@ def test_the_programs_of_the_docs_vote_and_train(place):
 def test_the_first_page_does_not_carry_the_endpoints(place):
     page = urllib.request.urlopen(place.app.url, timeout=60).read().decode("utf-8")
     assert "start_run" not in page and "wb_start" in page
+    config = json.loads(re.search(r"window\.gradio_config = (.*?);?\s*</script>", page, re.DOTALL)[1])
+    assert [each[0] for each in config["pages"]] == [""], "gradio draws a navigation bar for more pages than one"
+    assert list(config["page"]) == [""] and config["dependencies"] == []
 
 
 # the adapter, without a server

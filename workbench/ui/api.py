@@ -13,6 +13,7 @@ from types import NoneType
 from typing import Any, get_args
 
 import gradio as gr
+from gradio.data_classes import BlocksConfigDict
 from gradio.events import api
 
 from workbench import disk
@@ -22,8 +23,22 @@ from workbench.ui.payload import Endpoint, WrongField
 
 log = logging.getLogger(__name__)
 
-PAGE = "api"  # Gradio's page of the endpoints, /api: so the first page does not carry what they are described with
+PAGE = "api"  # the page of gradio's that the endpoints belong to
 RELOAD = "Reload the page; nothing saved is lost."
+
+
+class Blocks(gr.Blocks):
+    """gr.Blocks whose endpoints stand on a page of their own that nobody sees.
+
+    So the first page does not carry what they are described with. gradio draws a navigation bar as soon as it is told
+    of two pages, so it is told of one.
+    """
+
+    def get_config_file(self) -> BlocksConfigDict:
+        config = super().get_config_file()
+        config["pages"] = [each for each in config["pages"] if each[0] != PAGE]
+        config["page"].pop(PAGE, None)
+        return config
 
 
 def answer(context: Context, function: Endpoint, payload: Any, request: gr.Request, remedy: str = "") -> dict[str, Any]:

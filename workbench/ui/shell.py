@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from workbench.ui.api import RELOAD, answer, expose
+from workbench.ui.api import RELOAD, Blocks, answer, expose
 from workbench.ui.context import Context
 from workbench.ui.export import export_all
 from workbench.ui.overview import overview
@@ -108,7 +108,7 @@ def header(context: Context) -> gr.HTML:
 
 def build(context: Context) -> gr.Blocks:
     """The whole page: the header and one tab per file of this folder, and its functions as endpoints."""
-    page = gr.Blocks(title="Alignment workbench", analytics_enabled=False, fill_width=True)
+    page = Blocks(title="Alignment workbench", analytics_enabled=False, fill_width=True)
     with page:
         header(context)
         with gr.Tabs(elem_id="wb-tabs", overflow_behavior="wrap"):
