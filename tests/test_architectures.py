@@ -166,6 +166,7 @@ def test_ppo_sees_the_same_probabilities(case):
     assert all(g is not None and g.isfinite().all() for g in gradients) and sum(g.abs().sum() for g in gradients) > 0
 
 
+@pytest.mark.slow  # it trains
 @pytest.mark.parametrize("method", ["sft", "dpo"])
 def test_the_first_step_of_training_starts_from_transformers_loss_and_moves(case, method):
     place, store = small_runs.workspace(case.folder.parent / "place", n=8)

@@ -9,6 +9,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -76,6 +77,7 @@ CALLBACKS = ("on_train_begin", "on_pre_optimizer_step", "on_log")
 FOREIGN = ("trl", "transformers", "peft", "gradio", "torch", "accelerate", "datasets")
 
 
+@cache
 def source(owner: type) -> str:
     """The text of a class and of those it inherits from, theirs alone, on lines of single spaces."""
     bases = [base for base in owner.__mro__ if base.__module__.partition(".")[0] in FOREIGN]

@@ -3,6 +3,7 @@
 import csv
 import json
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -501,9 +502,10 @@ NASTY = [
 ]
 
 
-@pytest.fixture
-def full(store: Store) -> Store:
-    """Rankings with ties, nasty words, simulated and real raters."""
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Rankings with ties, nasty words, simulated and real raters; the tests only read it."""
+    store = Store(tmp_path_factory.mktemp("full") / "workbench.db")
     prompts = store.add_prompts(
         [f"Say {text}" for text in NASTY] + ["Human: Hi\n\nAssistant: Yes?\n\nHuman: =2"], "person"
     )
@@ -522,7 +524,8 @@ def full(store: Store) -> Store:
         steps = [text, f" {text}.", "\nand so on"]
         labels = [[1, 0, -1], [-1, 1, 1], [0, 0, 1]][number % 3]
         store.add_step_labels(prompt.id, steps, labels, "ada", simulated=not number % 2, seconds=number / 7 or None)
-    return store
+    yield store
+    store.close()
 
 
 def rows_of(path: Path) -> list[dict]:

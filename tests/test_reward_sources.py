@@ -74,7 +74,7 @@ def test_newest_is_the_newest_finished_reward_model_of_this_base(tmp_path):
             (folder / "adapter" / "score.json").write_text("{}")
     chosen, reason = sources.settle("newest", settings.load(tmp_path))
     assert chosen == "run:2" and "newest" in reason
-    with pytest.raises(RewardError, match="no finished reward model"):
+    with pytest.raises(RewardError, match="not a finished reward model"):
         sources.check("run:4", settings.load(tmp_path))
 
 

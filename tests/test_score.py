@@ -136,7 +136,7 @@ def test_jsonl_good_lines_are_scored_and_bad_ones_named(tmp_path, rewards):
     reasons = {b.line: b.reason for b in bad}
     assert list(reasons) == [2, 3, 5, 6, 7, 8, 10]
     assert "not valid JSON" in reasons[2] and "prompt is missing or empty" in reasons[3]
-    assert "is no text" in reasons[5] and "response is missing" in reasons[6]
+    assert "is not text" in reasons[5] and "response is missing" in reasons[6]
     assert "not an object" in reasons[7] and "not valid JSON" in reasons[8]
     assert "404 tokens" in reasons[10] and "reads only 256" in reasons[10]
 

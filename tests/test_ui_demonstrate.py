@@ -189,7 +189,7 @@ def test_odd_payloads_are_refused(context, prompts, bad):
 
 def test_what_answers_buy_is_told_without_invented_figures():
     assert tab.advice(0) == "After about 30 answers, a first SFT run can pick up your tone and length."
-    assert tab.advice(29) == tab.buys(0)
+    assert tab.advice(29) == tab.advice(0)
     assert "Enough for a first SFT run" in tab.advice(30)
     assert "ranking teaches more" in tab.advice(150)
 

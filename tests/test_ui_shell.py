@@ -320,7 +320,7 @@ def test_the_chip_tells_how_far_a_job_is():
 def test_the_header_names_a_running_method_as_train_does():
     job = run(7, "prm", "running", step=1, steps=4)
     by_name = {each["label"]: each for each in overview.steps(counts(30, 100), [], job)}
-    assert by_name["Reward"]["text"] == "Process reward model running"
+    assert by_name["Reward"]["text"] == "running"
     assert overview.chip(job)["text"].startswith("Process reward model 25 %")
 
 

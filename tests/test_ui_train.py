@@ -367,7 +367,7 @@ def test_simulated_raters_are_named_with_every_verdict(filled):
     (folder / "gate.json").write_text(json.dumps(gate | {"simulated": 1500}))
     assert rewards.label(find_run(filled.settings.workspace, 1)).endswith("88 % (84 to 91), simulated raters")
     reason = runs.brief(find_run(filled.settings.workspace, 1))["verdict"]["reason"]
-    assert reason.endswith("held-out choices. 1,500 of its comparisons are by simulated raters.")
+    assert reason.endswith("held-out pairs. 1,500 of its comparisons are by simulated raters.")
 
 
 def test_of_several_reasons_the_badge_gives_one(filled):

@@ -73,7 +73,7 @@ def test_blind_until_the_vote_by_keyboard_alone(compared, open_page):
     assert "You preferred answer B: " in page.locator(".wb-act").inner_text()
     page.wait_for_selector("text=1 vote. The win rate appears at 10.")
     page.keyboard.press("u")
-    page.wait_for_selector("text=0 votes so far.")
+    page.wait_for_selector("text=0 votes. The win rate appears at 10.")
     page.wait_for_selector(".wb-vote-main:not([disabled])")
     page.keyboard.press("0")
     page.wait_for_selector("text=You found them equally good.")

@@ -135,7 +135,7 @@ def test_a_file_is_imported_and_its_bad_line_named(app, page, tmp_path):
     before = len(written(app))
     page.get_by_role("button", name="Add", exact=True).click()
     page.set_input_files("#wd-file", file)
-    page.wait_for_selector("text=1 demonstrations added from mine.jsonl (trl).")
+    page.wait_for_selector("text=1 demonstration added from mine.jsonl (trl).")
     assert "Line 2" in page.locator(".wd-report").inner_text()
     assert len(written(app)) == before + 1
 

@@ -49,9 +49,7 @@ def steps(counts: dict[str, int], finished_runs: list[Run], job: Run | None) -> 
     policies = [run for run in finished_runs if METHODS[run.method].answers]
     reward_models = [run for run in finished_runs if not METHODS[run.method].answers]
     busy_names = {"" if job is None else "align" if METHODS[job.method].answers else "reward"}
-    activity = (
-        "" if job is None else f"{METHODS[job.method].label} {'waiting' if job.state == 'waiting' else 'running'}"
-    )
+    activity = "" if job is None else "waiting" if job.state == "waiting" else "running"
     rows = [
         ("write", "Demonstrate", "demonstrate", {}, amount(counts, "demonstrations", "answer", WRITE_GOAL)),
         ("rank", "Rank", "rank", {}, amount(counts, "comparisons", "pair", RANK_GOAL)),
