@@ -202,9 +202,9 @@ def test_the_command_line_never_asks(filled):
     assert prepared(filled).number == 2
 
 
-def test_a_start_without_data_or_token_changes_nothing(context, filled):
+def test_a_start_with_a_token_that_is_too_short_changes_nothing(filled):
     with pytest.raises(Refused, match="token"):
-        train.start(filled, asked(token=None))
+        train.start(filled, asked(token="short"))
     assert list_runs(filled.settings.workspace) == []
 
 
