@@ -28,6 +28,7 @@ fix:
 # renew the pages that are written from the code
 docs:
     python docs/write_settings.py
+    python docs/write_api.py
 
 # the benchmarks that need nothing installed besides; docs/benchmarks.md has all of them
 bench:

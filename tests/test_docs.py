@@ -1,6 +1,7 @@
 """What the docs say exists, exists; what exists is in the docs."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,15 @@ from workbench.cli.main import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs/commands.md", "docs/benchmarks.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "docs/commands.md",
+    "docs/api.md",
+    "docs/benchmarks.md",
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -30,6 +39,13 @@ def test_settings_page_is_up_to_date():
     process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     assert page == process.stdout, "run: python docs/write_settings.py"
+
+
+@pytest.mark.slow
+def test_page_of_endpoints_is_up_to_date():
+    writer = runpy.run_path(str(ROOT / "docs" / "write_api.py"))
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    assert page == writer["text"](writer["functions"]()), "run: python docs/write_api.py"
 
 
 @pytest.mark.parametrize("page", PAGES)

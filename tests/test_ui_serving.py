@@ -151,6 +151,21 @@ def test_what_the_page_does_not_use_is_not_there(place, path):
     assert place.bob.ask("GET", path)[0] == 404
 
 
+@pytest.mark.parametrize("number", [999, -1, 2**70])
+def test_a_call_to_no_endpoint_is_the_callers_fault(place, number):
+    body = json.dumps({"data": [], "fn_index": number, "session_hash": "test"}).encode()
+    status, text, _ = place.bob.ask("POST", "/gradio_api/queue/join", body, JSON)
+    assert status == 404 and "detail" in json.loads(text)
+
+
+def test_the_way_of_programs_has_the_limits_of_the_pages(place):
+    large = JSON | {"Content-Length": "30000001"}
+    assert place.bob.ask("POST", "/gradio_api/queue/join", headers=large)[0] == 413
+    assert place.bob.ask("POST", "/gradio_api/queue/join", *upload("evil.py", "import os"))[0] == 415
+    for path in ("run/vote", "api/vote", "call/vote", "call/v2/vote"):
+        assert place.bob.ask("POST", f"/gradio_api/{path}", b'{"data": []}', JSON)[0] == 404, path
+
+
 @pytest.mark.parametrize("part", [999, -1, 0, 2**70, "nine", [1], {"a": 1}])
 def test_a_call_to_no_part_of_the_page_is_the_callers_fault(place, part):
     status, answer = place.bob.call("train", "form", {}, component=part)
@@ -209,7 +224,7 @@ def test_a_run_is_downloaded_by_its_number_and_only_with_a_login(place):
             assert place.bob.ask("GET", f"/run-files/{path}")[0] == 404, path
         assert place.bob.ask("POST", "/run-files/77/log")[0] == 404
         about = [client.call("train", "about", {"run": 77})[1] for client in (place.ann, place.bob)]
-        assert about[0]["path"] == str(folder) and about[1]["path"] is None
+        assert about[0]["folder"] == str(folder) and about[1]["folder"] is None
         assert not [*(place.folder / "zips").glob("*.zip")], "a zip is deleted once it is sent"
     finally:
         shutil.rmtree(folder)
@@ -245,6 +260,54 @@ def test_a_vote_with_somebody_elses_token_is_refused_where_they_see_it(place):
     answer = place.bob.call("rank", "vote", vote)[1]
     assert "id" not in answer and "not saved" in answer["error"]
     assert "id" in place.bob.call("rank", "vote", vote | {"token": "of another click"})[1]
+
+
+# programs
+
+
+@pytest.fixture
+def program(place, monkeypatch):
+    """program(name) -> a client of the endpoints with that login, or without any."""
+    from gradio_client import Client as Program
+
+    monkeypatch.setattr(Program, "_telemetry_thread", lambda self: None)
+    opened = []
+
+    def open_(name=None):
+        opened.append(Program(place.app.url, verbose=False, auth=name and (name, LOGINS[name])))
+        return opened[-1]
+
+    yield open_
+    for each in opened:
+        each.close()
+
+
+def test_a_program_comes_in_by_the_login_and_votes_under_its_name(place, program):
+    from gradio_client.exceptions import AuthenticationError
+
+    with pytest.raises(AuthenticationError):
+        program()
+    body = b'{"data": [], "fn_index": 0, "session_hash": "test"}'
+    assert Client(place.app.port).ask("POST", "/gradio_api/queue/join", body, JSON)[0] == 401
+    with Store(place.folder / "workspace" / "workbench.db") as store:
+        prompt = store.prompts()[0].id
+        shown = [response.id for response in store.responses(prompt)[:2]]
+        ann = program("ann")
+        id = ann.predict(prompt, shown, "b", api_name="/vote")["id"]
+        assert {row.rater for row in store.comparisons() if row.id == id} == {"ann"}
+    with pytest.raises(TypeError, match="rater"):
+        ann.predict(prompt, shown, "b", rater="bob", api_name="/vote")
+
+
+def test_a_program_reaches_no_code_that_the_page_does_not(place, program):
+    from gradio_client.exceptions import AppError
+
+    evil = place.folder / "evil.py"
+    evil.write_text("def reward(prompts, responses): return [0.0] * len(responses)\n")
+    count = len(list_runs(place.folder / "workspace"))
+    with pytest.raises(AppError, match="the page accepts only those in"):
+        program("bob").predict("ppo", "quick", {"reward": f"file:{evil}", "steps": "1"}, api_name="/start_run")
+    assert len(list_runs(place.folder / "workspace")) == count
 
 
 # starting

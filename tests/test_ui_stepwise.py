@@ -79,8 +79,8 @@ def test_labels_that_do_not_match_are_refused_and_nothing_is_stored(context, lab
         save(context, item, labels)
     with pytest.raises(Refused, match="nothing as steps"):
         stepwise.steps_save(context, {"rater": "you", "prompt_id": item["prompt_id"], "token": "t" * 8})
-    with pytest.raises(Refused, match="nothing as have"):
-        stepwise.steps_next(context, {"rater": "you"})
+    with pytest.raises(Refused, match="text as have"):
+        stepwise.steps_next(context, {"rater": "you", "have": "none"})
     assert context.store.step_labels() == []
 
 

@@ -109,9 +109,9 @@ def test_counts_have_the_number_of_their_noun(context):
 
 
 def test_practice_prompts_are_counted_and_those_of_the_workspace_named():
-    assert METHODS["ppo"].in_words(2021, 30) == "Practises on 2,021 prompts (30 yours) to raise its reward."
-    assert METHODS["ppo"].in_words(30, 30) == "Practises on 30 prompts to raise its reward."
-    assert METHODS["kto"].in_words(41, 5) == "Learns from 41 answers marked good or bad."
+    assert METHODS["ppo"].summary(2021, 30) == "Practises on 2,021 prompts (30 yours) to raise its reward."
+    assert METHODS["ppo"].summary(30, 30) == "Practises on 30 prompts to raise its reward."
+    assert METHODS["kto"].summary(41, 5) == "Learns from 41 answers marked good or bad."
 
 
 def test_the_plan_shows_the_command_of_just_these_choices(filled):
@@ -202,9 +202,9 @@ def test_the_command_line_never_asks(filled):
     assert prepared(filled).number == 2
 
 
-def test_a_start_without_data_or_token_changes_nothing(context, filled):
+def test_a_start_with_a_token_that_is_too_short_changes_nothing(filled):
     with pytest.raises(Refused, match="token"):
-        train.start(filled, asked(token=None))
+        train.start(filled, asked(token="short"))
     assert list_runs(filled.settings.workspace) == []
 
 

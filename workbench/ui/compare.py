@@ -65,7 +65,7 @@ def tab(context: Context) -> None:
     panel(context, "compare", functions, before=("charts",))
 
 
-@takes()
+@takes("models")
 def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The models that can be compared, held-out prompts to ask, and what can be measured."""
     models: list[dict[str, Any]] = [{"run": None, "label": "Base", "colour": "base", "note": ""}]
@@ -121,7 +121,7 @@ def ask(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"id": name, "heldout": split_of(prompt) == "heldout"}
 
 
-@takes(id=str, version=int | None)
+@takes("answers", id=str, version=int | None)
 def stream(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The texts that have grown since `version`, by slot; once done, who wrote which, unless that is for after a vote."""
     question = _question(context, payload)
@@ -144,7 +144,7 @@ def stream(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return answer | {"state": "done", "reveal": None if question.blind else reveal(context, question)}
 
 
-@takes(id=str | None)
+@takes("cancel_answers", id=str | None)
 def cancel(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Stop writing the answers of a question, if it is still known."""
     question = _find_question(context, payload.get("id"))
@@ -153,7 +153,7 @@ def cancel(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-@takes(id=str, choice=int | str, seconds=Any)
+@takes("vote_blind", id=str, choice=int | str, seconds=float | None)
 def vote(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Store a blind vote (a slot's number, "tie" or "bad") and show who wrote what. Sent twice it is stored once."""
     question, choice = _question(context, payload), payload["choice"]
@@ -177,7 +177,7 @@ def vote(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"verdict": question.verdict, "said": message, "reveal": rows, "tally": _tally(context, question.models)}
 
 
-@takes(id=str)
+@takes("undo_blind_vote", id=str)
 def undo(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Take the vote on a question back; it can then be voted on again."""
     question = _question(context, payload)
@@ -190,7 +190,7 @@ def undo(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"tally": _tally(context, question.models)}
 
 
-@takes(id=str, run=int)
+@takes("answer_rewards", id=str, run=int)
 def reward(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What a reward model thinks of each answer, by slot. Of a blind comparison only after the vote it would bias."""
     question, run = _question(context, payload), payload["run"]
@@ -203,7 +203,7 @@ def reward(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"figures": [f"reward {scores[place]:.2f}, run {run}".replace("-", "−") for place in question.order]}
 
 
-@takes(runs=list[int | None], strength=float | None)
+@takes("win_rates", runs=list[int | None], strength=float | None)
 def tally(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What the blind votes say about each pair of the models."""
     return _tally(context, _models(context, payload))
@@ -217,7 +217,7 @@ def measure(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return measured(context, payload)
 
 
-@takes(runs=list[int | None], strength=float | None)
+@takes("measurements", runs=list[int | None], strength=float | None)
 def measured(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """How far that is, and what has come out so far."""
     return held_out.report(context, _candidates(context, _models(context, payload)))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workbench.records import Prompt, Response
     from workbench.settings import Settings
     from workbench.store import Store
+    from workbench.ui.payload import Endpoint
 
 log = logging.getLogger(__name__)
 Part = TypeVar("Part")
@@ -44,6 +45,7 @@ class Context:
         self._parts: dict[str, Any] = {}
         self._lengths: dict[str, int | None] = {}  # a prompt's text -> its tokens if they are too many, else None
         self.shared = False  # whether others than the owner of this machine may see the page
+        self.functions: dict[Endpoint, None] = {}  # what the panels built so far may call, each once, in their order
         self.model_state = "waiting"  # waiting, loading, ready, failed
         self.model_error = ""
 

@@ -77,7 +77,7 @@ def advice(total: int) -> str:
     return "Plenty for SFT. From here on, ranking teaches more per minute than writing."
 
 
-@takes(id=int)
+@takes("prompt", id=int)
 def open_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """One prompt in full: the answers written for it, this rater's draft, and the model's last answer if any."""
     prompt = context.store.prompt(read_number(payload, "id"))
@@ -106,7 +106,7 @@ def answer_row(demonstration: Demonstration, rater: str) -> dict[str, Any]:
     }
 
 
-@takes(id=int, again=bool | None)
+@takes("model_answer", id=int, again=bool | None)
 def model_says(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What the base answers now: its stored answer, or a new one when there is none or `again` is asked for."""
     prompt = context.store.prompt(read_number(payload, "id"))
@@ -126,7 +126,7 @@ def model_says(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"id": response.id, "text": response.text}
 
 
-@takes(prompt_id=int, text=str, draft_of=int | None, token=str, seen=list[int] | None)
+@takes(prompt_id=int, text=str, draft_of=int | None, token=str | None, seen=list[int] | None)
 def save_demonstration(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Store a new answer (sending it twice stores it once) and clear its draft.
 
@@ -197,7 +197,7 @@ def skip_prompt(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"next": next_prompt.id if next_prompt else None}
 
 
-@takes()
+@takes("add_sample_prompts")
 def use_starter(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Put the prompts that come with the workbench into the list."""
     prompts = context.store.add_prompts(starter(30), "sandbox")

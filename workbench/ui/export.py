@@ -17,11 +17,11 @@ KINDS = ("prompts", "demonstrations", "comparisons", "steps")
 LIMIT_MB = 200
 
 
-@takes()
+@takes("export")
 def export_all(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What people wrote and judged as JSONL, and every finished run without its checkpoints, as one zip (base64).
 
-    Raises Refused when the files are too large for one download.
+    Refused when the files are too large for one download.
     """
     from workbench.collect import formats
 

@@ -18,7 +18,7 @@ from workbench.ui.payload import takes
 NOT_YOURS = "Only the person who started this run sees where it lies and its command."
 
 
-@takes(run=int, name=str | None, note=str | None, starred=bool | None)
+@takes("label_run", run=int, name=str | None, note=str | None, starred=bool | None)
 def relabel(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Give a run a name, a note or a star; what is not sent stays."""
     run = labels.relabel(
@@ -31,21 +31,21 @@ def relabel(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"run": run.number, "name": run.label.name, "note": run.label.note, "starred": run.label.starred}
 
 
-@takes(run=int)
+@takes("delete_run", run=int)
 def delete(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Move a run to the trash. Refused while it is active or another run needs it."""
     run = trash.delete(context.settings.workspace, payload["run"])
     return {"run": run.number, "title": run.title}
 
 
-@takes(run=int)
+@takes("restore_run", run=int)
 def restore(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Bring a deleted run back."""
     run = trash.restore(context.settings.workspace, payload["run"])
     return {"run": run.number, "title": run.title}
 
 
-@takes(run=int)
+@takes("run_command", run=int)
 def about(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Where a run lies and the command that repeats it, for those who may know; and what can be downloaded of it."""
     try:
@@ -53,8 +53,8 @@ def about(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     except ValueError as error:
         raise Refused(f"There is no run {payload['run']}.") from error
     is_owner = context.owns(run.config.started_by, payload.get("rater"))
-    return {
-        "path": str(run.folder) if is_owner else None,
+    return {  # no key "path": gradio's Python client takes such an object for a file, and fetches it
+        "folder": str(run.folder) if is_owner else None,
         "command": run.config.command if is_owner else None,
         "reason": "" if is_owner else NOT_YOURS,
         "files": downloads.links(run),

@@ -1,12 +1,14 @@
-"""Reading what the page sent: every field is checked before anything is done with it.
+"""Reading what a caller sent: every field is checked before anything is done with it.
 
 Each function that the page may call says by `takes` which fields it reads and of what types; what a field of the right
-type may hold is checked by the functions below, or by the caller.
+type may hold is checked by the functions below, or by the caller. From the same declaration it is an endpoint that
+programs call by name (api.py).
 """
 
 from __future__ import annotations
 
 import functools
+import secrets
 from collections.abc import Callable
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
@@ -15,7 +17,7 @@ from pydantic import ConfigDict, ValidationError, create_model
 
 from workbench.ui.context import Context, Refused
 
-# Answers one call of the page: the context, and the payload with the rater's name put in by the server.
+# Answers one call: the context, and the payload with the rater's name put in by the server.
 Endpoint = Callable[[Context, dict[str, Any]], dict[str, Any]]
 STRICT = ConfigDict(strict=True)  # "7" is no number and true is none either
 NAMES = {
@@ -29,11 +31,16 @@ NAMES = {
 }
 
 
-def takes(**fields: Any) -> Callable[[Endpoint], Endpoint]:
+class WrongField(Refused):
+    """A field that is missing or that no caller means to send so: a program's mistake, or a page that is out of date."""
+
+
+def takes(api_name: str | None = None, /, **fields: Any) -> Callable[[Endpoint], Endpoint]:
     """`@takes(id=int, text=str | None)`: the payload's fields and their types; what may be None may also be missing.
 
-    The function is given these fields alone, and "rater", which the server adds. Raises Refused naming the first field
-    that is missing or of another type.
+    The function is given these fields alone, and "rater", which the server adds. `api_name` is what programs call it,
+    where its own name says too little outside its tab. Raises WrongField naming the first field that is missing or of
+    another type.
     """
     definitions: dict[str, Any] = {
         name: (kind, None if NoneType in get_args(kind) or kind is Any else ...) for name, kind in fields.items()
@@ -46,11 +53,12 @@ def takes(**fields: Any) -> Callable[[Endpoint], Endpoint]:
             try:
                 values = schema.model_validate(payload).model_dump(exclude_unset=True)
             except ValidationError as error:
-                raise Refused(_fault(error, fields)) from None
+                raise WrongField(_fault(error, fields)) from None
             rater = {"rater": payload["rater"]} if "rater" in payload else {}
             return function(context, values | rater)
 
         endpoint.takes = fields  # type: ignore[attr-defined]  # an attribute of our own
+        endpoint.api_name = api_name or function.__name__  # type: ignore[attr-defined]
         return endpoint
 
     return wrap
@@ -68,7 +76,7 @@ def _fault(error: ValidationError, fields: dict[str, Any]) -> str:
         return f"The text sent as {place} holds half a character (an unpaired surrogate). Remove it; nothing is lost."
     actual = "nothing" if first["type"] == "missing" else NAMES.get(type(first["input"]), "something else")
     expected = _type_name(fields[str(name)], inside != [])
-    return f"The page sent {actual} as {place}, but {expected} is needed. Reload the page; nothing saved is lost."
+    return f"This call sent {actual} as {place}, but {expected} is needed."
 
 
 def _type_name(kind: Any, inside: bool) -> str:
@@ -81,18 +89,18 @@ def _type_name(kind: Any, inside: bool) -> str:
 
 
 def read_number(payload: dict[str, Any], name: str) -> int:
-    """A whole number, such as an id. Raises Refused naming the field."""
+    """A whole number, such as an id. Raises WrongField naming the field."""
     value = payload.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
-        raise Refused(f"The page sent no number as {name}. Reload the page; nothing saved is lost.")
+        raise WrongField(f"This call sent {value!r:.20} as {name}, but a whole number from 0 is needed.")
     return value
 
 
 def read_text(payload: dict[str, Any], name: str, empty_ok: bool = False, longest: int = 1_000_000) -> str:
-    """A text. Raises Refused naming the field when it is missing, empty or too long."""
+    """A text. Raises Refused when it is empty or too long, WrongField naming the field when there is none."""
     value = payload.get(name)
     if not isinstance(value, str):
-        raise Refused(f"The page sent no text as {name}. Reload the page; nothing saved is lost.")
+        raise WrongField(f"This call sent no text as {name}.")
     if not empty_ok and not value.strip():
         raise Refused("There is nothing to save: the text is empty.")
     if len(value) > longest:
@@ -101,10 +109,12 @@ def read_text(payload: dict[str, Any], name: str, empty_ok: bool = False, longes
 
 
 def read_token(payload: dict[str, Any]) -> str:
-    """What the page made up for this one act, so that sending it twice stores it once."""
+    """What the caller made up for this one act, so that sending it twice stores it once; a new one where it has none."""
+    if payload.get("token") is None:
+        return secrets.token_hex(16)
     value = read_text(payload, "token", longest=64)
     if len(value) < 8:
-        raise Refused("The page sent a token that is too short. Reload the page; nothing saved is lost.")
+        raise WrongField("This call sent a token that is too short; it needs 8 characters.")
     return value
 
 

@@ -14,7 +14,7 @@ from workbench.ui import stepwise
 from workbench.ui.context import Context, Refused
 from workbench.ui.importing import import_file
 from workbench.ui.overview import RANK_GOAL
-from workbench.ui.payload import read_number, read_seconds, read_text, read_token, takes
+from workbench.ui.payload import WrongField, read_number, read_seconds, read_text, read_token, takes
 from workbench.ui.shell import panel
 
 AT_ONCE = 6  # pairs a page may hold: enough that a vote never waits, few enough that others get some
@@ -61,10 +61,10 @@ def desk(context: Context) -> Desk:
     return context.part("desk", Desk)
 
 
-@takes(page=str, n=int, have=list[str], retry=bool | None)
+@takes("next_pairs", n=int, page=str | None, have=list[str] | None, retry=bool | None)
 def rank_pairs(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The next pairs for this page, at once with what is ready; and why there are none, if there are none."""
-    page, have = read_text(payload, "page", longest=64), payload["have"]
+    page, have = page_of(payload), payload.get("have") or []
     n = max(0, min(read_number(payload, "n"), AT_ONCE - len(have)))
     answer: dict[str, Any] = {"pairs": [], "loading": context.loading(), "error": None, "empty": False}
     answer["passed"] = ""
@@ -80,6 +80,13 @@ def rank_pairs(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         notices = [skip_notice(context, state["passed"]), repeat_notice(context, state["identical"])]
         answer |= {"error": state["error"], "passed": " ".join(filter(None, notices))}
     return answer
+
+
+def page_of(payload: dict[str, Any]) -> str:
+    """The page that asks. A rater's programs, which name none, are one page together."""
+    if payload.get("page") is None:
+        return f"programs of {payload['rater']}"
+    return read_text(payload, "page", longest=64)
 
 
 def skip_notice(context: Context, lengths: dict[int, int]) -> str:
@@ -126,16 +133,16 @@ def show(pair: Pair) -> dict[str, Any]:
 
 
 def sides(payload: dict[str, Any]) -> tuple[int, int]:
-    """The two response ids in the order shown. Raises Refused for anything else."""
+    """The two response ids in the order shown. Raises WrongField for anything else."""
     shown = payload["shown"]
     if len(shown) != 2:
-        raise Refused("A choice needs the two answers it is about. Reload the page; nothing saved is lost.")
+        raise WrongField("This call did not send two answers as shown.")
     left, right = (read_number({"shown": id}, "shown") for id in shown)
     return left, right
 
 
 def ranking(shown: tuple[int, ...], choice: str) -> tuple[list[list[int]], int | None]:
-    """Groups and how many of them are acceptable, for "a", "b", "tie" or "bad". Raises Refused for anything else."""
+    """Groups and how many of them are acceptable, for "a", "b", "tie" or "bad". Raises WrongField for anything else."""
     left, right = shown
     choices: dict[str, tuple[list[list[int]], int | None]] = {
         "a": ([[left], [right]], None),
@@ -144,13 +151,13 @@ def ranking(shown: tuple[int, ...], choice: str) -> tuple[list[list[int]], int |
         "bad": ([[left, right]], 0),
     }
     if choice not in choices:
-        raise Refused("A choice is a, b, tie or bad. Reload the page; nothing saved is lost.")
+        raise WrongField(f"This call sent {choice[:20]!r} as choice, but a, b, tie or bad is needed.")
     return choices[choice]
 
 
-@takes(prompt_id=int, shown=list[int], choice=str, seconds=Any, token=str, page=str)
+@takes(prompt_id=int, shown=list[int], choice=str, seconds=float | None, token=str | None, page=str | None)
 def vote(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    """Store one choice. Sent twice with the same token, it is stored once."""
+    """Store one choice, "a", "b", "tie" or "bad", between the two answers `shown`. The same token is stored once."""
     shown = sides(payload)
     groups, acceptable = ranking(shown, payload["choice"])
     comparison = context.store.add_comparison(
@@ -164,11 +171,11 @@ def vote(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         question=QUESTION,
         token=read_token(payload),
     )
-    desk(context).clear(read_text(payload, "page", longest=64), shown)
+    desk(context).clear(page_of(payload), shown)
     return {"id": comparison.id, "version": comparison.version}
 
 
-@takes(prompt_id=int, shown=list[int], text=str, seconds=Any, token=str, page=str)
+@takes("beat_both", prompt_id=int, shown=list[int], text=str, seconds=float | None, token=str | None, page=str | None)
 def own(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """ "My own answer beats both": a demonstration and a comparison in one act."""
     shown = sides(payload)
@@ -182,16 +189,16 @@ def own(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         question=QUESTION,
         token=read_token(payload),
     )
-    desk(context).clear(read_text(payload, "page", longest=64), shown)
+    desk(context).clear(page_of(payload), shown)
     return {"id": comparison.id, "version": comparison.version}
 
 
-@takes(prompt_id=int, shown=list[int], page=str)
+@takes(prompt_id=int, shown=list[int], page=str | None)
 def skip_pair(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Pass over a pair: its prompt comes later."""
     shown = sides(payload)
     id = context.store.skip(payload["rater"], read_number(payload, "prompt_id"))
-    desk(context).clear(read_text(payload, "page", longest=64), shown)
+    desk(context).clear(page_of(payload), shown)
     return {"id": id}
 
 
@@ -204,9 +211,9 @@ def own_comparisons(context: Context, rater: str) -> list[Comparison]:
     ]
 
 
-@takes(op=str | None, id=int | None)
+@takes("undo_vote", op=str | None, id=int | None)
 def undo_choice(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    """Take back a choice of this rater by its id, or their newest skip."""
+    """Take back a choice of this rater by its id, or their newest skip (`op` is "skip")."""
     if payload.get("op") == "skip":
         return {"undone": context.store.undo(payload["rater"], ("skip",)) is not None}
     id = read_number(payload, "id")
@@ -216,9 +223,9 @@ def undo_choice(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"undone": True}
 
 
-@takes(id=int, version=int, choice=str)
+@takes("change_vote", id=int, version=int, choice=str)
 def change_choice(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    """Judge a pair of one's own again. Raises Conflict when it was changed elsewhere since it was read."""
+    """Judge a pair of one's own again. Refused when it was changed elsewhere since it was read at `version`."""
     id = read_number(payload, "id")
     comparison = next((row for row in own_comparisons(context, payload["rater"]) if row.id == id), None)
     if comparison is None or len(comparison.shown) != 2:
@@ -228,7 +235,7 @@ def change_choice(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"id": comparison.id, "version": comparison.version}
 
 
-@takes()
+@takes("votes")
 def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """How many choices this rater made, the last of them, and their habits."""
     comparisons = own_comparisons(context, payload["rater"])
@@ -288,7 +295,7 @@ def habits(comparisons: list[Comparison]) -> list[dict[str, Any]]:
     return rows
 
 
-@takes()
+@takes("add_pair_prompts")
 def make_pairs(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Put the next prompts that come with the workbench into the list, for the model to answer."""
     texts = {prompt.text for prompt in context.store.prompts()}

@@ -83,7 +83,7 @@ def _first_reason(gate_result: GateResult) -> str:
     return f"{sentences[0]}. {NUMBERS.get(rest, str(rest))} more {'check is' if rest == 1 else 'checks are'} {gate_result.level}."
 
 
-@takes(run=int)
+@takes("reward_checks", run=int)
 def gate(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Every check of a reward run's gate: sign and level, name, what was found, what would help."""
     number = payload["run"]

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 API = "/gradio_api"
-CALL = f"{API}/component_server"
-POSTS = {"/login", CALL, f"{API}/queue/join", f"{API}/cancel", f"{API}/reset"}
+CALL = f"{API}/component_server"  # of the page
+JOIN = f"{API}/queue/join"  # of a program that calls an endpoint
+CALLS = (CALL, JOIN)
+POSTS = {"/login", *CALLS, f"{API}/cancel", f"{API}/reset"}
 PAGES = {"/", "/config", "/logout", "/theme.css", "/favicon.ico", "/robots.txt"}
 QUERIES = ("info", "user", "login_check", "token", "app_id", "startup-events", "queue/data", "theme.css")
 PAGES |= {f"{API}/{name}" for name in QUERIES}
@@ -55,7 +57,7 @@ def refusal(method: str, path: str, headers: dict[bytes, bytes]) -> tuple[int, s
         is_open = method == "POST" and route in POSTS
     if not is_open:
         return 404, f"The workbench has no {method} {path[:200]}. Import files on Demonstrate."
-    if route == CALL and headers.get(b"content-type", b"").lower().startswith(b"multipart/"):
+    if route in CALLS and headers.get(b"content-type", b"").lower().startswith(b"multipart/"):
         return 415, "The workbench accepts no uploads. Import files on Demonstrate."
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or len(length) > 12 or int(length) > _limit(path):
@@ -64,7 +66,7 @@ def refusal(method: str, path: str, headers: dict[bytes, bytes]) -> tuple[int, s
 
 
 def _limit(path: str) -> int:
-    return LARGEST if path.rstrip("/") == CALL else SMALL
+    return LARGEST if path.rstrip("/") in CALLS else SMALL
 
 
 def _with_limit(receive: Receive, path: str) -> Receive:
@@ -92,9 +94,9 @@ async def _respond(send: Send, status: int, reason: str) -> None:
 
 
 async def component_not_found(request: Request, error: Exception) -> Response:
-    """Handler of KeyError: gradio looks a call's component up by its number. Any other KeyError is a fault of ours."""
+    """Handler of KeyError: gradio looks a call's component or endpoint up by its number. Any other is a fault of ours."""
     from starlette.responses import JSONResponse
 
-    if request.url.path.rstrip("/") != CALL:
+    if request.url.path.rstrip("/") not in CALLS:
         raise error
     return JSONResponse({"detail": "This page is out of date; reload it."}, 404)

@@ -35,7 +35,7 @@ def tab(context: Context) -> None:
     panel(context, "score", [choices, score, spoil], before=("charts",))
 
 
-@takes()
+@takes("reward_models")
 def choices(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The rewards of this page's base, each with a prompt to begin with, and what to say where there is none."""
     rows = [
@@ -110,9 +110,9 @@ def _values(model: RewardModel | ProcessRewardModel, prompt: str, answers: list[
     return [round(value if isinstance(model, RewardModel) else exp(value), 3) for value in scores]
 
 
-@takes(run=int, prompt=str, answer=str, way=str)
+@takes("score_spoiled", run=int, prompt=str, answer=str, way=str)
 def spoil(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
-    """The answer spoiled in one of the gate's ways, and what that does to its score."""
+    """The answer spoiled in a way of the gate's ("pad", "flatter", "repeat", "bullets"), and its score before and after."""
     prompt, answer = _texts(payload)
     way = payload["way"]
     if way not in WAYS:

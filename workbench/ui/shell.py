@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -12,14 +11,11 @@ from typing import Any
 
 import gradio as gr
 
-from workbench import disk
-from workbench.store import StoreError
-from workbench.ui.context import Context, Refused
+from workbench.ui.api import RELOAD, Blocks, answer, expose
+from workbench.ui.context import Context
 from workbench.ui.export import export_all
 from workbench.ui.overview import overview
 from workbench.ui.payload import Endpoint
-
-log = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 TABS = ("demonstrate", "rank", "train", "score", "compare")
@@ -27,30 +23,12 @@ LABELS = {name: name.capitalize() for name in TABS}
 
 
 def endpoint(context: Context, function: Endpoint) -> Callable[..., dict[str, Any]]:
-    """Wrap `function(context, payload)` as a gr.HTML server function.
+    """Wrap `function(context, payload)` as a gr.HTML server function; what is refused comes back as {"error": text}."""
 
-    The payload's "rater" is always the server's own. What is refused comes back as {"error": text}; any other
-    exception is logged with its traceback and comes back as an error that names its kind: the page never guesses.
-    """
+    def handler(payload: Any, request: gr.Request) -> dict[str, Any]:
+        return answer(context, function, payload, request, RELOAD)
 
     # The annotation must be the class itself: gradio injects the request by it.
-    def handler(payload: Any, request: gr.Request) -> dict[str, Any]:
-        if not isinstance(payload, dict):
-            return {"error": "This request has no payload. Reload the page."}
-        try:
-            return function(context, {**payload, "rater": context.rater(request)})
-        except (Refused, ValueError, StoreError) as error:  # their texts are written for people
-            log.info("%s refused: %s", function.__name__, error)
-            return {"error": str(error)}
-        except KeyError as error:
-            return {"error": f"{error.args[0]}. It may have been removed; reload the page."}
-        except Exception as error:
-            if disk.is_full(error):
-                log.info("%s refused: %s", function.__name__, error)
-                return {"error": disk.FULL}
-            log.exception("%s failed", function.__name__)
-            return {"error": f"This did not work ({type(error).__name__}: {error}). Nothing saved before is lost."}
-
     handler.__annotations__ = {"payload": Any, "request": gr.Request, "return": dict}
     handler.__name__ = f"wb_{function.__name__}"  # the prefix keeps clear of gr.HTML's own attributes, such as `stop`
     handler.__doc__ = inspect.getdoc(function)
@@ -66,6 +44,7 @@ def panel(context: Context, name: str, functions: Sequence[Endpoint], before: Se
     In NAME.js `element`, `server` and `props` are given, and `workbench.call(server, "f", payload)` calls `f`.
     The template is constant, so nothing that a person or a model wrote is ever parsed as HTML.
     """
+    context.functions.update(dict.fromkeys(functions))
     script = "\n".join((STATIC / f"{each}.js").read_text(encoding="utf-8") for each in (*before, name))
     return gr.HTML(
         value="",
@@ -128,8 +107,8 @@ def header(context: Context) -> gr.HTML:
 
 
 def build(context: Context) -> gr.Blocks:
-    """The whole page: the header and one tab per file of this folder."""
-    page = gr.Blocks(title="Alignment workbench", analytics_enabled=False, fill_width=True)
+    """The whole page: the header and one tab per file of this folder, and its functions as endpoints."""
+    page = Blocks(title="Alignment workbench", analytics_enabled=False, fill_width=True)
     with page:
         header(context)
         with gr.Tabs(elem_id="wb-tabs", overflow_behavior="wrap"):
@@ -139,6 +118,7 @@ def build(context: Context) -> gr.Blocks:
                 module = import_module(f"workbench.ui.{name}")
                 with gr.Tab(LABELS[name], id=name, elem_id=f"wb-tab-{name}"):
                     module.tab(context)
+    expose(page, context, context.functions)
     return page
 
 
@@ -156,4 +136,5 @@ def launch_options() -> dict[str, Any]:
         "ssr_mode": False,
         "favicon_path": str(STATIC / "favicon.svg"),
         "max_file_size": "64mb",
+        "state_session_capacity": 100,  # we keep no state there, and each has a copy of the endpoints' descriptions
     }

@@ -17,7 +17,7 @@ LAST = 20  # of one's own answers, which can be undone
 TRIES = 3  # how often an answer that was judged already, or is empty, is asked for again
 
 
-@takes()
+@takes("step_labels")
 def steps_state(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """How many answers this rater judged, the last of them, and what else there is."""
     own_labels = [row for row in context.store.step_labels() if row.rater == payload["rater"] and not row.simulated]
@@ -36,10 +36,10 @@ def steps_state(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@takes(have=list[int])
+@takes("next_steps", have=list[int] | None)
 def steps_next(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """An answer to judge: of the prompt this rater judged or skipped least, none of those in `have`."""
-    have = payload["have"]
+    have = payload.get("have") or []
     answer: dict[str, Any] = {"item": None, "empty": False, "loading": context.loading()}
     prompts = _prompts(context)
     if not prompts:
@@ -86,7 +86,7 @@ def _prompts(context: Context) -> list[Prompt]:
     ]
 
 
-@takes()
+@takes("add_step_prompts")
 def steps_more(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Put some sums and word problems into the list, for the bundled model to answer."""
     if context.settings.model != "sandbox":
@@ -102,7 +102,7 @@ def steps_more(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"added": len(new_texts[:BATCH])}
 
 
-@takes(prompt_id=int, steps=list[str], labels=list[int], seconds=Any, token=str)
+@takes("label_steps", prompt_id=int, steps=list[str], labels=list[int], seconds=float | None, token=str | None)
 def steps_save(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Store one judged answer. Sent twice with the same token, it is stored once."""
     labels = context.store.add_step_labels(
@@ -116,13 +116,13 @@ def steps_save(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"id": labels.id}
 
 
-@takes(prompt_id=int)
+@takes("skip_steps", prompt_id=int)
 def steps_skip(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Pass over an answer: its prompt comes later."""
     return {"id": context.store.skip(payload["rater"], read_number(payload, "prompt_id"), "steps")}
 
 
-@takes(id=int)
+@takes("undo_step_labels", id=int)
 def steps_undo(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Take back a judged answer of this rater by its id."""
     id = read_number(payload, "id")

@@ -60,7 +60,7 @@ def tab(context: Context) -> None:
     panel(context, "train", functions, before=("charts", "runs", "run_tools"))
 
 
-@takes()
+@takes("methods")
 def form(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What there is to choose from, which does not change while the page is open: methods, settings, curves."""
     count = parameters(context.settings.model)
@@ -74,6 +74,7 @@ def form(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 @takes(
+    "plan_run",
     method=str,
     preset=str,
     settings=dict[str, str | int | float] | None,
@@ -108,7 +109,7 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         errors["reward"] = reward["error"]
     problem, remedy = _problem(run_plan, errors)
     own = context.store.counts()["prompts"]
-    lines = {m.name: m.in_words(available(context.store, m.name, settings.model)[0].n, own) for m in METHODS.values()}
+    lines = {m.name: m.summary(available(context.store, m.name, settings.model)[0].n, own) for m in METHODS.values()}
     active_runs = [r for r in runs if r.active]
     flags = ["--allow-failed-gate"] if reward and reward["red"] and despite else []
     return {
@@ -130,7 +131,7 @@ def plan(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@takes(method=str, preset=str, settings=dict[str, str | int | float] | None)
+@takes("first_batch", method=str, preset=str, settings=dict[str, str | int | float] | None)
 def batch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The first batch as the text that the model will see, read back from its token ids."""
     method, preset, values = _choices(payload)
@@ -142,18 +143,19 @@ def batch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 @takes(
+    "start_run",
     method=str,
     preset=str,
     settings=dict[str, str | int | float] | None,
     start_from=int | None,
     allow_failed_gate=bool | None,
     again=bool | None,
-    token=str,
+    token=str | None,
 )
 def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Start a run, or let it wait its turn. The same token gives the same run, however often it is sent.
 
-    What was started a moment ago, in another tab say, is not started once more unless "again": then there is "ask".
+    What was started a moment ago, in another tab say, is not started once more unless `again`: then there is "ask".
     """
     method, preset, values = _choices(payload)
     starts = context.part("starts", Starts)
@@ -184,7 +186,7 @@ def start(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     return {"run": run.number}
 
 
-@takes(run=int, action=str)
+@takes("control_run", run=int, action=str)
 def act(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Stop a run ("stop"), stop it after its step and keep the model ("save"), or go on with it ("resume")."""
     run, settings = _run(context, payload["run"]), context.settings
@@ -199,12 +201,13 @@ def act(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     raise Refused(f"There is no action {action!r} for a run.")
 
 
-@takes(run=int | None, seen=int | None, after=int | None, samples=int | None, stamp=str | None)
+@takes("run_status", run=int | None, seen=int | None, after=int | None, samples=int | None, stamp=str | None)
 def watch(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """What is new since the page last asked: rows after line `after`, answers if there are more, runs if any changed.
 
     `run` is the one to show, None for the newest live one, else the newest; `seen` is what the page shows now: when
-    that differs everything is sent from the beginning, and "from" is 0.
+    that differs everything is sent from the beginning, and "from" is 0. "shown" is the run: its "state", and whether it
+    is "live".
     """
     runs = list_runs(context.settings.workspace)
     number = _number(payload.get("run"))
@@ -241,13 +244,13 @@ def _stamp(runs: Sequence[Run], trash: list[dict[str, Any]]) -> str:
     return blake2b(repr((states, trash)).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
-@takes(run=int)
+@takes("run_log", run=int)
 def log(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The last lines of a run's log."""
     return {"log": _run(context, payload["run"]).log_tail(60)}
 
 
-@takes(runs=list[int])
+@takes("compare_runs", runs=list[int])
 def differences(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Two runs side by side: only what differs in settings, data and results; and the rows of both."""
     numbers = payload["runs"]

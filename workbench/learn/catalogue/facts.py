@@ -113,7 +113,7 @@ class Method:
     caution: str = ""
     """Said beside a reward of this kind."""
 
-    def in_words(self, n: int, prompts: int) -> str:
+    def summary(self, n: int, prompts: int) -> str:
         """Its line for so many examples, when so many prompts are in the workspace."""
         own = f" ({prompts:,} yours)" if 0 < prompts < n else ""
         return self.line.format(n=Amount(n), own=own)

@@ -99,7 +99,7 @@
       try {
         const answer = await call(server, "about", { run: asked });
         if (asked !== run.number) return;
-        fill(about, answer.path ? copied("Folder on disk", answer.path) : el("p", { class: "wb-quiet" }, answer.reason),
+        fill(about, answer.folder ? copied("Folder on disk", answer.folder) : el("p", { class: "wb-quiet" }, answer.reason),
           answer.command ? copied("Command that repeats this run", answer.command) : null,
           el("div", { class: "wb-copied" }, el("h3", {}, "Download"), answer.files.length
             ? el("div", { class: "wb-row" }, answer.files.map((file) => el("a", { class: "wb-button", href: file.url, download: "" }, file.label)))
