@@ -128,9 +128,9 @@ def test_a_failed_save_is_named_while_the_next_answer_goes_on_and_comes_back_who
 def test_a_blank_save_says_so_until_something_is_written(page):
     page.fill(FIELD, " ")
     page.keyboard.press("Control+Enter")
-    status(page, "There is nothing to save yet.")
+    status(page, "Write an answer first.")
     page.wait_for_timeout(1500)  # the draft was sent meanwhile
-    status(page, "There is nothing to save yet.")
+    status(page, "Write an answer first.")
     clear(page)
 
 

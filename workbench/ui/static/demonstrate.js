@@ -311,7 +311,7 @@ function save() {
   if (!open || (unsaved.has(open.id) && !unsaved.get(open.id).failed)) return;
   const text = field.value.trim();
   if (!text) {
-    tell("There is nothing to save yet.", "wb-warn");
+    tell("Write an answer first.", "wb-warn");
     return field.focus();
   }
   sendLater.cancel();
