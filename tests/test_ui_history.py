@@ -85,7 +85,7 @@ def test_a_deleted_run_is_offered_back(context):
 def test_whoever_has_this_machine_is_told_path_and_command(context):
     run = finished(context)
     about = history.about(context, {"run": 1, "rater": "you"})
-    assert about["path"] == str(run.folder) and about["command"] == run.config.command
+    assert about["folder"] == str(run.folder) and about["command"] == run.config.command
     assert [file["url"] for file in about["files"]] == ["run-files/1/adapter", "run-files/1/data"]
     (run.folder / "log.txt").write_text("one line\n")
     assert history.about(context, {"run": 1})["files"][2] == {"label": "Log", "url": "run-files/1/log"}
@@ -97,10 +97,12 @@ def test_on_a_shared_page_only_whoever_started_a_run_is_told_its_path(context):
     context.shared = True
     finished(context, started_by="ann")
     finished(context, seed=1)
-    assert history.about(context, {"run": 1, "rater": "ann"})["path"]
+    assert history.about(context, {"run": 1, "rater": "ann"})["folder"]
     for run, rater in ((1, "bob"), (1, "you"), (2, "ann"), (2, "you")):
         about = history.about(context, {"run": run, "rater": rater})
-        assert about["path"] is None and about["command"] is None and str(context.settings.workspace) not in str(about)
+        assert (
+            about["folder"] is None and about["command"] is None and str(context.settings.workspace) not in str(about)
+        )
         assert "started this run" in about["reason"] and about["files"]
 
 

@@ -44,7 +44,7 @@ def brief(run: Run) -> dict[str, Any]:
         "label": run.label.name,
         "note": run.label.note,
         "starred": run.label.starred,
-        "headline": outcome._asdict() if (outcome := headline(run)) else None,
+        "headline": {"outcome": sentence.outcome, "text": sentence.text} if (sentence := headline(run)) else None,
         "order": _order(run),
         "best_of_n": best_of_n(run),
     }

@@ -28,10 +28,10 @@
     const naming = plain("Name and note", () => toggle(naming, form), { "aria-expanded": "false" });
     const files = plain("Files and command", () => toggle(files, about), { "aria-expanded": "false" });
     const drop = plain("Delete", () => remove());
-    const note = el("p", { class: "wb-run-note", hidden: true });
+    const note = el("p", { class: "wb-run-note", dir: "auto", hidden: true });
     const wrong = el("p", { class: "wb-bad", role: "alert" });
-    const name = el("input", { type: "text", id: "wb-run-name", maxlength: 60, autocomplete: "off" });
-    const text = el("textarea", { id: "wb-run-note", rows: 3, maxlength: 4000 });
+    const name = el("input", { type: "text", id: "wb-run-name", dir: "auto", maxlength: 60, autocomplete: "off" });
+    const text = el("textarea", { id: "wb-run-note", dir: "auto", rows: 3, maxlength: 4000 });
     const form = el("form", { class: "wb-run-form", hidden: true }, el("label", { for: "wb-run-name" }, "Name"), name, el("label", { for: "wb-run-note" }, "Note"), text,
       el("div", { class: "wb-row" }, el("button", { class: "wb-button", type: "submit" }, "Save"), plain("Cancel", () => toggle(naming, form))));
     form.addEventListener("submit", (event) => {
