@@ -15,7 +15,7 @@ lint:
 test *arguments:
     python -m pytest {{arguments}}
 
-# the tests that neither train nor drive a browser, about a minute
+# the tests that neither train nor drive a browser, under a minute
 fast *arguments:
     python -m pytest -m fast {{arguments}}
 
