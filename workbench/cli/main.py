@@ -171,14 +171,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="use a reward model whose verdict is red or missing",
     )
-    parser.add_argument("--detach", action="store_true", help="return at once; the job continues in the background")
-    parser.add_argument(
-        "--processes",
-        type=int,
-        default=1,
-        metavar="N",
-        help="split every batch over N processes by torchrun (ppo only)",
-    )
+    _job_options(parser)
     parser.add_argument("--settings", action="store_true", help="list the method's settings instead")
 
 
@@ -249,6 +242,17 @@ def _number_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("number", type=int, metavar="RUN", help="the run's number")
 
 
+def _job_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--detach", action="store_true", help="return at once; the job continues in the background")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="split every batch over N processes by torchrun (ppo only)",
+    )
+
+
 def _stop_options(parser: argparse.ArgumentParser) -> None:
     _number_option(parser)
     parser.add_argument("--save", action="store_true", help="finish the current step and keep the model")
@@ -269,14 +273,7 @@ def stop(args: Args) -> int:
 
 def _resume_options(parser: argparse.ArgumentParser) -> None:
     _number_option(parser)
-    parser.add_argument("--detach", action="store_true", help="return at once; the job continues in the background")
-    parser.add_argument(
-        "--processes",
-        type=int,
-        default=1,
-        metavar="N",
-        help="split every batch over N processes by torchrun (ppo only)",
-    )
+    _job_options(parser)
 
 
 def resume(args: Args) -> int:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from workbench.jobs.runs import Run, find_run, list_runs
 from workbench.learn.catalogue import METHODS
-from workbench.measure import compare as side_by_side
+from workbench.measure import compare
 from workbench.measure.winrate import Rate, rate
 from workbench.models import origin
 from workbench.records import Response, Sampling, Verdict, how_many, split_of
@@ -108,7 +108,7 @@ def ask(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
         order, sampling = template.order, template.sampling
     folders = {r.number: r.folder for r in _finished_runs(context)}
     try:
-        job = side_by_side.start(
+        job = compare.start(
             context.model, [prompt], [(folders[run] if run is not None else None, s) for run, s in models], sampling
         )
     except ValueError as error:
@@ -126,7 +126,7 @@ def stream(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """The texts that have grown since `version`, by slot; once done, who wrote which, unless that is for after a vote."""
     question = _question(context, payload)
     try:
-        update = side_by_side.poll(question.job, max(0, payload.get("version") or 0))
+        update = compare.poll(question.job, max(0, payload.get("version") or 0))
     except KeyError as error:
         raise Refused("This comparison is over. Ask again.") from error
     slots = {place: slot for slot, place in enumerate(question.order)}
@@ -149,7 +149,7 @@ def cancel(context: Context, payload: dict[str, Any]) -> dict[str, Any]:
     """Stop writing the answers of a question, if it is still known."""
     question = _find_question(context, payload.get("id"))
     if question is not None:
-        side_by_side.cancel(question.job)
+        compare.cancel(question.job)
     return {}
 
 
